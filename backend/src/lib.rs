@@ -1,0 +1,1 @@
+//! The AMQP contract: topology, the link to the cluster, and an embedded broker.

@@ -1,0 +1,1 @@
+//! The gateway: an MQTT broker that faces devices and federates to the backend.

@@ -1,0 +1,3 @@
+//! `roost`: parse, build, run, drain. Nothing else.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! A seeded simulation of the mesh: production cores, one clock, faults.

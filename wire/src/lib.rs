@@ -1,0 +1,1 @@
+//! What two processes of the mesh exchange: ids, topics, envelopes, sightings, settlements, receipts.
