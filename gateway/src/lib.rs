@@ -1,1 +1,3 @@
 //! The gateway: an MQTT broker that faces devices and federates to the backend.
+
+pub mod packet;

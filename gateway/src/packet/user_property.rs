@@ -1,0 +1,12 @@
+//! User properties of MQTT 5.
+
+use super::Text;
+
+/// One name and value pair of the user's. Names may repeat, and the order is kept [MQTT-3.3.2-18].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserProperty {
+    /// The name.
+    pub name: Text,
+    /// The value.
+    pub value: Text,
+}
