@@ -11,12 +11,18 @@ mod ack;
 mod auth;
 mod connack;
 mod connect;
+mod decode_error;
+mod decoder;
 mod disconnect;
+mod encoder;
 mod packet_id;
 mod packet_type;
+mod property;
 mod publish;
 mod qos;
+mod reader;
 mod reason_code;
+mod sink;
 mod subscribe;
 mod text;
 mod unsubscribe;
@@ -27,9 +33,14 @@ pub use ack::{Ack, AckProperties};
 pub use auth::{Auth, AuthProperties};
 pub use connack::{Connack, ConnackProperties};
 pub use connect::{Connect, ConnectProperties, Will, WillProperties};
+pub use decode_error::DecodeError;
+pub use decoder::{DecodeLimits, Decoder};
 pub use disconnect::{Disconnect, DisconnectProperties};
+use encoder::Diagnostics;
+pub use encoder::{EncodeError, Encoder};
 pub use packet_id::{PacketId, SubscriptionId};
 pub use packet_type::PacketType;
+pub use property::Property;
 pub use publish::{Delivery, PayloadFormat, Publish, PublishProperties, PublishPropertiesRef, PublishRef};
 pub use qos::QoS;
 pub use reason_code::ReasonCode;
@@ -98,3 +109,6 @@ impl Packet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

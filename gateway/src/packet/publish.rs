@@ -4,7 +4,17 @@ use std::num::NonZeroU16;
 
 use bytes::Bytes;
 
-use super::{BinaryData, PacketId, QoS, SubscriptionId, Text, UserProperty};
+use super::reader::{PropertyReader, Reader, refuse_wildcards};
+use super::sink::Sink;
+use super::{
+    BinaryData, DecodeError, PacketId, Property, ProtocolVersion, QoS, Side, SubscriptionId, Text,
+    UserProperty,
+};
+
+// The flags in the fixed header [MQTT5 §3.3.1].
+const RETAIN: u8 = 0b0001;
+const QOS_SHIFT: u8 = 1;
+const DUP: u8 = 0b1000;
 
 /// A PUBLISH packet. The payload and all texts share the buffer that it was read into.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +102,16 @@ pub enum PayloadFormat {
     Utf8 = 1,
 }
 
+impl PayloadFormat {
+    pub(super) const fn from_flag(is_utf8: bool) -> Self {
+        if is_utf8 { Self::Utf8 } else { Self::Bytes }
+    }
+
+    pub(super) const fn byte(self) -> u8 {
+        self as u8
+    }
+}
+
 /// The properties of a PUBLISH.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PublishProperties {
@@ -174,5 +194,120 @@ impl<'a> From<&'a Publish> for PublishRef<'a> {
             payload: &publish.payload,
             properties: publish.properties.as_deref().map(PublishPropertiesRef::from).unwrap_or_default(),
         }
+    }
+}
+
+/// Refuses flags that no PUBLISH may have, from the fixed header alone.
+pub(super) fn check_flags(flags: u8) -> Result<(), DecodeError> {
+    match QoS::from_byte(flags >> QOS_SHIFT & 0b11) {
+        None => Err(DecodeError::PublishQos3),
+        Some(QoS::AtMostOnce) if flags & DUP != 0 => Err(DecodeError::DupWithQos0),
+        Some(_) => Ok(()),
+    }
+}
+
+impl Publish {
+    pub(super) fn decode(
+        reader: &mut Reader,
+        flags: u8,
+        version: ProtocolVersion,
+    ) -> Result<Self, DecodeError> {
+        let topic = reader.text()?;
+        refuse_wildcards(&topic, DecodeError::TopicHasWildcard)?;
+        let delivery = decode_delivery(reader, flags)?;
+        let properties = match version {
+            ProtocolVersion::V311 if topic.is_empty() => return Err(DecodeError::EmptyTopic),
+            ProtocolVersion::V311 => None,
+            ProtocolVersion::V5 => PublishProperties::decode(reader.properties()?)?,
+        };
+        let has_alias = properties.as_ref().is_some_and(|properties| properties.topic_alias.is_some());
+        if topic.is_empty() && !has_alias {
+            return Err(DecodeError::NoTopicAndNoAlias);
+        }
+        Ok(Self { topic, delivery, retain: flags & RETAIN != 0, payload: reader.remainder(), properties })
+    }
+}
+
+fn decode_delivery(reader: &mut Reader, flags: u8) -> Result<Delivery, DecodeError> {
+    let dup = flags & DUP != 0;
+    match QoS::from_byte(flags >> QOS_SHIFT & 0b11) {
+        None => Err(DecodeError::PublishQos3),
+        Some(QoS::AtMostOnce) => Ok(Delivery::AtMostOnce),
+        Some(QoS::AtLeastOnce) => Ok(Delivery::AtLeastOnce { packet_id: reader.packet_id()?, dup }),
+        Some(QoS::ExactlyOnce) => Ok(Delivery::ExactlyOnce { packet_id: reader.packet_id()?, dup }),
+    }
+}
+
+impl PublishProperties {
+    fn decode(mut reader: PropertyReader) -> Result<Option<Box<Self>>, DecodeError> {
+        if reader.is_empty() {
+            return Ok(None);
+        }
+        let mut decoded = Box::<Self>::default();
+        while let Some(property) = reader.next()? {
+            match property {
+                Property::PayloadFormatIndicator => {
+                    decoded.payload_format = Some(PayloadFormat::from_flag(reader.boolean(property)?));
+                }
+                Property::MessageExpiryInterval => decoded.message_expiry_s = Some(reader.u32()?),
+                Property::TopicAlias => {
+                    let alias = NonZeroU16::new(reader.u16()?).ok_or(DecodeError::TopicAliasZero)?;
+                    decoded.topic_alias = Some(alias);
+                }
+                Property::ResponseTopic => decoded.response_topic = Some(reader.response_topic()?),
+                Property::CorrelationData => decoded.correlation_data = Some(reader.binary()?),
+                Property::UserProperty => reader.user_property(&mut decoded.user_properties)?,
+                Property::SubscriptionIdentifier => {
+                    if reader.sender() == Side::Client {
+                        return Err(DecodeError::SubscriptionIdFromClient);
+                    }
+                    decoded.subscription_ids.push(reader.subscription_id()?);
+                }
+                Property::ContentType => decoded.content_type = Some(reader.text()?),
+                other => return Err(reader.not_allowed(other)),
+            }
+        }
+        Ok(Some(decoded))
+    }
+}
+
+impl PublishRef<'_> {
+    /// The flags in the fixed header.
+    pub(super) fn flags(&self) -> u8 {
+        let mut flags = self.delivery.qos().byte() << QOS_SHIFT;
+        if self.delivery.dup() {
+            flags |= DUP;
+        }
+        if self.retain {
+            flags |= RETAIN;
+        }
+        flags
+    }
+
+    /// All of the body but the payload.
+    pub(super) fn encode_head(&self, version: ProtocolVersion, sink: &mut dyn Sink) {
+        sink.field(self.topic.as_bytes());
+        if let Some(packet_id) = self.delivery.packet_id() {
+            sink.u16(packet_id.value());
+        }
+        if version == ProtocolVersion::V5 {
+            sink.properties(&|sink| self.properties.encode(sink));
+        }
+    }
+}
+
+impl PublishPropertiesRef<'_> {
+    fn encode(&self, sink: &mut dyn Sink) {
+        sink.u8_property(Property::PayloadFormatIndicator, self.payload_format.map(PayloadFormat::byte));
+        sink.u32_property(Property::MessageExpiryInterval, self.message_expiry_s);
+        sink.u16_property(Property::TopicAlias, self.topic_alias.map(NonZeroU16::get));
+        sink.text_property(Property::ResponseTopic, self.response_topic);
+        sink.binary_property(Property::CorrelationData, self.correlation_data);
+        sink.user_properties(self.user_properties);
+        for id in self.subscription_ids {
+            sink.u8(Property::SubscriptionIdentifier.id());
+            sink.variable_integer(id.value());
+        }
+        sink.text_property(Property::ContentType, self.content_type);
     }
 }
