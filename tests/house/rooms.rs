@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A room, and what its manifest may name beyond what every room may.
-const ALLOWED: [(&str, &[&str]); 6] = [
+const ALLOWED: [(&str, &[&str]); 7] = [
     ("wire", &[]),
+    ("ops", &["axum"]),
     ("backend", &["roost-wire", "lapin", "amq-protocol"]),
-    ("gateway", &["roost-wire", "roost-backend", "axum"]),
-    ("router", &["roost-wire", "roost-backend", "axum"]),
+    ("gateway", &["roost-wire", "roost-ops", "roost-backend", "axum"]),
+    ("router", &["roost-wire", "roost-ops", "roost-backend", "axum"]),
     ("config", &["roost-wire", "roost-backend", "roost-gateway", "roost-router", "serde-saphyr"]),
     (
         ".",
@@ -27,8 +28,9 @@ const ALLOWED: [(&str, &[&str]); 6] = [
 ];
 
 /// What only the rooms above may name: a library that shapes the code around it.
-const GUARDED: [&str; 14] = [
+const GUARDED: [&str; 15] = [
     "roost-wire",
+    "roost-ops",
     "roost-backend",
     "roost-gateway",
     "roost-router",
