@@ -41,6 +41,18 @@ impl Publish {
             Some(PayloadFormat::Bytes) | None => true,
         }
     }
+
+    /// The same message in memory of its own. What waits for long (a session's queue, a retained message) should be
+    /// detached: a slice of a few bytes keeps the whole read buffer alive.
+    pub fn detached(&self) -> Self {
+        Self {
+            topic: self.topic.detached(),
+            delivery: self.delivery,
+            retain: self.retain,
+            payload: Bytes::copy_from_slice(&self.payload),
+            properties: self.properties.as_ref().map(|properties| Box::new(properties.detached())),
+        }
+    }
 }
 
 /// Quality of service of a PUBLISH. Only QoS 1 and 2 have a packet identifier [MQTT-2.2.1-2] and may be sent again
@@ -239,6 +251,20 @@ fn decode_delivery(reader: &mut Reader, flags: u8) -> Result<Delivery, DecodeErr
 }
 
 impl PublishProperties {
+    /// The same properties in memory of their own; see [`Publish::detached`].
+    pub fn detached(&self) -> Self {
+        Self {
+            payload_format: self.payload_format,
+            message_expiry_s: self.message_expiry_s,
+            topic_alias: self.topic_alias,
+            response_topic: self.response_topic.as_ref().map(Text::detached),
+            correlation_data: self.correlation_data.as_ref().map(BinaryData::detached),
+            user_properties: self.user_properties.iter().map(UserProperty::detached).collect(),
+            subscription_ids: self.subscription_ids.clone(),
+            content_type: self.content_type.as_ref().map(Text::detached),
+        }
+    }
+
     fn decode(mut reader: PropertyReader) -> Result<Option<Box<Self>>, DecodeError> {
         if reader.is_empty() {
             return Ok(None);

@@ -2,6 +2,7 @@
 
 mod limits;
 mod malformed;
+mod property_table;
 mod round_trip;
 mod strategies;
 

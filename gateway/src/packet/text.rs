@@ -129,6 +129,11 @@ impl BinaryData {
         &self.0
     }
 
+    /// The same data in memory of its own; see [`Text::detached`].
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// The data itself.
     pub fn into_bytes(self) -> Bytes {
         self.0

@@ -10,3 +10,10 @@ pub struct UserProperty {
     /// The value.
     pub value: Text,
 }
+
+impl UserProperty {
+    /// The same pair in memory of its own; see [`Text::detached`].
+    pub fn detached(&self) -> Self {
+        Self { name: self.name.detached(), value: self.value.detached() }
+    }
+}

@@ -78,6 +78,19 @@ proptest! {
     }
 
     #[test]
+    fn a_detached_publish_is_equal_and_frees_the_read_buffer((packet, sender, version) in sent_packet()) {
+        let mut buffer = encoded(&packet, version);
+        let decoded = decoder_for(&packet, sender, version).decode(&mut buffer).unwrap().unwrap();
+        if let Packet::Publish(publish) = decoded {
+            let detached = publish.detached();
+            prop_assert_eq!(&detached, &publish);
+            drop(publish);
+            // Alone again, the buffer can be had back whole.
+            prop_assert!(buffer.try_reclaim(buffer.capacity() + 1));
+        }
+    }
+
+    #[test]
     fn flipped_bytes_never_panic(
         (packet, sender, version) in sent_packet(),
         flips in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
