@@ -7,6 +7,7 @@ pub mod packet;
 mod placement;
 mod publication;
 pub mod shard;
+pub mod shell;
 pub mod subscriptions;
 mod uplink;
 
