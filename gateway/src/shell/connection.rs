@@ -41,8 +41,8 @@ async fn wait(world: &Rc<RefCell<World>>, socket: &Rc<Socket>) -> bool {
             world.borrow_mut().writable(socket);
             ready.is_ok()
         }
+        // While it is neither read nor written, a broken connection is noticed only by its keep alive.
         () = socket.changed() => true,
-        // Neither reading nor writing, a closed connection is noticed only by its keep alive.
     }
 }
 

@@ -78,13 +78,8 @@ async fn live(parts: Parts) -> std::io::Result<()> {
     };
     if let Some(Order::Drain { grace, done }) = order {
         world.borrow_mut().drain(grace);
-        let timer = Rc::clone(&world.borrow().timer);
-        while !world.borrow().is_drained() {
-            // The timer's task keeps the time; each of its turns may be the last.
-            timer.notified().await;
-            timer.notify_one();
-            tokio::task::yield_now().await;
-        }
+        let drained = Rc::clone(&world.borrow().drained);
+        drained.notified().await;
         let cut = connections.join().await;
         let _ = done.send(cut);
         // The reports of the drain go on being published until the handle says that they are confirmed.

@@ -44,7 +44,8 @@ pub(super) struct World {
     /// Woken when the time to come back may have become earlier.
     pub(super) timer: Rc<Notify>,
     deadline: Option<BootTime>,
-    drained: bool,
+    /// Woken when a drain is over.
+    pub(super) drained: Rc<Notify>,
     counters: ShellCounters,
 }
 
@@ -61,7 +62,7 @@ impl World {
             read_buffer: BytesMut::new(),
             timer: Rc::default(),
             deadline: None,
-            drained: false,
+            drained: Rc::default(),
             counters: ShellCounters::default(),
         }
     }
@@ -184,10 +185,6 @@ impl World {
         self.feed(Input::Drain { grace });
     }
 
-    pub(super) fn is_drained(&self) -> bool {
-        self.drained
-    }
-
     /// The time of [`World::deadline`] has come.
     pub(super) fn tick(&mut self) {
         let now = now();
@@ -266,7 +263,7 @@ impl World {
             }
             Output::Publish(publication) => self.uplink.publish(*publication),
             Output::Link(word) => self.link.handle(now, LinkInput::FromShard { shard: SHARD, word }),
-            Output::Drained => self.drained = true,
+            Output::Drained => self.drained.notify_one(),
         }
     }
 
@@ -291,7 +288,7 @@ impl World {
             (None, _) => false,
         };
         self.deadline = earliest;
-        if sooner || self.drained {
+        if sooner {
             self.timer.notify_one();
         }
     }
