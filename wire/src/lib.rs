@@ -1,1 +1,51 @@
-//! What two processes of the mesh exchange: ids, topics, envelopes, sightings, settlements, receipts.
+//! What two processes of the mesh exchange, and nothing else: no socket, no clock, no broker.
+//!
+//! The crate's story, from the outside in:
+//!
+//! - Names are parsed once and never again a bare string: [`Tenant`], [`DeviceId`], [`Device`], [`GatewayId`], [`Region`],
+//!   [`MessageId`]; [`Topic`] and [`TopicFilter`] are MQTT's; [`RoutingKey`] is AMQP's, escaped and cut to fit.
+//! - Turns are numbers with a meaning: [`Incarnation`], [`LinkId`], [`SessionId`], [`RouterRun`], [`Epoch`], [`SyncNumber`].
+//! - [`Message`] is an AMQP message without an AMQP library.
+//! - Up goes an [`Event`]; down goes a [`CommandRequest`], which the router takes into custody and hands
+//!   to one gateway as a [`Delivery`]. All three travel as a [`Message`]: the payload is the body, untouched; the rest are
+//!   headers. Together they are the mesh's [`envelope`]s.
+//! - Gateways tell the router where devices are ([`SightingReport`]) and what became of commands ([`SettlementReport`]); the
+//!   router answers with [`ControlReport`]. These are ours alone: JSON, versioned, bounded ([`mesh`]).
+//! - The router tells the sender ([`Receipt`]) and whoever listens ([`Presence`]).
+
+mod control;
+mod device;
+pub mod envelope;
+mod key;
+pub mod mesh;
+mod message;
+mod name;
+mod presence;
+mod receipt;
+mod settlement;
+mod sighting;
+mod time;
+mod topic;
+mod turn;
+
+pub use control::{CloseReason, Control, ControlReport};
+pub use device::{Device, DeviceId, DeviceParseError};
+pub use envelope::{
+    CommandError, CommandProblem, CommandRequest, Delivery, DeliveryError, Event, EventError, Offline, Qos,
+    ReceiptsWanted,
+};
+pub use key::{KeyError, RoutingKey};
+pub use message::{DeliveryMode, HeaderValue, Headers, Message, Properties};
+pub use name::{GatewayId, MessageId, NameError, Region, Tenant};
+pub use presence::{Presence, PresenceState};
+pub use receipt::{Receipt, ReceiptReason, ReceiptState};
+pub use settlement::{
+    InFlight, Outcome, Refusal, ReturnReason, Settlement, SettlementItem, SettlementReport,
+};
+pub use sighting::{Echo, Heartbeat, Present, Sighting, SightingReport};
+pub use time::{BootTime, Now, WallTime};
+pub use topic::{Topic, TopicError, TopicFilter};
+pub use turn::{
+    CommandId, Epoch, Incarnation, LinkId, QuestionId, RouterRun, SessionId, ShardId, SyncNumber,
+    TurnParseError,
+};

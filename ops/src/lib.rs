@@ -1,0 +1,19 @@
+//! What every role answers to the person paged at night: is it alive, is it ready and if not why, and its metrics.
+//!
+//! - [`listen`] binds a port, or says who may be in the way and what to do.
+//! - [`Readiness`] is the list of what a role still waits for.
+//! - [`Exposition`] writes Prometheus' text format.
+//! - [`endpoints`] serves `/livez`, `/readyz` and `/metrics`; a role adds its own routes to them.
+//! - [`Problem`] is how every HTTP error looks (RFC 9457).
+
+mod endpoints;
+mod exposition;
+mod listen;
+mod problem;
+mod readiness;
+
+pub use endpoints::endpoints;
+pub use exposition::{Exposition, MetricKind};
+pub use listen::{ListenError, listen, listen_on_loopback};
+pub use problem::Problem;
+pub use readiness::Readiness;

@@ -1,0 +1,216 @@
+//! An event: a message on its way up from a device.
+
+use bytes::Bytes;
+
+use super::{Qos, header};
+use crate::{
+    DeliveryMode, Device, GatewayId, HeaderValue, Incarnation, Message, Properties, Region, RoutingKey,
+    Topic, WallTime,
+};
+
+/// One PUBLISH of a device, as services get it from `roost.up`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Who published.
+    pub device: Device,
+    /// To which topic.
+    pub topic: Topic,
+    /// The MQTT payload, untouched.
+    pub payload: Bytes,
+    /// With which QoS. Above 0 the AMQP message is persistent.
+    pub qos: Qos,
+    /// With the retain flag?
+    pub retain: bool,
+    /// With the DUP flag? The device may have published it before.
+    pub dup: bool,
+    /// The gateway that received it.
+    pub gateway: GatewayId,
+    /// That gateway's region.
+    pub region: Region,
+    /// That gateway's run; with `sequence` it makes the event's id.
+    pub incarnation: Incarnation,
+    /// The event's place among those of that run.
+    pub sequence: u64,
+    /// When the gateway received it.
+    pub received_at: WallTime,
+    /// Whether it was published to AMQP before, and may be there twice (with the same id).
+    pub replayed: bool,
+    /// v5 Content Type.
+    pub content_type: Option<String>,
+    /// v5 Message Expiry Interval, in seconds.
+    pub expiry_s: Option<u32>,
+    /// v5 Payload Format Indicator: the payload is UTF-8.
+    pub payload_is_utf8: bool,
+    /// v5 Response Topic.
+    pub response_topic: Option<String>,
+    /// v5 Correlation Data.
+    pub correlation_data: Option<Bytes>,
+    /// v5 User Properties, in order.
+    pub user_properties: Vec<(String, String)>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+/// Why a message is not an event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an event: header {header} is missing or wrong")]
+pub struct EventError {
+    header: &'static str,
+}
+
+impl Event {
+    /// The deduplication key, the AMQP `message_id`: incarnation and sequence. It stays when the event is published again.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}-{:x}", self.incarnation, self.sequence)
+    }
+
+    /// The event as an AMQP message to `exchange`.
+    #[must_use]
+    pub fn into_message(self, exchange: &str) -> Message {
+        let mut properties = Properties {
+            message_id: Some(self.id()),
+            content_type: self.content_type,
+            delivery_mode: match self.qos {
+                Qos::AtMostOnce => DeliveryMode::Transient,
+                Qos::AtLeastOnce | Qos::ExactlyOnce => DeliveryMode::Persistent,
+            },
+            expiration: self.expiry_s.map(|s| (u64::from(s) * 1_000).to_string()),
+            timestamp_s: Some(self.received_at.as_millis() / 1_000),
+            ..Properties::default()
+        };
+        properties.set(header::TENANT, self.device.tenant.as_str());
+        properties.set(header::DEVICE, self.device.id.as_str());
+        properties.set(header::TOPIC, self.topic.as_str());
+        properties.set(header::GATEWAY, self.gateway.as_str());
+        properties.set(header::REGION, self.region.as_str());
+        properties.set(header::QOS, i64::from(u8::from(self.qos)));
+        properties.set(header::RETAIN, self.retain);
+        properties.set(header::DUP, self.dup);
+        properties.set(header::REPLAYED, self.replayed);
+        properties.set(header::RECEIVED_AT, self.received_at.as_millis());
+        properties.set(header::SEQUENCE, self.sequence);
+        if self.payload_is_utf8 {
+            properties.set(header::PAYLOAD_UTF8, true);
+        }
+        if let Some(topic) = self.response_topic {
+            properties.set(header::RESPONSE_TOPIC, topic);
+        }
+        if let Some(data) = self.correlation_data {
+            properties.set(header::CORRELATION_DATA, HeaderValue::Bytes(data));
+        }
+        if !self.user_properties.is_empty() {
+            properties.set(header::USER_PROPERTIES, header::user_properties(&self.user_properties));
+        }
+        if let Some(traceparent) = self.traceparent {
+            properties.set(header::TRACEPARENT, traceparent);
+        }
+        let routing_key = RoutingKey::for_event(&self.device, &self.topic).as_str().to_owned();
+        Message { exchange: exchange.to_owned(), routing_key, properties, body: self.payload }
+    }
+
+    /// Reads an event back, as a service in Rust would.
+    ///
+    /// # Errors
+    /// [`EventError`] names the first header that is missing or wrong.
+    pub fn from_message(message: &Message) -> Result<Self, EventError> {
+        let p = &message.properties;
+        let text = |header| p.text(header).ok_or(EventError { header });
+        let int = |header| p.int(header).and_then(|i| u64::try_from(i).ok()).ok_or(EventError { header });
+        let bool = |header| p.bool(header).ok_or(EventError { header });
+        let id = p.message_id.as_deref().and_then(|id| id.split_once('-')).and_then(|(i, _)| i.parse().ok());
+        let expiry_s = p.expiration.as_deref().and_then(|ms| ms.parse::<u64>().ok()).map(|ms| ms / 1_000);
+        Ok(Self {
+            device: Device {
+                tenant: text(header::TENANT)?.parse().map_err(|_| EventError { header: header::TENANT })?,
+                id: text(header::DEVICE)?.parse().map_err(|_| EventError { header: header::DEVICE })?,
+            },
+            topic: text(header::TOPIC)?.parse().map_err(|_| EventError { header: header::TOPIC })?,
+            payload: message.body.clone(),
+            qos: u8::try_from(int(header::QOS)?)
+                .ok()
+                .and_then(|q| Qos::try_from(q).ok())
+                .ok_or(EventError { header: header::QOS })?,
+            retain: bool(header::RETAIN)?,
+            dup: bool(header::DUP)?,
+            gateway: text(header::GATEWAY)?.parse().map_err(|_| EventError { header: header::GATEWAY })?,
+            region: text(header::REGION)?.parse().map_err(|_| EventError { header: header::REGION })?,
+            incarnation: id.ok_or(EventError { header: "message_id" })?,
+            sequence: int(header::SEQUENCE)?,
+            received_at: WallTime::from_millis(int(header::RECEIVED_AT)?),
+            replayed: bool(header::REPLAYED)?,
+            content_type: p.content_type.clone(),
+            expiry_s: expiry_s.map(|s| u32::try_from(s).unwrap_or(u32::MAX)),
+            payload_is_utf8: p.bool(header::PAYLOAD_UTF8).unwrap_or(false),
+            response_topic: p.text(header::RESPONSE_TOPIC).map(str::to_owned),
+            correlation_data: match p.headers.get(header::CORRELATION_DATA) {
+                Some(HeaderValue::Bytes(data)) => Some(data.clone()),
+                Some(HeaderValue::Text(text)) => Some(Bytes::copy_from_slice(text.as_bytes())),
+                _ => None,
+            },
+            user_properties: header::read_user_properties(p)
+                .ok_or(EventError { header: header::USER_PROPERTIES })?,
+            traceparent: p.text(header::TRACEPARENT).map(str::to_owned),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn event(topic: &str, payload: Vec<u8>, pairs: Vec<(String, String)>, sequence: u32) -> Event {
+        Event {
+            device: "acme/pump 7".parse().unwrap(),
+            topic: Topic::parse(topic).unwrap(),
+            payload: payload.into(),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            dup: true,
+            gateway: "eu-1".parse().unwrap(),
+            region: "eu".parse().unwrap(),
+            incarnation: Incarnation(0xfeed),
+            sequence: sequence.into(),
+            received_at: WallTime::from_millis(1_700_000_000_123),
+            replayed: false,
+            content_type: Some("text/plain".to_owned()),
+            expiry_s: Some(60),
+            payload_is_utf8: true,
+            response_topic: Some("answers/here".to_owned()),
+            correlation_data: Some(Bytes::from_static(b"\xff\x00")),
+            user_properties: pairs,
+            traceparent: None,
+        }
+    }
+
+    #[test]
+    fn an_event_is_addressed_and_marked_for_services() {
+        let message = event("state/temp.c", b"21".to_vec(), Vec::new(), 255).into_message("roost.up");
+        assert_eq!(message.routing_key, "acme.pump 7.state.temp%2Ec");
+        assert_eq!(message.properties.message_id.as_deref(), Some("000000000000feed-ff"));
+        assert_eq!(message.properties.delivery_mode, DeliveryMode::Persistent);
+        assert_eq!(message.properties.expiration.as_deref(), Some("60000"));
+        assert_eq!(message.properties.text(header::TOPIC), Some("state/temp.c"));
+        assert_eq!(message.body.as_ref(), b"21");
+    }
+
+    #[test]
+    fn a_message_that_lacks_a_header_is_not_an_event() {
+        let mut message = event("a", Vec::new(), Vec::new(), 0).into_message("roost.up");
+        message.properties.headers.remove(header::QOS);
+        assert_eq!(Event::from_message(&message), Err(EventError { header: header::QOS }));
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_reads_back(
+            topic in "[a-z/é]{1,40}", payload in any::<Vec<u8>>(),
+            pairs in proptest::collection::vec((any::<String>(), any::<String>()), 0..4), sequence in any::<u32>(),
+        ) {
+            let event = event(&topic, payload, pairs, sequence);
+            prop_assert_eq!(Event::from_message(&event.clone().into_message("roost.up")), Ok(event));
+        }
+    }
+}
