@@ -12,4 +12,4 @@ pub mod protocol;
 pub mod shell;
 
 pub use protocol::Secret;
-pub use shell::{EmbeddedBroker, EmbeddedConfig, EmbeddedError, EmbeddedHandle};
+pub use shell::{EmbeddedBroker, EmbeddedConfig, EmbeddedError, EmbeddedHandle, LogError, Recovery};

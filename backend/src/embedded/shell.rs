@@ -8,7 +8,11 @@ mod clock;
 mod connection;
 mod engine;
 mod listener;
+mod log_writer;
 mod outbox;
+mod segments;
 mod server;
 
+pub use log_writer::Recovery;
+pub use segments::LogError;
 pub use server::{EmbeddedBroker, EmbeddedConfig, EmbeddedError, EmbeddedHandle};

@@ -1,8 +1,10 @@
 //! The task that owns the core.
 
 use super::clock::Clock;
+use super::log_writer::LogWriter;
 use super::outbox::Outbox;
-use crate::embedded::core::{Broker, ConnectionId, Counters, Input, QueueStatistics};
+use crate::embedded::core::{Broker, ConnectionId, Counters, Input, Lsn, Output, QueueStatistics};
+use crate::embedded::log::Record;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -36,15 +38,44 @@ pub(super) struct Engine {
     pub(super) calls: mpsc::Receiver<Call>,
     pub(super) outboxes: HashMap<ConnectionId, Arc<Outbox>>,
     touched: Vec<ConnectionId>,
+    log: Option<LogWriter>,
+    log_pending_bytes_max: usize,
+    log_stalled: bool,
+    records: Vec<(Lsn, Record)>,
 }
 
 impl Engine {
-    pub(super) fn new(broker: Broker, clock: Clock, calls: mpsc::Receiver<Call>) -> Self {
-        Self { broker, clock, calls, outboxes: HashMap::new(), touched: Vec::new() }
+    pub(super) fn new(
+        broker: Broker,
+        clock: Clock,
+        calls: mpsc::Receiver<Call>,
+        log: Option<LogWriter>,
+        log_pending_bytes_max: usize,
+    ) -> Self {
+        Self {
+            broker,
+            clock,
+            calls,
+            outboxes: HashMap::new(),
+            touched: Vec::new(),
+            log,
+            log_pending_bytes_max,
+            log_stalled: false,
+            records: Vec::new(),
+        }
     }
 
-    /// Runs until nobody can call any more.
+    /// Runs until nobody can call any more; then everything is written.
     pub(super) async fn run(mut self) {
+        self.serve().await;
+        if let Some(log) = self.log.take()
+            && let Err(error) = tokio::task::spawn_blocking(move || log.close()).await
+        {
+            tracing::error!(%error, "the log could not be closed");
+        }
+    }
+
+    async fn serve(&mut self) {
         let mut batch = Vec::with_capacity(CALLS_PER_TURN);
         loop {
             let due = self.clock.instant(self.broker.next_timeout());
@@ -57,6 +88,7 @@ impl Engine {
                         self.on_call(call);
                     }
                 }
+                () = log_progressed(self.log.as_ref()) => self.on_log_progress(),
                 () = tokio::time::sleep_until(due) => {
                     self.broker.handle(self.clock.now(), Input::Tick);
                 }
@@ -86,14 +118,36 @@ impl Engine {
         }
     }
 
+    fn on_log_progress(&mut self) {
+        let Some(log) = &self.log else { return };
+        let progress = log.progress();
+        let now = self.clock.now();
+        self.broker.handle(now, Input::Synced(progress.synced));
+        // On at the bound, off at half of it: in between nothing changes.
+        let behind = progress.pending_bytes > self.log_pending_bytes_max;
+        let caught_up = progress.pending_bytes <= self.log_pending_bytes_max / 2;
+        let stalled = progress.failing || behind || self.log_stalled && !caught_up;
+        if stalled != self.log_stalled {
+            self.log_stalled = stalled;
+            self.broker.handle(now, Input::LogStalled(stalled));
+        }
+    }
+
     fn send_outputs(&mut self) {
         while let Some(output) = self.broker.poll_output() {
+            if let Output::Log(lsn, record) = output {
+                self.records.push((lsn, record));
+                continue;
+            }
             let Some(connection) = output.connection() else { continue };
             let Some(outbox) = self.outboxes.get(&connection) else { continue };
             outbox.push(output);
             if self.touched.last() != Some(&connection) {
                 self.touched.push(connection);
             }
+        }
+        if let Some(log) = &self.log {
+            log.append(&mut self.records);
         }
         self.touched.sort_unstable();
         self.touched.dedup();
@@ -102,5 +156,12 @@ impl Engine {
                 outbox.wake();
             }
         }
+    }
+}
+
+async fn log_progressed(log: Option<&LogWriter>) {
+    match log {
+        Some(log) => log.progressed().await,
+        None => std::future::pending().await,
     }
 }

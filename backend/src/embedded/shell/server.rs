@@ -3,7 +3,9 @@
 use super::clock::Clock;
 use super::engine::{CALLS_MAX, Call, Engine};
 use super::listener::Listener;
-use crate::embedded::core::{Broker, Counters, Limits, QueueStatistics, Storage};
+use super::log_writer::{LogWriter, Recovery};
+use super::segments::LogError;
+use crate::embedded::core::{Broker, Counters, Image, Limits, QueueStatistics, Storage};
 use crate::embedded::protocol::{Secret, Users};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -56,12 +58,16 @@ pub enum EmbeddedError {
         /// Why.
         source: io::Error,
     },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Log(#[from] LogError),
 }
 
 /// A running broker. Dropping it stops it without a farewell to its clients; [`EmbeddedBroker::shutdown`] is kinder.
 #[derive(Debug)]
 pub struct EmbeddedBroker {
     address: SocketAddr,
+    recovery: Option<Recovery>,
     handle: EmbeddedHandle,
     stop: watch::Sender<bool>,
     listener: JoinHandle<()>,
@@ -80,25 +86,39 @@ impl EmbeddedBroker {
     /// # Errors
     /// [`EmbeddedError`], saying what to do.
     pub async fn start(config: EmbeddedConfig) -> Result<Self, EmbeddedError> {
-        let EmbeddedConfig { listen, data: _, users, limits } = config;
+        let EmbeddedConfig { listen, data, users, limits } = config;
         let socket = TcpListener::bind(listen).await.map_err(|source| bind_error(listen, source))?;
         let address =
             socket.local_addr().map_err(|source| EmbeddedError::Listen { address: listen, source })?;
         let clock = Clock::start();
-        let broker = Broker::new(limits.clone(), Storage::Memory, rand::random(), clock.now());
+        let (broker, log, recovery) = match data {
+            None => (Broker::new(limits.clone(), Storage::Memory, rand::random(), clock.now()), None, None),
+            Some(directory) => {
+                let (log, image, recovery) = open_log(directory, limits.segment_bytes).await?;
+                let broker =
+                    Broker::restore(limits.clone(), Storage::Log, rand::random(), image, clock.now());
+                (broker, Some(log), Some(recovery))
+            }
+        };
         let (calls, receiver) = mpsc::channel(CALLS_MAX);
-        let engine = tokio::spawn(Engine::new(broker, clock, receiver).run());
+        let engine = Engine::new(broker, clock, receiver, log, limits.log_pending_bytes_max);
+        let engine = tokio::spawn(engine.run());
         let (stop, stopping) = watch::channel(false);
         let handle = EmbeddedHandle { engine: calls.downgrade() };
         let users = Arc::new(Users::new(users));
         let listener = Listener { socket, engine: calls, users, limits: Arc::new(limits), clock, stopping };
         let listener = tokio::spawn(listener.run());
-        Ok(Self { address, handle, stop, listener, engine })
+        Ok(Self { address, recovery, handle, stop, listener, engine })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What its data directory held at the start; none in memory.
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_ref()
     }
 
     /// A handle for figures.
@@ -152,6 +172,36 @@ impl EmbeddedHandle {
         drop(engine);
         answer.await.ok()
     }
+}
+
+/// Opens and replays the log beside the runtime, since files block.
+async fn open_log(
+    directory: PathBuf,
+    segment_bytes: u64,
+) -> Result<(LogWriter, Image, Recovery), EmbeddedError> {
+    let shown = directory.clone();
+    let opened = tokio::task::spawn_blocking(move || LogWriter::open(&directory, segment_bytes)).await;
+    let (log, image, recovery) = match opened {
+        Ok(opened) => opened?,
+        Err(panicked) => {
+            let source = io::Error::other(panicked);
+            return Err(LogError::Io { path: shown, source }.into());
+        }
+    };
+    tracing::info!(
+        directory = %shown.display(),
+        segments = recovery.segments,
+        queues = recovery.queues,
+        messages = recovery.messages,
+        "the log was read"
+    );
+    if recovery.torn_bytes > 0 {
+        tracing::warn!(
+            torn_bytes = recovery.torn_bytes,
+            "the log's end was torn by a crash and was cut: nothing in it had been confirmed"
+        );
+    }
+    Ok((log, image, recovery))
 }
 
 fn bind_error(address: SocketAddr, source: io::Error) -> EmbeddedError {
