@@ -276,9 +276,12 @@ impl Session {
                 Ok(())
             }
             (_, State::ClosedByBroker) => Ok(()),
-            (FrameKind::Method, State::Running) if channel != 0 => self.on_channel_method(channel, &payload),
-            (FrameKind::Header, State::Running) => self.on_header(channel, &payload),
-            (FrameKind::Body, State::Running) => self.on_body(channel, payload),
+            // A client may go on before it has heard that the connection is open; the core takes all in order.
+            (FrameKind::Method, State::Running | State::Opening) if channel != 0 => {
+                self.on_channel_method(channel, &payload)
+            }
+            (FrameKind::Header, State::Running | State::Opening) => self.on_header(channel, &payload),
+            (FrameKind::Body, State::Running | State::Opening) => self.on_body(channel, payload),
             (FrameKind::Method, _) if channel == 0 => match Request::parse(&payload)? {
                 Request::Connection(method) => self.on_connection_method(now, method),
                 Request::Channel(_) | Request::Publish(_) => {
