@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use roost_backend::shell::{Consumer, LinkConfig, Publisher, PublisherConfig, consumer, publisher};
+use roost_backend::shell::{LinkConfig, Publisher, PublisherConfig, consumer, publisher};
 use roost_backend::{Topology, contract};
 use roost_ops::{ListenError, Readiness, endpoints, listen, listen_on_loopback};
 use roost_wire::Incarnation;
@@ -34,7 +34,6 @@ pub struct Gateway {
     orders: mpsc::Sender<Order>,
     uplink: Publisher,
     mesh: Publisher,
-    consumer: Consumer,
     thread: JoinHandle<std::io::Result<()>>,
     admin_task: (oneshot::Sender<()>, task::JoinHandle<()>),
 }
@@ -102,7 +101,7 @@ impl Gateway {
             uplink_events,
             mesh: Outbox::new(mesh.clone()),
             mesh_events,
-            consumer: consumer.clone(),
+            consumer,
             consumer_events,
             readiness: readiness.clone(),
             snapshot: Arc::clone(&snapshot),
@@ -114,7 +113,7 @@ impl Gateway {
             .map_err(GatewayError::Thread)?;
         let admin_task = serve_admin(admin_listener, readiness.clone(), Arc::clone(&snapshot));
         tracing::info!(gateway = %config.id, %incarnation, %mqtt, %admin, "gateway started");
-        Ok(Self { mqtt, admin, readiness, snapshot, orders, uplink, mesh, consumer, thread, admin_task })
+        Ok(Self { mqtt, admin, readiness, snapshot, orders, uplink, mesh, thread, admin_task })
     }
 
     /// Where devices connect.
@@ -158,7 +157,6 @@ impl Gateway {
         let (uplink, mesh) = tokio::join!(self.uplink.close(grace), self.mesh.close(grace));
         report.events_unconfirmed = uplink.tokens.len();
         report.reports_unconfirmed = mesh.tokens.len();
-        self.consumer.close().await;
         let _ = self.orders.send(Order::Stop).await;
         let _ = task::spawn_blocking(move || self.thread.join()).await;
         let (stop, admin) = self.admin_task;

@@ -34,7 +34,7 @@ impl Outbox {
             match self.publisher.try_publish(publish) {
                 Ok(()) => {}
                 Err(TryPublishError::Full(publish)) => {
-                    self.waiting.push_front(publish);
+                    self.waiting.push_front(*publish);
                     break;
                 }
                 // Closing: the drain reports what was not confirmed.

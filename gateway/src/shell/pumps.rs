@@ -97,7 +97,7 @@ pub(super) async fn publisher(
 pub(super) async fn consumer(
     world: Rc<RefCell<World>>,
     gateway: (GatewayId, Incarnation),
-    consumer: Consumer,
+    consumer: Rc<Consumer>,
     readiness: Readiness,
     mut events: mpsc::Receiver<ConsumerEvent>,
 ) {

@@ -57,6 +57,7 @@ async fn live(parts: Parts) -> std::io::Result<()> {
     let Parts { gateway, incarnation, shard, link, uplink, mesh, readiness, mut orders, .. } = parts;
     let world = Rc::new(RefCell::new(World::new(shard, link, uplink, mesh)));
     let own = || Rc::clone(&world);
+    let consumer = Rc::new(parts.consumer);
     let (uplink_events, mesh_events) = (parts.uplink_events, parts.mesh_events);
     let tasks = [
         spawn_local(pumps::publisher(own(), Side::Uplink, readiness.clone(), uplink_events)),
@@ -88,6 +89,9 @@ async fn live(parts: Parts) -> std::io::Result<()> {
     for task in tasks {
         task.abort();
         let _ = task.await;
+    }
+    if let Some(consumer) = Rc::into_inner(consumer) {
+        consumer.close().await;
     }
     Ok(())
 }
