@@ -65,7 +65,7 @@ async fn live(parts: Parts) -> std::io::Result<()> {
         spawn_local(pumps::consumer(
             own(),
             (gateway, incarnation),
-            parts.consumer,
+            Rc::clone(&consumer),
             readiness,
             parts.consumer_events,
         )),
