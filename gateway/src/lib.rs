@@ -1,11 +1,14 @@
 //! The gateway: an MQTT broker that faces devices and federates to the backend.
 
 mod counters;
+mod hold;
 mod limits;
 pub mod link;
+mod message;
 pub mod packet;
 mod placement;
 mod publication;
+mod session;
 pub mod shard;
 pub mod subscriptions;
 mod uplink;

@@ -1,0 +1,1 @@
+//! A shard, a link and clients that speak MQTT through the codec.
