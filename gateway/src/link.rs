@@ -12,8 +12,6 @@ mod gather;
 mod lease;
 mod settlements;
 mod sightings;
-#[cfg(test)]
-mod tests;
 mod words;
 
 use std::collections::VecDeque;

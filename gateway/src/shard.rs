@@ -16,8 +16,6 @@ mod output;
 mod publish;
 mod read;
 mod subscribe;
-#[cfg(test)]
-mod tests;
 mod timeout;
 mod timers;
 mod turn;

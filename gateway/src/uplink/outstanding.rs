@@ -162,16 +162,11 @@ impl Uplink {
                 outstanding.stage = Stage::Unrouted;
                 Next::Publish(self.start(outstanding))
             }
-            (stage @ (Stage::Unrouted | Stage::Dead), PublishOutcome::Returned) => {
-                // Not mandatory, so it does not happen; if it did, trying again would not help.
-                counters.add(Count::UnroutedLost);
-                self.end(outstanding, stage.end())
-            }
             (_, PublishOutcome::Lost) if is_qos0 => {
                 counters.add(Count::EventDroppedLost);
                 self.end(outstanding, EventEnd::Accepted)
             }
-            (_, PublishOutcome::Nacked) if is_qos0 => {
+            (_, PublishOutcome::Nacked | PublishOutcome::Returned) if is_qos0 => {
                 counters.add(Count::EventDroppedNacked);
                 self.end(outstanding, EventEnd::Accepted)
             }
@@ -180,8 +175,11 @@ impl Uplink {
                 outstanding.refusals = 0;
                 Next::Publish(self.start(outstanding))
             }
-            (_, PublishOutcome::Nacked | PublishOutcome::Lost) => {
-                counters.add(Count::EventRetried);
+            // Returned here means that `roost.unrouted` or `roost.dead` has lost its queue: until somebody declares it
+            // again there is no safe place, and so no PUBACK.
+            (_, PublishOutcome::Nacked | PublishOutcome::Lost | PublishOutcome::Returned) => {
+                let has_queue = outcome != PublishOutcome::Returned;
+                counters.add(if has_queue { Count::EventRetried } else { Count::EventRetriedNoQueue });
                 outstanding.refusals += 1;
                 let refusals = outstanding.refusals;
                 self.outstanding.insert(number, outstanding);
@@ -200,7 +198,7 @@ impl Uplink {
         let publication = Publication {
             token: PublishToken::new(PublishOrigin::Shard(self.origin), number),
             message: outstanding.message(),
-            mandatory: outstanding.stage == Stage::Event,
+            mandatory: true,
             on_loss,
         };
         self.outstanding.insert(number, outstanding);
@@ -332,7 +330,7 @@ mod tests {
         assert!(publication.mandatory);
         let next = uplink.published(publication.token, PublishOutcome::Returned, &mut counters);
         let Next::Publish(unrouted) = next else { panic!("{next:?}") };
-        assert_eq!((&*unrouted.message.exchange, unrouted.mandatory), ("roost.unrouted", false));
+        assert_eq!((&*unrouted.message.exchange, unrouted.mandatory), ("roost.unrouted", true));
         let next = uplink.published(unrouted.token, PublishOutcome::Confirmed, &mut counters);
         assert_eq!(next, Next::Ended(waiter(), EventEnd::Unwanted));
         let again = uplink.published(unrouted.token, PublishOutcome::Confirmed, &mut counters);

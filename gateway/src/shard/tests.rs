@@ -1,1 +1,0 @@
-//! A shard, a link and clients that speak MQTT through the codec.
