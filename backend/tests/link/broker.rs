@@ -69,8 +69,7 @@ impl Behind {
             authority: lapin::uri::AMQPAuthority {
                 userinfo: lapin::uri::AMQPUserInfo {
                     username: stage.address.user().to_owned(),
-                    password: std::env::var("ROOST_TEST_RABBITMQ_PASSWORD")
-                        .unwrap_or_else(|_| "guest".to_owned()),
+                    password: stage.password.clone(),
                 },
                 host: stage.address.host().to_owned(),
                 port: stage.address.port(),
