@@ -45,6 +45,41 @@ macro_rules! all_scenarios {
     };
 }
 
+/// The embedded broker, with its log on disk.
+mod embedded {
+    use roost_backend::embedded::{EmbeddedBroker, EmbeddedConfig};
+
+    use crate::broker::Stage;
+
+    /// A broker of one scenario's own; it stops when that is over.
+    struct Own {
+        stage: Stage,
+        _broker: EmbeddedBroker,
+        _data: tempfile::TempDir,
+    }
+
+    impl std::ops::Deref for Own {
+        type Target = Stage;
+        fn deref(&self) -> &Stage {
+            &self.stage
+        }
+    }
+
+    async fn own() -> Own {
+        let data = tempfile::tempdir().unwrap();
+        let config = EmbeddedConfig {
+            listen: ([127, 0, 0, 1], 0).into(),
+            data: Some(data.path().to_owned()),
+            ..EmbeddedConfig::default()
+        };
+        let broker = EmbeddedBroker::start(config).await.unwrap();
+        let stage = Stage::at(&format!("amqp://guest:guest@{}", broker.address()));
+        Own { stage, _broker: broker, _data: data }
+    }
+
+    all_scenarios!(own().await);
+}
+
 /// A real RabbitMQ.
 #[cfg(feature = "live")]
 mod rabbitmq {
