@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use roost_backend::contract;
 use roost_wire::{Event, HeaderValue, Message, Qos, RoutingKey, envelope::header};
 
 use super::retry::RETRIES_MAX;
@@ -82,10 +83,6 @@ pub(crate) struct Uplink {
     pub(crate) holds_up: VecDeque<ConnectionId>,
 }
 
-/// The exchange of events that no queue wanted.
-const UNROUTED: &str = "roost.unrouted";
-/// The exchange of events that were refused each time.
-const DEAD: &str = "roost.dead";
 /// The value of the header that says why an event is in `roost.dead`.
 const REASON_NACKED: &str = "refused by the backend each time: a queue may be full";
 
@@ -216,10 +213,10 @@ impl Outstanding {
         let event = self.event.clone();
         match self.stage {
             Stage::Event => event.into_message(&self.exchange),
-            Stage::Unrouted => event.into_message(UNROUTED),
+            Stage::Unrouted => event.into_message(contract::UNROUTED),
             Stage::Dead => {
                 let key = RoutingKey::for_device(&event.device);
-                let mut message = event.into_message(DEAD);
+                let mut message = event.into_message(contract::DEAD);
                 key.as_str().clone_into(&mut message.routing_key);
                 let reason = HeaderValue::Text(REASON_NACKED.to_owned());
                 message.properties.set(header::REASON, reason);
