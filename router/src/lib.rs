@@ -13,6 +13,7 @@ mod limits;
 mod lsn;
 mod output;
 mod router;
+pub mod shell;
 
 pub use counters::{Counters, DropReason};
 pub use input::{Input, PublishOutcome, PublishToken, Queue, RequestId, SourceToken};
