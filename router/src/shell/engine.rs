@@ -46,6 +46,14 @@ pub(super) struct Engine {
     pub(super) compacted_at_bytes: u64,
 }
 
+/// What an engine leaves to be closed.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) log: Log,
+    pub(super) sources: Sources,
+    pub(super) grace: Duration,
+}
+
 /// Where the engine's inputs come from.
 pub(super) struct Lines {
     pub(super) commands: mpsc::Receiver<ConsumerEvent>,
@@ -67,10 +75,11 @@ const COMPACT_EVERY_BYTES: u64 = 256 * 1024 * 1024;
 const REPORTS: [Queue; 3] = [Queue::Expired, Queue::Sightings, Queue::Settlements];
 
 impl Engine {
-    /// Runs until it is told to stop; then lets what is under way become durable within the grace, and returns itself.
-    pub(super) async fn run(mut self, mut lines: Lines) -> (Self, Duration) {
+    /// Runs until it is told to stop; then lets what is under way become durable within the grace, and returns what is to be closed.
+    pub(super) async fn run(mut self, mut lines: Lines) -> Ended {
         let mut status = self.log.status();
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut commands = Vec::with_capacity(BATCH);
+        let mut reports = Vec::with_capacity(BATCH);
         let mut published = Vec::with_capacity(BATCH);
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         loop {
@@ -78,18 +87,27 @@ impl Engine {
             let timer = sleep(self.core.poll_timeout().map_or(HOUSEKEEPING, |at| at.since(now().boot)));
             let reads_commands = self.wants_commands && self.has_lock;
             tokio::select! {
-                _ = lines.commands.recv_many(&mut batch, BATCH), if reads_commands => {
-                    self.consumed(Line::Commands, batch.drain(..));
+                _ = lines.commands.recv_many(&mut commands, BATCH), if reads_commands => {
+                    self.consumed(Line::Commands, commands.drain(..));
                 }
-                _ = lines.reports.recv_many(&mut batch, BATCH) => self.consumed(Line::Reports, batch.drain(..)),
+                _ = lines.reports.recv_many(&mut reports, BATCH) => self.consumed(Line::Reports, reports.drain(..)),
                 _ = lines.published.recv_many(&mut published, BATCH) => self.published(published.drain(..)),
                 Some(ask) = lines.asks.recv() => self.asked(ask),
                 Ok(()) = status.changed() => self.logged(&status.borrow_and_update().clone()),
                 () = timer => self.core.handle(now(), Input::Tick),
                 _ = housekeeping.tick() => self.keep_house(),
-                grace = &mut lines.stop => return (self, grace.unwrap_or_default()),
+                grace = &mut lines.stop => return self.end(grace.unwrap_or_default()).await,
             }
         }
+    }
+
+    async fn end(mut self, grace: Duration) -> Ended {
+        self.perform().await;
+        if let Some(task) = self.compaction.take() {
+            // It never was, unless it is installed: what was appended stays as it is.
+            let _ = task.await;
+        }
+        Ended { log: self.log, sources: self.sources, grace }
     }
 
     fn consumed(&mut self, line: Line, events: impl Iterator<Item = ConsumerEvent>) {

@@ -92,8 +92,9 @@ async fn send(
     let (answers, mut answered) = watch::channel(None);
     api.ask(Ask::Command { command: Box::new(command), answers }).await?;
     // Custody first: until the journal has it there is nothing to tell.
-    let taken = timeout(CUSTODY_TIMEOUT, answered.wait_for(Option::is_some)).await;
-    if !matches!(taken, Ok(Ok(_))) {
+    let taken =
+        timeout(CUSTODY_TIMEOUT, answered.wait_for(Option::is_some)).await.is_ok_and(|taken| taken.is_ok());
+    if !taken {
         let detail = "the journal does not answer, so the mesh may or may not have the command; see /readyz, and send it \
             again with the same message_id";
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after_s(5);
@@ -102,7 +103,7 @@ async fn send(
     if let Some(wait) = wait {
         let is_final = |latest: &Option<Receipt>| latest.as_ref().is_some_and(|r| r.state.is_final());
         // In vain is fine: the latest state is told.
-        let _ = timeout(wait, answered.wait_for(is_final)).await;
+        let _ = timeout(wait, answered.wait_for(is_final)).await.is_ok();
     }
     let latest = answered.borrow().clone();
     let receipt = latest.ok_or_else(gone)?;

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::config::RouterConfig;
-use super::engine::{Engine, Lines};
+use super::engine::{Ended, Engine, Lines};
 use super::http;
 use super::log::{LogConfig, LogError, Opened, Replayed};
 use super::metrics::Snapshot;
@@ -34,7 +34,7 @@ pub struct Router {
     snapshot: Arc<Mutex<Snapshot>>,
     publisher: Publisher,
     stop: oneshot::Sender<Duration>,
-    engine: JoinHandle<(Engine, Duration)>,
+    engine: JoinHandle<Ended>,
     http_task: (oneshot::Sender<()>, JoinHandle<()>),
 }
 
@@ -162,9 +162,9 @@ impl Router {
         // A client that keeps its connection open is not waited for.
         let _ = timeout(Duration::from_secs(1), http_task).await;
         let _ = self.stop.send(grace);
-        if let Ok((engine, grace)) = self.engine.await {
-            report.records_cut = engine.log.close(grace).await.cut;
-            engine.sources.close().await;
+        if let Ok(Ended { log, sources, grace }) = self.engine.await {
+            report.records_cut = log.close(grace).await.cut;
+            sources.close().await;
         }
         report.publications_unconfirmed = self.publisher.close(grace).await.tokens.len();
         report

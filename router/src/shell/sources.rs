@@ -17,6 +17,7 @@ pub(super) enum Line {
 }
 
 /// Both consumers, and what of theirs is not acknowledged. Bounded by the prefetches.
+#[derive(Debug)]
 pub(super) struct Sources {
     commands: Consumer,
     reports: Consumer,
