@@ -56,7 +56,7 @@ pub enum DropReason {
     BrokenList,
     /// A gateway beyond the bound.
     TooManyGateways,
-    /// A device beyond the bound of the location table.
+    /// A device forgotten because the location table is full.
     TooManyLocations,
     /// A final forgotten before its time.
     ForgottenEarly,

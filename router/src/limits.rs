@@ -47,8 +47,8 @@ pub struct Limits {
     pub finals_per_device_max: usize,
     /// HTTP requests that hear of one command's changes: 16. Further ones get one answer only.
     pub watchers_max: usize,
-    /// Devices in the location table: 1,000,000. Then the device that has been away longest is forgotten; if none is away,
-    /// a new device is not recorded and counted: each command for it is a question.
+    /// Devices in the location table: 1,000,000. Then the device that has been away longest becomes unknown; if none is
+    /// away, the one that was learnt longest ago. Counted; a command for it is a question.
     pub locations_max: usize,
     /// Gateways: 1,024. Then the one that was lost first is forgotten; if none is lost, a new one is not answered, and
     /// counted.

@@ -178,8 +178,8 @@ impl Engine {
                 self.core.handle(now(), Input::Http { request, command });
             }
             // Who no longer waits for the answer does not get it.
-            Ask::Explain { device, reply } => drop(reply.send(self.core.explain(now(), &device))),
-            Ask::Gateways { reply } => drop(reply.send(self.core.gateways(now()))),
+            Ask::Explain { device, reply } => drop(reply.send(json(&self.core.explain(now(), &device)))),
+            Ask::Gateways { reply } => drop(reply.send(json(&self.core.gateways(now())))),
         }
     }
 
@@ -269,6 +269,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// What the core explains, for HTTP.
+fn json(view: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(view).expect("views hold no map with keys that are not text")
 }
 
 /// The result of a future that is ready.
