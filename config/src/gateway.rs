@@ -1,0 +1,250 @@
+//! The file of a gateway.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use roost_wire::{GatewayId, Region, Topic};
+
+use crate::AmqpUrl;
+use crate::section::Section;
+use crate::uplink::UplinkSettings;
+use crate::value::{address, loopback_address, parsed, path, seconds, whole};
+
+/// What `role: gateway` reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GatewaySettings {
+    /// `id`: this gateway across all its runs. Required; two gateways never share one.
+    pub id: GatewayId,
+    /// `region`: the gateways behind one balancer and one DNS name. Required.
+    pub region: Region,
+    /// `data`: where the spool will live. Nothing is written there yet.
+    pub data: Option<PathBuf>,
+    /// `listen`: MQTT.
+    pub listen: SocketAddr,
+    /// `admin`: `/livez`, `/readyz`, `/metrics`; loopback only.
+    pub admin: SocketAddr,
+    /// `amqp`: the backend.
+    pub amqp: AmqpUrl,
+    /// `limits`
+    pub limits: GatewayLimits,
+    /// `uplink`
+    pub uplink: UplinkSettings,
+    /// `mesh`
+    pub mesh: MeshSettings,
+    /// `shutdown_grace_s`: how long a drain may take.
+    pub shutdown_grace: Duration,
+}
+
+/// `limits`: the bounds on what devices cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayLimits {
+    /// Connections at once; one more is refused with 0x97 (3.1.1: 0x03).
+    pub connections_max: usize,
+    /// Bytes of one packet, told to v5 clients as Maximum Packet Size; a longer one closes the connection with 0x95.
+    pub packet_bytes_max: usize,
+    /// Levels of a topic; a deeper one is refused with 0x90 (filters: 0x8F).
+    pub topic_levels_max: usize,
+    /// Messages that wait for one session; see `session_queue_bytes_max`.
+    pub session_queue_messages_max: usize,
+    /// Bytes that wait for one session; a slow subscriber that reaches either bound slows its publishers, and one that is
+    /// away loses the oldest, counted.
+    pub session_queue_bytes_max: usize,
+    /// QoS 1 publishes of one client that wait for their PUBACK, told to v5 clients as Receive Maximum; beyond it a v5
+    /// client is disconnected with 0x93, and a 3.1.1 client is no longer read.
+    pub receive_maximum: u16,
+    /// The longest keep alive; a v5 client that asks for more, or for none, is told this as Server Keep Alive.
+    pub keep_alive_s_max: u16,
+    /// The longest session expiry; a v5 client that asks for more is told this.
+    pub session_expiry_s_max: u32,
+    /// How long a connection may take until its CONNECT is whole; then it is closed.
+    pub connect_timeout: Duration,
+}
+
+/// `mesh`: the gateway's side of leases, heartbeats and settlements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeshSettings {
+    /// `heartbeat_s`: how often the router is told that the gateway lives.
+    pub heartbeat: Duration,
+    /// `lease_s`: how long commands may be delivered after the last heartbeat that was answered.
+    pub lease: Duration,
+    /// `settle_timeout_s`: how long a device may take for a command's PUBACK.
+    pub settle_timeout: Duration,
+    /// `shards`: how many routers there are; fixed when a deployment is created.
+    pub shards: u16,
+}
+
+/// 127.0.0.1:1883, MQTT's registered port. Loopback, so that a gateway without users is not open to the world by default.
+pub const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1883));
+/// 127.0.0.1:8081, beside the router's 8080.
+pub const ADMIN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8081));
+/// The embedded broker's address and RabbitMQ's default, with the user that both have at first.
+pub const AMQP: &str = "amqp://guest:guest@127.0.0.1:5672/%2f";
+/// 10,000: what one machine with a default limit on open files can be raised to, and a fleet simulator reaches.
+pub const CONNECTIONS_MAX: usize = 10_000;
+/// 256 KiB: a device's picture fits, and 10,000 of them at once do not fill a machine.
+pub const PACKET_BYTES_MAX: usize = 256 * 1024;
+/// 64: deeper topics are not seen in the field, and a tree has to end somewhere.
+pub const TOPIC_LEVELS_MAX: usize = Topic::LEVELS_MAX;
+/// 1,000: some minutes of a busy topic for a client that reconnects.
+pub const SESSION_QUEUE_MESSAGES_MAX: usize = 1_000;
+/// 1 MiB: 1,000 messages of 1 KiB; 10,000 sessions that are all full stay below 10 GiB.
+pub const SESSION_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+/// 100: at a round trip of 100 ms to the backend one device still publishes 1,000 messages a second.
+pub const RECEIVE_MAXIMUM: u16 = 100;
+/// 65,535, the longest that MQTT can say: the device knows its radio and its battery better than a default does.
+pub const KEEP_ALIVE_S_MAX: u16 = u16::MAX;
+/// 7 days: the longest lifetime of a command by default; who stays away longer begins anew.
+pub const SESSION_EXPIRY_S_MAX: u32 = 7 * 24 * 3_600;
+/// 10 s: a bad radio needs some; who has not said CONNECT by then is not a device.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// 3 s: three fit into a lease, so that two lost in a row do not end it.
+pub const HEARTBEAT: Duration = Duration::from_secs(3);
+/// 10 s: how long a device of a dead gateway waits for its commands, against how often a pause looks like a death.
+pub const LEASE: Duration = Duration::from_secs(10);
+/// 30 s: a device that sleeps its radio between packets answers within it.
+pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// 1: one router serves a fleet until it is measured not to.
+pub const SHARDS: u16 = 1;
+/// 30 s: what systemd and Kubernetes give before they kill.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
+
+impl GatewaySettings {
+    /// The defaults for a gateway of this name.
+    #[must_use]
+    pub fn new(id: GatewayId, region: Region) -> Self {
+        Self {
+            id,
+            region,
+            data: None,
+            listen: LISTEN,
+            admin: ADMIN,
+            amqp: default_amqp(),
+            limits: GatewayLimits::default(),
+            uplink: UplinkSettings::default(),
+            mesh: MeshSettings::default(),
+            shutdown_grace: SHUTDOWN_GRACE,
+        }
+    }
+
+    pub(crate) fn read(mut root: Section<'_>) -> Option<Self> {
+        let id = root.required("id", parsed::<GatewayId>);
+        let region = root.required("region", parsed::<Region>);
+        let data = root.optional("data", path);
+        let listen = root.or("listen", LISTEN, address);
+        let admin = root.or("admin", ADMIN, loopback_address);
+        let amqp = root.or("amqp", default_amqp(), parsed::<AmqpUrl>);
+        let limits = GatewayLimits::read(root.section("limits"));
+        let uplink = UplinkSettings::read(root.section("uplink"));
+        let mesh = MeshSettings::read(root.section("mesh"));
+        let shutdown_grace = root.or("shutdown_grace_s", SHUTDOWN_GRACE, seconds(1..=3_600));
+        if listen == admin {
+            root.say("admin", format!("{admin} is where MQTT listens already"));
+        }
+        root.finish();
+        Some(Self {
+            id: id?,
+            region: region?,
+            data,
+            listen,
+            admin,
+            amqp,
+            limits,
+            uplink,
+            mesh,
+            shutdown_grace,
+        })
+    }
+}
+
+impl Default for GatewayLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: CONNECTIONS_MAX,
+            packet_bytes_max: PACKET_BYTES_MAX,
+            topic_levels_max: TOPIC_LEVELS_MAX,
+            session_queue_messages_max: SESSION_QUEUE_MESSAGES_MAX,
+            session_queue_bytes_max: SESSION_QUEUE_BYTES_MAX,
+            receive_maximum: RECEIVE_MAXIMUM,
+            keep_alive_s_max: KEEP_ALIVE_S_MAX,
+            session_expiry_s_max: SESSION_EXPIRY_S_MAX,
+            connect_timeout: CONNECT_TIMEOUT,
+        }
+    }
+}
+
+impl GatewayLimits {
+    fn read(mut s: Section<'_>) -> Self {
+        let d = Self::default();
+        let limits = Self {
+            connections_max: s.or("connections_max", d.connections_max, whole(1..=10_000_000)),
+            // Below 1 KiB a CONNECT with a topic and properties does not fit; MQTT ends at 268,435,455 bytes [MQTT-2.1.4].
+            packet_bytes_max: s.or("packet_bytes_max", d.packet_bytes_max, whole(1_024..=64 * 1024 * 1024)),
+            topic_levels_max: s.or("topic_levels_max", d.topic_levels_max, whole(1..=Topic::LEVELS_MAX)),
+            session_queue_messages_max: s.or(
+                "session_queue_messages_max",
+                d.session_queue_messages_max,
+                whole(1..=1_000_000),
+            ),
+            session_queue_bytes_max: s.or(
+                "session_queue_bytes_max",
+                d.session_queue_bytes_max,
+                whole(1_024..=1024 * 1024 * 1024),
+            ),
+            receive_maximum: s.or("receive_maximum", d.receive_maximum, whole(1..=u16::MAX)),
+            keep_alive_s_max: s.or("keep_alive_s_max", d.keep_alive_s_max, whole(5..=u16::MAX)),
+            session_expiry_s_max: s.or(
+                "session_expiry_s_max",
+                d.session_expiry_s_max,
+                whole(0..=u32::MAX - 1),
+            ),
+            connect_timeout: s.or("connect_timeout_s", d.connect_timeout, seconds(1..=60)),
+        };
+        if limits.session_queue_bytes_max < limits.packet_bytes_max {
+            s.say(
+                "session_queue_bytes_max",
+                format!(
+                    "{} is less than packet_bytes_max, {}: the largest packet would never fit",
+                    limits.session_queue_bytes_max, limits.packet_bytes_max
+                ),
+            );
+        }
+        s.finish();
+        limits
+    }
+}
+
+impl Default for MeshSettings {
+    fn default() -> Self {
+        Self { heartbeat: HEARTBEAT, lease: LEASE, settle_timeout: SETTLE_TIMEOUT, shards: SHARDS }
+    }
+}
+
+impl MeshSettings {
+    fn read(mut s: Section<'_>) -> Self {
+        let d = Self::default();
+        let mesh = Self {
+            heartbeat: s.or("heartbeat_s", d.heartbeat, seconds(1..=60)),
+            lease: s.or("lease_s", d.lease, seconds(2..=600)),
+            settle_timeout: s.or("settle_timeout_s", d.settle_timeout, seconds(1..=3_600)),
+            shards: s.or("shards", d.shards, whole(1..=SHARDS)),
+        };
+        if mesh.lease < 2 * mesh.heartbeat {
+            s.say(
+                "lease_s",
+                format!(
+                    "{} is less than twice heartbeat_s, {}: one lost heartbeat would end the lease",
+                    mesh.lease.as_secs(),
+                    mesh.heartbeat.as_secs()
+                ),
+            );
+        }
+        s.finish();
+        mesh
+    }
+}
+
+/// [`AMQP`] as a value.
+pub(crate) fn default_amqp() -> AmqpUrl {
+    AMQP.parse().expect("the constant is an AMQP URL; a test reads it")
+}
