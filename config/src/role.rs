@@ -1,5 +1,9 @@
 //! Which role a file is for.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use crate::document::{self, Node, Placed, Position};
 use crate::section::{Findings, Section};
 use crate::value::choice;
@@ -49,6 +53,27 @@ impl std::fmt::Display for Role {
 }
 
 impl Settings {
+    /// Reads a file; its problems are named with `path` as it is given.
+    ///
+    /// # Errors
+    /// [`Problems`] holds everything that is wrong, or that the file cannot be read.
+    pub fn load(path: &Path, expected: Option<Role>) -> Result<Self, Problems> {
+        let file = path.display().to_string();
+        let read = || -> std::io::Result<String> {
+            let mut text = String::new();
+            // One byte more than is allowed is enough to see that it is too long.
+            File::open(path)?.take(document::FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
+            Ok(text)
+        };
+        match read() {
+            Ok(text) => Self::read_as(&file, &text, expected),
+            Err(error) => {
+                let problem = Problem { at: Position::START, message: format!("cannot be read: {error}") };
+                Err(Problems::new(&file, vec![problem]))
+            }
+        }
+    }
+
     /// Reads the text of a file, of whichever role its top-level `role:` names. `file` names it in the problems.
     ///
     /// # Errors
@@ -73,14 +98,6 @@ impl Settings {
                 Err(Problems::new(file, problems))
             }
         }
-    }
-}
-
-impl Problems {
-    /// A file that could not be read at all.
-    #[must_use]
-    pub fn unreadable(file: &str, error: &std::io::Error) -> Self {
-        Self::new(file, vec![Problem { at: Position::START, message: format!("cannot be read: {error}") }])
     }
 }
 
