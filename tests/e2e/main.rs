@@ -1,0 +1,1 @@
+//! End to end: the binary as its users run it, real clients at both ends, real sockets between.

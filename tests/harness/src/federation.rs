@@ -1,0 +1,150 @@
+//! The mesh as it runs in production: one process per role, each of which can be killed and started again.
+
+use std::path::PathBuf;
+
+use crate::api::Api;
+use crate::backend::{Backend, Broker};
+use crate::environment::temporary_directory;
+use crate::ports::ReservedPort;
+use crate::process::{Process, roost};
+use crate::rabbitmq::Vhost;
+use crate::role_config::{GatewayConfig, backend_yaml, router_yaml};
+use crate::service::{Service, ServiceKind};
+
+/// A router, the gateways `eu-1` and `us-1`, and a backend. Ports and directories outlive a kill.
+#[derive(Debug)]
+pub struct Federation {
+    gateways: Vec<Role>,
+    router: Role,
+    _backend: Option<Role>,
+    broker: Broker,
+    _directory: tempfile::TempDir,
+}
+
+/// One process with its ports and its configuration.
+#[derive(Debug)]
+struct Role {
+    kind: &'static str,
+    name: String,
+    config: PathBuf,
+    /// MQTT, AMQP or the router's API.
+    port: ReservedPort,
+    admin_port: ReservedPort,
+    process: Option<Process>,
+}
+
+impl Federation {
+    /// Starts all of it and awaits that it is ready.
+    ///
+    /// # Panics
+    /// When it does not become it.
+    pub async fn start(backend: Backend) -> Self {
+        let directory = temporary_directory("federation");
+        let (broker, backend) = match backend {
+            Backend::RabbitMq => (Broker::RabbitMq(Vhost::create().await), None),
+            Backend::Embedded => {
+                let mut role = Role::new("backend", "backend", &directory);
+                let data = directory.path().join("backend");
+                role.configure(&backend_yaml(role.port.number(), role.admin_port.number(), &data));
+                role.start().await;
+                let (amqp_port, admin_port) = (role.port.number(), role.admin_port.number());
+                (Broker::Embedded { amqp_port, admin_port }, Some(role))
+            }
+        };
+        let amqp = broker.uri();
+        let router = Role::new("router", "router", &directory);
+        router.configure(&router_yaml(&amqp, router.port.number(), &directory.path().join("router")));
+        let gateways = [("eu-1", "eu"), ("us-1", "us")].map(|(name, region)| {
+            let role = Role::new("gateway", name, &directory);
+            let (mqtt_port, admin_port) = (role.port.number(), role.admin_port.number());
+            role.configure(&GatewayConfig { name, region, amqp: &amqp, mqtt_port, admin_port }.yaml());
+            role
+        });
+        let mut federation =
+            Self { gateways: gateways.into(), router, _backend: backend, broker, _directory: directory };
+        federation.start_router().await;
+        federation.start_gateway("eu-1").await;
+        federation.start_gateway("us-1").await;
+        federation
+    }
+
+    /// Starts the router, after [`Federation::kill_router`], and awaits that it is ready.
+    pub async fn start_router(&mut self) {
+        self.router.start().await;
+    }
+
+    /// `kill -9`.
+    pub fn kill_router(&mut self) {
+        self.router.kill();
+    }
+
+    /// Starts a gateway, after [`Federation::kill_gateway`], and awaits that it is ready.
+    pub async fn start_gateway(&mut self, name: &str) {
+        self.gateway_mut(name).start().await;
+    }
+
+    /// `kill -9`.
+    pub fn kill_gateway(&mut self, name: &str) {
+        self.gateway_mut(name).kill();
+    }
+
+    /// A gateway's MQTT port.
+    pub fn mqtt_port(&self, name: &str) -> u16 {
+        self.gateway(name).port.number()
+    }
+
+    /// The admin side of a gateway.
+    pub fn admin(&self, name: &str) -> Api {
+        Api::at(self.gateway(name).admin_port.number())
+    }
+
+    /// The router's HTTP API.
+    pub fn api(&self) -> Api {
+        Api::at(self.router.port.number())
+    }
+
+    /// The broker behind the mesh.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// A microservice connected to the mesh's broker.
+    pub async fn service(&self, kind: ServiceKind) -> Service {
+        Service::connect(kind, &self.broker.uri()).await
+    }
+
+    fn gateway(&self, name: &str) -> &Role {
+        self.gateways.iter().find(|role| role.name == name).unwrap_or_else(|| panic!("no gateway {name}"))
+    }
+
+    fn gateway_mut(&mut self, name: &str) -> &mut Role {
+        self.gateways.iter_mut().find(|role| role.name == name).unwrap_or_else(|| panic!("no gateway {name}"))
+    }
+}
+
+impl Role {
+    fn new(kind: &'static str, name: &str, directory: &tempfile::TempDir) -> Self {
+        let config = directory.path().join(format!("{name}.yaml"));
+        let (port, admin_port) = (ReservedPort::any(), ReservedPort::any());
+        Self { kind, name: name.to_owned(), config, port, admin_port, process: None }
+    }
+
+    fn configure(&self, yaml: &str) {
+        std::fs::write(&self.config, yaml)
+            .unwrap_or_else(|error| panic!("{}: {error}", self.config.display()));
+    }
+
+    async fn start(&mut self) {
+        assert!(self.process.is_none(), "{} runs already", self.name);
+        let mut command = roost();
+        command.arg(self.kind).arg("--config").arg(&self.config);
+        self.process = Some(Process::start(&self.name, command));
+        let serves = if self.kind == "router" { &self.port } else { &self.admin_port };
+        Api::at(serves.number()).ready().await;
+    }
+
+    fn kill(&mut self) {
+        let mut process = self.process.take().unwrap_or_else(|| panic!("{} does not run", self.name));
+        process.kill();
+    }
+}

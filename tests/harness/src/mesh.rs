@@ -1,0 +1,101 @@
+//! The whole mesh in one process, as `roost dev` starts it.
+
+use crate::api::Api;
+use crate::backend::{Backend, Broker, QueueCounts};
+use crate::environment::temporary_directory;
+use crate::ports::PortOffset;
+use crate::process::{Process, roost};
+use crate::rabbitmq::Vhost;
+use crate::service::{Service, ServiceKind};
+
+/// A running `roost dev` with ports and a directory of its own.
+#[derive(Debug)]
+pub struct Mesh {
+    process: Process,
+    ports: PortOffset,
+    broker: Broker,
+    _data: tempfile::TempDir,
+}
+
+impl Mesh {
+    /// Starts it and awaits that the router and both gateways are ready.
+    ///
+    /// # Panics
+    /// When they do not become it.
+    pub async fn start(backend: Backend) -> Self {
+        let ports = PortOffset::reserve();
+        let data = temporary_directory("data");
+        let mut command = roost();
+        command.args(["dev", "--port-offset", &ports.offset().to_string()]).arg("--data").arg(data.path());
+        let broker = match backend {
+            Backend::Embedded => Broker::Embedded {
+                amqp_port: ports.of(PortOffset::AMQP),
+                admin_port: ports.of(PortOffset::ADMIN_BACKEND),
+            },
+            Backend::RabbitMq => {
+                let vhost = Vhost::create().await;
+                command.args(["--amqp", &vhost.uri()]);
+                Broker::RabbitMq(vhost)
+            }
+        };
+        let mesh = Self { process: Process::start("roost-dev", command), ports, broker, _data: data };
+        for api in [mesh.api(), mesh.admin("eu-1"), mesh.admin("us-1")] {
+            api.ready().await;
+        }
+        mesh
+    }
+
+    /// The MQTT port of gateway `eu-1` or `us-1`.
+    ///
+    /// # Panics
+    /// For another name.
+    pub fn mqtt_port(&self, gateway: &str) -> u16 {
+        match gateway {
+            "eu-1" => self.ports.of(PortOffset::MQTT_EU),
+            "us-1" => self.ports.of(PortOffset::MQTT_US),
+            other => panic!("no gateway {other}"),
+        }
+    }
+
+    /// The admin side of gateway `eu-1` or `us-1`.
+    ///
+    /// # Panics
+    /// For another name.
+    pub fn admin(&self, gateway: &str) -> Api {
+        match gateway {
+            "eu-1" => Api::at(self.ports.of(PortOffset::ADMIN_EU)),
+            "us-1" => Api::at(self.ports.of(PortOffset::ADMIN_US)),
+            other => panic!("no gateway {other}"),
+        }
+    }
+
+    /// The router's HTTP API.
+    pub fn api(&self) -> Api {
+        Api::at(self.ports.of(PortOffset::API))
+    }
+
+    /// A microservice connected to the mesh's broker.
+    pub async fn service(&self, kind: ServiceKind) -> Service {
+        Service::connect(kind, &self.broker.uri()).await
+    }
+
+    /// The broker behind the mesh.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// The broker's counts.
+    pub async fn queues(&self) -> Vec<QueueCounts> {
+        self.broker.queues().await
+    }
+
+    /// The process, to signal it or to read what it says.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Gives the process away, to await its end; the broker of a RabbitMQ mesh goes.
+    pub fn into_process(self) -> Process {
+        self.process
+    }
+}
