@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use roost_wire::{GatewayId, Region, Topic};
+use roost_wire::{GatewayId, Region};
 
 use crate::AmqpUrl;
 use crate::section::Section;
@@ -39,12 +39,12 @@ pub struct GatewaySettings {
 /// `limits`: the bounds on what devices cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayLimits {
-    /// Connections at once; one more is refused with 0x97 (3.1.1: 0x03).
+    /// Connections at once; one more is closed and counted.
     pub connections_max: usize,
+    /// Sessions, connected or kept; one more is refused with 0x97 (3.1.1: 0x03).
+    pub sessions_max: usize,
     /// Bytes of one packet, told to v5 clients as Maximum Packet Size; a longer one closes the connection with 0x95.
-    pub packet_bytes_max: usize,
-    /// Levels of a topic; a deeper one is refused with 0x90 (filters: 0x8F).
-    pub topic_levels_max: usize,
+    pub packet_bytes_max: u32,
     /// Messages that wait for one session; see `session_queue_bytes_max`.
     pub session_queue_messages_max: usize,
     /// Bytes that wait for one session; a slow subscriber that reaches either bound slows its publishers, and one that is
@@ -53,8 +53,6 @@ pub struct GatewayLimits {
     /// QoS 1 publishes of one client that wait for their PUBACK, told to v5 clients as Receive Maximum; beyond it a v5
     /// client is disconnected with 0x93, and a 3.1.1 client is no longer read.
     pub receive_maximum: u16,
-    /// The longest keep alive; a v5 client that asks for more, or for none, is told this as Server Keep Alive.
-    pub keep_alive_s_max: u16,
     /// The longest session expiry; a v5 client that asks for more is told this.
     pub session_expiry_s_max: u32,
     /// How long a connection may take until its CONNECT is whole; then it is closed.
@@ -80,20 +78,18 @@ pub const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALH
 pub const ADMIN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8081));
 /// The embedded broker's address and RabbitMQ's default, with the user that both have at first.
 pub const AMQP: &str = "amqp://guest:guest@127.0.0.1:5672/%2f";
-/// 10,000: what one machine with a default limit on open files can be raised to, and a fleet simulator reaches.
-pub const CONNECTIONS_MAX: usize = 10_000;
+/// 100,000: beyond what one machine's limit on open files lets in by default, so that the limit is the machine's.
+pub const CONNECTIONS_MAX: usize = 100_000;
+/// 200,000: devices that roam leave sessions behind until these expire.
+pub const SESSIONS_MAX: usize = 200_000;
 /// 256 KiB: a device's picture fits, and 10,000 of them at once do not fill a machine.
-pub const PACKET_BYTES_MAX: usize = 256 * 1024;
-/// 64: deeper topics are not seen in the field, and a tree has to end somewhere.
-pub const TOPIC_LEVELS_MAX: usize = Topic::LEVELS_MAX;
+pub const PACKET_BYTES_MAX: u32 = 256 * 1024;
 /// 1,000: some minutes of a busy topic for a client that reconnects.
 pub const SESSION_QUEUE_MESSAGES_MAX: usize = 1_000;
 /// 1 MiB: 1,000 messages of 1 KiB; 10,000 sessions that are all full stay below 10 GiB.
 pub const SESSION_QUEUE_BYTES_MAX: usize = 1024 * 1024;
 /// 100: at a round trip of 100 ms to the backend one device still publishes 1,000 messages a second.
 pub const RECEIVE_MAXIMUM: u16 = 100;
-/// 65,535, the longest that MQTT can say: the device knows its radio and its battery better than a default does.
-pub const KEEP_ALIVE_S_MAX: u16 = u16::MAX;
 /// 7 days: the longest lifetime of a command by default; who stays away longer begins anew.
 pub const SESSION_EXPIRY_S_MAX: u32 = 7 * 24 * 3_600;
 /// 10 s: a bad radio needs some; who has not said CONNECT by then is not a device.
@@ -161,12 +157,11 @@ impl Default for GatewayLimits {
     fn default() -> Self {
         Self {
             connections_max: CONNECTIONS_MAX,
+            sessions_max: SESSIONS_MAX,
             packet_bytes_max: PACKET_BYTES_MAX,
-            topic_levels_max: TOPIC_LEVELS_MAX,
             session_queue_messages_max: SESSION_QUEUE_MESSAGES_MAX,
             session_queue_bytes_max: SESSION_QUEUE_BYTES_MAX,
             receive_maximum: RECEIVE_MAXIMUM,
-            keep_alive_s_max: KEEP_ALIVE_S_MAX,
             session_expiry_s_max: SESSION_EXPIRY_S_MAX,
             connect_timeout: CONNECT_TIMEOUT,
         }
@@ -178,9 +173,9 @@ impl GatewayLimits {
         let d = Self::default();
         let limits = Self {
             connections_max: s.or("connections_max", d.connections_max, whole(1..=10_000_000)),
+            sessions_max: s.or("sessions_max", d.sessions_max, whole(1..=10_000_000)),
             // Below 1 KiB a CONNECT with a topic and properties does not fit; MQTT ends at 268,435,455 bytes [MQTT-2.1.4].
             packet_bytes_max: s.or("packet_bytes_max", d.packet_bytes_max, whole(1_024..=64 * 1024 * 1024)),
-            topic_levels_max: s.or("topic_levels_max", d.topic_levels_max, whole(1..=Topic::LEVELS_MAX)),
             session_queue_messages_max: s.or(
                 "session_queue_messages_max",
                 d.session_queue_messages_max,
@@ -192,7 +187,6 @@ impl GatewayLimits {
                 whole(1_024..=1024 * 1024 * 1024),
             ),
             receive_maximum: s.or("receive_maximum", d.receive_maximum, whole(1..=u16::MAX)),
-            keep_alive_s_max: s.or("keep_alive_s_max", d.keep_alive_s_max, whole(5..=u16::MAX)),
             session_expiry_s_max: s.or(
                 "session_expiry_s_max",
                 d.session_expiry_s_max,
@@ -200,7 +194,7 @@ impl GatewayLimits {
             ),
             connect_timeout: s.or("connect_timeout_s", d.connect_timeout, seconds(1..=60)),
         };
-        if limits.session_queue_bytes_max < limits.packet_bytes_max {
+        if limits.session_queue_bytes_max < limits.packet_bytes_max as usize {
             s.say(
                 "session_queue_bytes_max",
                 format!(

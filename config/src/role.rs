@@ -103,17 +103,39 @@ impl Settings {
 
 fn read(findings: &Findings, tree: &Placed<Node>, expected: Option<Role>) -> Option<Settings> {
     let mut root = Section::of(findings, tree);
-    let role = root.required("role", choice(&ROLES))?;
-    if let Some(expected) = expected.filter(|expected| *expected != role) {
-        root.say(
-            "role",
-            format!("this is the file of a {role}, and `roost {expected}` reads one of a {expected}"),
-        );
-    }
+    let role = match (root.optional("role", choice(&ROLES)), expected) {
+        (Some(role), Some(expected)) if role != expected => {
+            root.say(
+                "role",
+                format!("this is the file of a {role}, and `roost {expected}` reads one of a {expected}"),
+            );
+            role
+        }
+        (Some(role), _) => role,
+        (None, expected) => {
+            if !root.has("role") {
+                root.say("role", missing(&root, expected));
+            }
+            expected?
+        }
+    };
     match role {
         Role::Gateway => GatewaySettings::read(root).map(Settings::Gateway),
         Role::Router => RouterSettings::read(root).map(Settings::Router),
         Role::Backend => BackendSettings::read(root).map(Settings::Backend),
+    }
+}
+
+/// Without a role nobody knows which keys there are; so that none is overlooked they are named.
+fn missing(root: &Section<'_>, expected: Option<Role>) -> String {
+    match expected {
+        Some(expected) => format!("is missing; write `role: {expected}`"),
+        None => {
+            let unchecked = root.keys().take(8).collect::<Vec<_>>().join(", ");
+            let unchecked =
+                if unchecked.is_empty() { String::new() } else { format!(" (not checked: {unchecked})") };
+            format!("is missing; it says what else may be here, and is gateway, router or backend{unchecked}")
+        }
     }
 }
 

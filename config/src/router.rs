@@ -26,7 +26,8 @@ pub struct RouterSettings {
     pub lease: Duration,
     /// `margin_s`: how much longer than the lease the router waits before it gives a device to another gateway.
     pub margin: Duration,
-    /// `settle_timeout_s`: when a command that was forwarded and not settled makes the router ask for a sync.
+    /// `settle_timeout_s`: as the gateways have it. A command that was forwarded and is not settled a little later makes
+    /// the router ask what its gateway has.
     pub settle_timeout: Duration,
     /// `outstanding_per_device_max`: commands of one device at its gateway; more wait in the mailbox.
     pub outstanding_per_device_max: usize,

@@ -82,6 +82,16 @@ impl<'a> Section<'a> {
         self.optional(key, parse)
     }
 
+    /// Whether `key` is there and has a value.
+    pub(crate) fn has(&mut self, key: &'static str) -> bool {
+        self.placed(key).is_some()
+    }
+
+    /// The keys as they stand.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'a str> {
+        self.entries.iter().map(|(key, _)| key.value.as_str())
+    }
+
     /// The section under `key`, empty if the key is not there.
     pub(crate) fn section(&mut self, key: &'static str) -> Section<'a> {
         match self.placed(key) {

@@ -131,15 +131,23 @@ fn all_mistakes_of_a_file_are_said_at_once_in_its_order() {
 
 #[test]
 fn a_file_says_its_role() {
-    assert_eq!(problems(""), "f.yaml:1:1: role is missing; it has no default");
-    assert_eq!(problems("id: eu-1\n"), "f.yaml:1:1: role is missing; it has no default");
+    let missing = "role: is missing; it says what else may be here, and is gateway, router or backend";
+    assert_eq!(problems(""), format!("f.yaml:1:1: {missing}"));
+    assert_eq!(
+        problems("# x\nid: eu-1\nno_such: 2\n"),
+        format!("f.yaml:2:1: {missing} (not checked: id, no_such)")
+    );
     assert_eq!(
         problems("role: gate\n"),
         r#"f.yaml:1:7: role: "gate" is not one of gateway, router, backend"#
     );
-    assert_eq!(
-        problems("- a\n"),
-        "f.yaml:1:1: expected keys with values, found a list\nf.yaml:1:1: role is missing; it has no default"
+    let a_list = format!("f.yaml:1:1: expected keys with values, found a list\nf.yaml:1:1: {missing}");
+    assert_eq!(problems("- a\n"), a_list);
+    let error =
+        Settings::read_as("f.yaml", "data: /d\nno_such: 1\n", Some(Role::Router)).unwrap_err().to_string();
+    assert!(
+        error.starts_with("f.yaml:1:1: role: is missing; write `role: router`\nf.yaml:2:1: unknown key"),
+        "{error}"
     );
     let error = Settings::read_as("f.yaml", ROUTER, Some(Role::Gateway)).unwrap_err();
     assert_eq!(
