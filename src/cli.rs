@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reqwest::Url;
+use roost_config::AmqpUrl;
 use roost_wire::{Device, MessageId, Topic};
 
+use crate::dev::Listener;
 use crate::span;
 
 /// A federated messaging mesh for fleets of devices.
@@ -28,6 +30,14 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run the whole mesh in one process, on loopback, to develop against
+    Dev(DevArguments),
+    /// Run a gateway: it faces devices
+    Gateway(RoleArguments),
+    /// Run a router: it has custody of commands
+    Router(RoleArguments),
+    /// Run the embedded AMQP broker
+    Backend(RoleArguments),
     /// Check configuration files
     Config {
         #[command(subcommand)]
@@ -49,6 +59,32 @@ pub(crate) enum ConfigCommand {
         /// The YAML file
         file: PathBuf,
     },
+}
+
+/// Run the whole mesh in one process, on loopback, to develop against.
+#[derive(Debug, Args)]
+#[command(after_help = "Ctrl-C drains and exits 0; a second one exits at once, 130.")]
+pub(crate) struct DevArguments {
+    /// Add this to every port: 5672 8080 8081 8082 8083 1883 1884
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=i64::from(Listener::OFFSET_MAX)))]
+    pub(crate) port_offset: u16,
+    /// Keep journal and queues here [default: a temporary directory, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Use this RabbitMQ instead of the embedded broker
+    #[arg(long, value_name = "URL")]
+    pub(crate) amqp: Option<AmqpUrl>,
+}
+
+/// Which file a role reads.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "SIGINT and SIGTERM drain within the file's shutdown_grace_s and exit 0; a second one exits at once, 130."
+)]
+pub(crate) struct RoleArguments {
+    /// The role's YAML file; there is a commented one for each role in config/
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
 }
 
 /// Where the router's API is.
@@ -194,6 +230,16 @@ mod tests {
     }
 
     #[test]
+    fn dev_is_read_with_its_defaults() {
+        let Command::Dev(dev) = parse("roost dev").unwrap().command else { panic!("dev") };
+        assert_eq!((dev.port_offset, dev.data, dev.amqp), (0, None, None));
+        let line = "roost dev --port-offset 57452 --data d --amqp amqp://host";
+        let Command::Dev(dev) = parse(line).unwrap().command else { panic!("dev") };
+        assert_eq!((dev.port_offset, dev.data), (57_452, Some("d".into())));
+        assert_eq!(dev.amqp, Some("amqp://host".parse().unwrap()));
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused_where_it_is_typed() {
         for line in [
             "roost",
@@ -209,6 +255,10 @@ mod tests {
             "roost send d1 --payload x --api https://host",
             "roost locate",
             "roost config check",
+            "roost gateway",
+            "roost dev --port-offset 57453",
+            "roost dev --port-offset -1",
+            "roost dev --amqp http://host",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -8,6 +8,9 @@ use tracing_subscriber::EnvFilter;
 /// What a command that answers a person logs by itself.
 pub(crate) const QUIET: &str = "warn";
 
+/// What a process that serves logs by itself.
+pub(crate) const SERVING: &str = "info";
+
 /// Starts logging. Called once.
 pub(crate) fn start(filter: Option<&str>, default: &str) -> anyhow::Result<()> {
     let text = filter.filter(|text| !text.is_empty()).unwrap_or(default);

@@ -3,18 +3,23 @@
 mod api;
 mod cli;
 mod config_check;
+mod dev;
 mod locate;
 mod log;
+mod role;
 mod send;
 mod span;
+mod stop;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 
 use cli::{Cli, Command, ConfigCommand};
+use roost_config::Role;
 
 /// A command line that cannot be understood. (clap's own 2 means something else to `roost send`.)
 const EXIT_USAGE: u8 = 64;
@@ -34,14 +39,26 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let log = cli.log.as_deref();
+    let role = |role: Role, file: &Path| {
+        log::start(log, log::SERVING)?;
+        role::run(role, file)
+    };
     match cli.command {
+        Command::Dev(arguments) => {
+            log::start(log, log::QUIET)?;
+            dev::run(arguments)
+        }
+        Command::Gateway(arguments) => role(Role::Gateway, &arguments.config),
+        Command::Router(arguments) => role(Role::Router, &arguments.config),
+        Command::Backend(arguments) => role(Role::Backend, &arguments.config),
         Command::Config { command: ConfigCommand::Check { file } } => config_check::run(&file),
         Command::Send(arguments) => {
-            log::start(cli.log.as_deref(), log::QUIET)?;
+            log::start(log, log::QUIET)?;
             client_runtime()?.block_on(send::run(arguments))
         }
         Command::Locate(arguments) => {
-            log::start(cli.log.as_deref(), log::QUIET)?;
+            log::start(log, log::QUIET)?;
             client_runtime()?.block_on(locate::run(arguments))
         }
     }

@@ -12,7 +12,7 @@ mod listen;
 mod problem;
 mod readiness;
 
-pub use endpoints::endpoints;
+pub use endpoints::{endpoints, endpoints_asking};
 pub use exposition::{Exposition, MetricKind};
 pub use listen::{ListenError, listen, listen_on_loopback};
 pub use problem::Problem;

@@ -4,6 +4,7 @@
 
 mod client;
 mod config_check;
+mod roles;
 
 use std::process::{Command, Output};
 
