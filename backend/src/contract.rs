@@ -1,0 +1,136 @@
+//! The names of the mesh's exchanges and queues, and the durable part of them as one [`Topology`].
+
+use roost_wire::{GatewayId, Incarnation, LinkId, ShardId};
+
+use crate::{DeadLetter, DeadLetterStrategy, Exchange, ExchangeKind, Overflow, Queue, Topology};
+
+/// Events on their way up.
+pub const UP: &str = "roost.up";
+/// Commands on their way down.
+pub const DOWN: &str = "roost.down";
+/// Receipts of commands.
+pub const RECEIPTS: &str = "roost.receipts";
+/// Fenced presence.
+pub const PRESENCE: &str = "roost.presence";
+/// Broadcasts to all gateways.
+pub const FANOUT: &str = "roost.fanout";
+/// Poison and rejected messages: an exchange, and the bounded queue behind it.
+pub const DEAD: &str = "roost.dead";
+/// Events that no queue wanted: an exchange, and the bounded queue behind it.
+pub const UNROUTED: &str = "roost.unrouted";
+/// The mesh's own reports: the direct exchange that a gateway may write.
+pub const MESH: &str = "roost.mesh";
+
+/// The most messages kept in the queues [`DEAD`] and [`UNROUTED`]: enough to see a morning's trouble, and no reason for an
+/// alarm of its own. The oldest are dropped for newer ones.
+pub const LEFTOVERS_MAX: u32 = 100_000;
+
+/// The most sightings that wait for a router: some minutes of a reconnect storm. When it is reached gateways get a nack, and
+/// announce a complete snapshot later.
+pub const SIGHTINGS_MAX: u32 = 500_000;
+
+/// The most commands that wait for a router, which takes them at tens of thousands a second. When it is reached senders get
+/// a nack: the mesh does not have it.
+pub const COMMANDS_MAX: u32 = 1_000_000;
+
+/// The key in [`MESH`] of a shard's sightings.
+#[must_use]
+pub fn sightings_key(shard: ShardId) -> String {
+    format!("sightings.{shard}")
+}
+
+/// The key in [`MESH`] of a shard's settlements.
+#[must_use]
+pub fn settle_key(shard: ShardId) -> String {
+    format!("settle.{shard}")
+}
+
+/// Commands of a shard, for its router.
+#[must_use]
+pub fn router_queue(shard: ShardId) -> String {
+    format!("roost.router.{shard}")
+}
+
+/// Commands that expired before the router took them.
+#[must_use]
+pub fn expired_queue(shard: ShardId) -> String {
+    format!("roost.expired.{shard}")
+}
+
+/// Sightings of a shard, for its router.
+#[must_use]
+pub fn sightings_queue(shard: ShardId) -> String {
+    format!("roost.sightings.{shard}")
+}
+
+/// Settlements of a shard, for its router.
+#[must_use]
+pub fn settle_queue(shard: ShardId) -> String {
+    format!("roost.settle.{shard}")
+}
+
+/// The queue that only a shard's one router can declare: a second one gets RESOURCE_LOCKED and stands by.
+#[must_use]
+pub fn lock_queue(shard: ShardId) -> String {
+    format!("roost.lock.{shard}")
+}
+
+/// Commands for one link of a gateway.
+#[must_use]
+pub fn inbox_queue(gateway: &GatewayId, incarnation: Incarnation, link: LinkId) -> String {
+    format!("roost.inbox.{gateway}.{incarnation}.{link}")
+}
+
+/// All else for one link of a gateway: heartbeat answers, questions, requests, closes. Beside the inbox, so that a heartbeat's
+/// answer never waits behind commands.
+#[must_use]
+pub fn control_queue(gateway: &GatewayId, incarnation: Incarnation, link: LinkId) -> String {
+    format!("roost.control.{gateway}.{incarnation}.{link}")
+}
+
+impl Topology {
+    /// The whole durable part of the contract, for that many shards. Whoever connects declares it.
+    #[must_use]
+    pub fn contract(shards: u16) -> Self {
+        let topics = [UP, DOWN, RECEIPTS, PRESENCE, FANOUT, DEAD, UNROUTED];
+        let mut exchanges: Vec<Exchange> =
+            topics.into_iter().map(|name| Exchange::new(name, ExchangeKind::Topic)).collect();
+        exchanges.push(Exchange::new(MESH, ExchangeKind::Direct));
+        let leftovers = [DEAD, UNROUTED].into_iter().map(leftovers);
+        let shards = (0..shards).map(|shard| of_shard(ShardId(shard)));
+        let exchanges = Self { exchanges, ..Self::default() };
+        leftovers.chain(shards).fold(exchanges, Self::and)
+    }
+}
+
+fn leftovers(name: &str) -> Topology {
+    let queue = Queue { length_max: Some((LEFTOVERS_MAX, Overflow::DropHead)), ..Queue::classic(name) };
+    Topology::of(queue).bind(name, name, "#")
+}
+
+fn of_shard(shard: ShardId) -> Topology {
+    let (router, expired) = (router_queue(shard), expired_queue(shard));
+    let (sightings, settle) = (sightings_queue(shard), settle_queue(shard));
+    // A dead letter that is lost is a command without a receipt, so they travel at least once; quorum queues do that only
+    // if they refuse what is too much.
+    let dead_letter = DeadLetter {
+        exchange: String::new(),
+        routing_key: Some(expired.clone()),
+        strategy: DeadLetterStrategy::AtLeastOnce,
+    };
+    let queues = vec![
+        Queue {
+            single_active_consumer: true,
+            length_max: Some((COMMANDS_MAX, Overflow::RejectPublish)),
+            dead_letter: Some(dead_letter),
+            ..Queue::quorum(&router)
+        },
+        Queue::quorum(&expired),
+        Queue { length_max: Some((SIGHTINGS_MAX, Overflow::RejectPublish)), ..Queue::classic(&sightings) },
+        Queue::quorum(&settle),
+    ];
+    Topology { queues, ..Topology::default() }
+        .bind(&router, DOWN, "#")
+        .bind(&sightings, MESH, &sightings_key(shard))
+        .bind(&settle, MESH, &settle_key(shard))
+}

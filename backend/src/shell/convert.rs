@@ -1,0 +1,220 @@
+//! Between lapin's messages and ours.
+//!
+//! What is written is what RabbitMQ 3.10, pika and amqplib all read: integers as `l` (64 bits, signed), bytes as `x`, text as
+//! `S`, moments as `T`, floats as `d`. What is read is every field type there is, widened to the largest of its kind.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use lapin::BasicProperties;
+use lapin::message::Delivery;
+use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
+use roost_wire::{DeliveryMode, HeaderValue, Headers, Message, Properties};
+
+/// The largest body that is published: RabbitMQ closes the channel on a larger one (`max_message_size`).
+const BODY_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// How deep lists and tables nest: deeper ones are nobody's, and brokers and clients read them by recursion.
+const DEPTH_MAX: usize = 32;
+
+/// Why AMQP cannot carry a message. The publisher is at fault; the same message is refused every time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unrepresentable {
+    #[error("{what} is {bytes} bytes long, AMQP carries at most 255")]
+    TooLong { what: String, bytes: usize },
+    #[error(
+        "its properties take {bytes} bytes, this link carries at most {max_bytes} in its one header frame"
+    )]
+    Properties { bytes: usize, max_bytes: usize },
+    #[error("its body is {bytes} bytes long, brokers take at most {BODY_BYTES_MAX}")]
+    Body { bytes: usize },
+    #[error("header {name:?} nests deeper than {DEPTH_MAX}")]
+    Depth { name: String },
+}
+
+/// A message as `basic.publish` takes it.
+pub(super) struct Outgoing {
+    pub(super) exchange: ShortString,
+    pub(super) routing_key: ShortString,
+    pub(super) properties: BasicProperties,
+    pub(super) body: Bytes,
+}
+
+impl Outgoing {
+    /// The message, published by `user` over a link with frames of at most `frame_max` bytes.
+    pub(super) fn new(message: &Message, user: &str, frame_max: usize) -> Result<Self, Unrepresentable> {
+        let (properties, bytes) = outgoing_properties(&message.properties, user)?;
+        // The frame's own 8 bytes, class, weight, body size and flags.
+        let max_bytes = frame_max.saturating_sub(8 + 2 + 2 + 8 + 2);
+        if bytes > max_bytes {
+            return Err(Unrepresentable::Properties { bytes, max_bytes });
+        }
+        if message.body.len() > BODY_BYTES_MAX {
+            return Err(Unrepresentable::Body { bytes: message.body.len() });
+        }
+        Ok(Self {
+            exchange: short("the exchange's name", &message.exchange)?,
+            routing_key: short("the routing key", &message.routing_key)?,
+            properties,
+            body: message.body.clone(),
+        })
+    }
+}
+
+/// A message as it was delivered or returned.
+pub(super) fn incoming(delivery: Delivery) -> Message {
+    Message {
+        exchange: delivery.exchange.into(),
+        routing_key: delivery.routing_key.into(),
+        properties: incoming_properties(&delivery.properties),
+        body: Bytes::from(delivery.data),
+    }
+}
+
+/// The properties, and an upper bound of the bytes they take.
+fn outgoing_properties(ours: &Properties, user: &str) -> Result<(BasicProperties, usize), Unrepresentable> {
+    let mut bytes = 1 + 1 + 8; // delivery mode, priority, timestamp
+    let mut text = |what: &str, text: &str| {
+        bytes += 1 + text.len();
+        short(what, text)
+    };
+    let mut theirs = BasicProperties::default().with_user_id(text("the user", user)?);
+    theirs = theirs.with_delivery_mode(match ours.delivery_mode {
+        DeliveryMode::Transient => 1,
+        DeliveryMode::Persistent => 2,
+    });
+    if let Some(content_type) = &ours.content_type {
+        theirs = theirs.with_content_type(text("content_type", content_type)?);
+    }
+    if let Some(correlation_id) = &ours.correlation_id {
+        theirs = theirs.with_correlation_id(text("correlation_id", correlation_id)?);
+    }
+    if let Some(reply_to) = &ours.reply_to {
+        theirs = theirs.with_reply_to(text("reply_to", reply_to)?);
+    }
+    if let Some(expiration) = &ours.expiration {
+        theirs = theirs.with_expiration(text("expiration", expiration)?);
+    }
+    if let Some(message_id) = &ours.message_id {
+        theirs = theirs.with_message_id(text("message_id", message_id)?);
+    }
+    if let Some(kind) = &ours.kind {
+        theirs = theirs.with_type(text("type", kind)?);
+    }
+    if let Some(priority) = ours.priority {
+        theirs = theirs.with_priority(priority);
+    }
+    if let Some(timestamp_s) = ours.timestamp_s {
+        theirs = theirs.with_timestamp(timestamp_s);
+    }
+    if !ours.headers.is_empty() {
+        let (table, table_bytes) = outgoing_table(&ours.headers, 0)?;
+        theirs = theirs.with_headers(table);
+        bytes += table_bytes;
+    }
+    Ok((theirs, bytes))
+}
+
+fn outgoing_table(headers: &Headers, depth: usize) -> Result<(FieldTable, usize), Unrepresentable> {
+    let mut table = BTreeMap::new();
+    let mut bytes = 4;
+    for (name, value) in headers {
+        let (value, value_bytes) = outgoing_value(name, value, depth)?;
+        bytes += 1 + name.len() + value_bytes;
+        table.insert(short("the name of a header", name)?, value);
+    }
+    Ok((FieldTable::from(table), bytes))
+}
+
+fn outgoing_value(
+    name: &str,
+    value: &HeaderValue,
+    depth: usize,
+) -> Result<(AMQPValue, usize), Unrepresentable> {
+    if depth > DEPTH_MAX {
+        return Err(Unrepresentable::Depth { name: name.to_owned() });
+    }
+    let (value, bytes) = match value {
+        HeaderValue::Void => (AMQPValue::Void, 0),
+        HeaderValue::Bool(bool) => (AMQPValue::Boolean(*bool), 1),
+        HeaderValue::Int(int) => (AMQPValue::LongLongInt(*int), 8),
+        HeaderValue::Double(double) => (AMQPValue::Double(*double), 8),
+        HeaderValue::Text(text) => (AMQPValue::LongString(text.as_str().into()), 4 + text.len()),
+        HeaderValue::Bytes(bytes) => (AMQPValue::ByteArray(bytes.as_ref().into()), 4 + bytes.len()),
+        HeaderValue::Timestamp(seconds) => (AMQPValue::Timestamp(*seconds), 8),
+        HeaderValue::List(values) => {
+            let mut array = FieldArray::default();
+            let mut bytes = 4;
+            for value in values {
+                let (value, value_bytes) = outgoing_value(name, value, depth + 1)?;
+                array.push(value);
+                bytes += value_bytes;
+            }
+            (AMQPValue::FieldArray(array), bytes)
+        }
+        HeaderValue::Table(headers) => {
+            let (table, bytes) = outgoing_table(headers, depth + 1)?;
+            (AMQPValue::FieldTable(table), bytes)
+        }
+    };
+    Ok((value, 1 + bytes))
+}
+
+fn incoming_properties(theirs: &BasicProperties) -> Properties {
+    let text = |text: &Option<ShortString>| text.as_ref().map(ToString::to_string);
+    Properties {
+        content_type: text(theirs.content_type()),
+        headers: theirs.headers().as_ref().map(incoming_table).unwrap_or_default(),
+        delivery_mode: match theirs.delivery_mode() {
+            Some(2) => DeliveryMode::Persistent,
+            _ => DeliveryMode::Transient,
+        },
+        priority: *theirs.priority(),
+        correlation_id: text(theirs.correlation_id()),
+        reply_to: text(theirs.reply_to()),
+        expiration: text(theirs.expiration()),
+        message_id: text(theirs.message_id()),
+        timestamp_s: *theirs.timestamp(),
+        kind: text(theirs.kind()),
+        user_id: text(theirs.user_id()),
+    }
+}
+
+fn incoming_table(table: &FieldTable) -> Headers {
+    table.into_iter().map(|(name, value)| (name.to_string(), incoming_value(value))).collect()
+}
+
+fn incoming_value(value: &AMQPValue) -> HeaderValue {
+    match value {
+        AMQPValue::Void => HeaderValue::Void,
+        AMQPValue::Boolean(bool) => HeaderValue::Bool(*bool),
+        AMQPValue::ShortShortInt(int) => HeaderValue::Int(i64::from(*int)),
+        AMQPValue::ShortShortUInt(int) => HeaderValue::Int(i64::from(*int)),
+        AMQPValue::ShortInt(int) => HeaderValue::Int(i64::from(*int)),
+        AMQPValue::ShortUInt(int) => HeaderValue::Int(i64::from(*int)),
+        AMQPValue::LongInt(int) => HeaderValue::Int(i64::from(*int)),
+        AMQPValue::LongUInt(int) => HeaderValue::Int(i64::from(*int)),
+        AMQPValue::LongLongInt(int) => HeaderValue::Int(*int),
+        AMQPValue::Float(float) => HeaderValue::Double(f64::from(*float)),
+        AMQPValue::Double(double) => HeaderValue::Double(*double),
+        AMQPValue::DecimalValue(decimal) => {
+            HeaderValue::Double(f64::from(decimal.value) / 10_f64.powi(i32::from(decimal.scale)))
+        }
+        AMQPValue::ShortString(text) => HeaderValue::Text(text.to_string()),
+        AMQPValue::LongString(text) => match std::str::from_utf8(text.as_bytes()) {
+            Ok(text) => HeaderValue::Text(text.to_owned()),
+            Err(_) => HeaderValue::Bytes(Bytes::copy_from_slice(text.as_bytes())),
+        },
+        AMQPValue::ByteArray(bytes) => HeaderValue::Bytes(Bytes::copy_from_slice(bytes.as_slice())),
+        AMQPValue::Timestamp(seconds) => HeaderValue::Timestamp(*seconds),
+        AMQPValue::FieldArray(values) => {
+            HeaderValue::List(values.as_slice().iter().map(incoming_value).collect())
+        }
+        AMQPValue::FieldTable(table) => HeaderValue::Table(incoming_table(table)),
+    }
+}
+
+fn short(what: &str, text: &str) -> Result<ShortString, Unrepresentable> {
+    let error = |_| Unrepresentable::TooLong { what: what.to_owned(), bytes: text.len() };
+    ShortString::try_new(text).map_err(error)
+}

@@ -1,0 +1,102 @@
+//! Declares a topology, and says which object it was that the broker refused.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Channel, Error};
+
+use super::link::{Link, Trouble, within};
+use crate::{
+    Binding, DeadLetterStrategy, Exchange, ExchangeKind, Overflow, Queue, QueueKind, QueueLife, Topology,
+};
+
+/// Declares all of it, each object within the time-out, on a channel of its own: a refusal closes that channel.
+pub(super) async fn declare(link: &Link, topology: &Topology, timeout: Duration) -> Result<(), Trouble> {
+    if topology == &Topology::default() {
+        return Ok(());
+    }
+    let channel = link.channel().await?;
+    for exchange in &topology.exchanges {
+        let what = format!("declaring exchange `{}`", exchange.name);
+        within(timeout, &what, declare_exchange(&channel, exchange)).await?;
+    }
+    for queue in &topology.queues {
+        let what = format!("declaring queue `{}`", queue.name);
+        within(timeout, &what, declare_queue(&channel, queue)).await?;
+    }
+    for binding in &topology.bindings {
+        let Binding { queue, exchange, key } = binding;
+        let what = format!("binding queue `{queue}` to exchange `{exchange}` with key `{key}`");
+        within(timeout, &what, bind(&channel, binding)).await?;
+    }
+    within(timeout, "closing a channel", channel.close(200, "OK".into())).await
+}
+
+async fn declare_exchange(channel: &Channel, exchange: &Exchange) -> Result<(), Error> {
+    let kind = match exchange.kind {
+        ExchangeKind::Direct => lapin::ExchangeKind::Direct,
+        ExchangeKind::Fanout => lapin::ExchangeKind::Fanout,
+        ExchangeKind::Topic => lapin::ExchangeKind::Topic,
+    };
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    channel.exchange_declare(name(&exchange.name)?, kind, options, FieldTable::default()).await
+}
+
+async fn declare_queue(channel: &Channel, queue: &Queue) -> Result<(), Error> {
+    let of_link = queue.life == QueueLife::Link;
+    let options = QueueDeclareOptions {
+        durable: !of_link,
+        exclusive: of_link,
+        auto_delete: of_link,
+        ..QueueDeclareOptions::default()
+    };
+    channel.queue_declare(name(&queue.name)?, options, arguments(queue)).await.map(drop)
+}
+
+async fn bind(channel: &Channel, binding: &Binding) -> Result<(), Error> {
+    let (queue, exchange, key) = (name(&binding.queue)?, name(&binding.exchange)?, name(&binding.key)?);
+    channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
+}
+
+fn arguments(queue: &Queue) -> FieldTable {
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    let number = |number: u32| AMQPValue::LongLongInt(i64::from(number));
+    let mut arguments = BTreeMap::new();
+    let mut set = |name: &str, value| drop(arguments.insert(ShortString::from(name), value));
+    if queue.kind == QueueKind::Quorum {
+        set("x-queue-type", text("quorum"));
+    }
+    if queue.single_active_consumer {
+        set("x-single-active-consumer", AMQPValue::Boolean(true));
+    }
+    if let Some((length_max, overflow)) = queue.length_max {
+        set("x-max-length", number(length_max));
+        set(
+            "x-overflow",
+            text(match overflow {
+                Overflow::DropHead => "drop-head",
+                Overflow::RejectPublish => "reject-publish",
+            }),
+        );
+    }
+    if let Some(dead_letter) = &queue.dead_letter {
+        set("x-dead-letter-exchange", text(&dead_letter.exchange));
+        if let Some(key) = &dead_letter.routing_key {
+            set("x-dead-letter-routing-key", text(key));
+        }
+        // At most once is every broker's default, and only quorum queues know the argument.
+        if dead_letter.strategy == DeadLetterStrategy::AtLeastOnce {
+            set("x-dead-letter-strategy", text("at-least-once"));
+        }
+    }
+    if let Some(ttl_ms) = queue.message_ttl_ms {
+        set("x-message-ttl", number(ttl_ms));
+    }
+    FieldTable::from(arguments)
+}
+
+fn name(text: &str) -> Result<ShortString, Error> {
+    ShortString::try_new(text).map_err(|error| std::io::Error::other(error.to_string()).into())
+}
