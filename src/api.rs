@@ -38,7 +38,12 @@ impl Api {
         wait: Duration,
     ) -> anyhow::Result<(StatusCode, String)> {
         let mut url = self.device(device, &["commands"])?;
-        url.query_pairs_mut().append_pair("wait", &format!("{}ms", wait.as_millis()));
+        // Whole seconds are written as such: that is how the API's documentation shows them.
+        let wait_text = match wait.subsec_millis() {
+            0 => format!("{}s", wait.as_secs()),
+            _ => format!("{}ms", wait.as_millis()),
+        };
+        url.query_pairs_mut().append_pair("wait", &wait_text);
         let request = self.client.post(url).json(command).timeout(wait + ANSWER_TIMEOUT);
         self.answer(request.send().await).await
     }

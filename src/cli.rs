@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reqwest::Url;
-use roost_config::AmqpUrl;
+use roost_backend::AmqpAddress;
 use roost_wire::{Device, MessageId, Topic};
 
 use crate::dev::Listener;
@@ -73,7 +73,7 @@ pub(crate) struct DevArguments {
     pub(crate) data: Option<PathBuf>,
     /// Use this RabbitMQ instead of the embedded broker
     #[arg(long, value_name = "URL")]
-    pub(crate) amqp: Option<AmqpUrl>,
+    pub(crate) amqp: Option<AmqpAddress>,
 }
 
 /// Which file a role reads.

@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use roost_backend::AmqpAddress;
 use roost_wire::{GatewayId, Region};
 
-use crate::AmqpUrl;
 use crate::section::Section;
 use crate::uplink::UplinkSettings;
 use crate::value::{address, loopback_address, parsed, path, seconds, whole};
@@ -25,7 +25,7 @@ pub struct GatewaySettings {
     /// `admin`: `/livez`, `/readyz`, `/metrics`; loopback only.
     pub admin: SocketAddr,
     /// `amqp`: the backend.
-    pub amqp: AmqpUrl,
+    pub amqp: AmqpAddress,
     /// `limits`
     pub limits: GatewayLimits,
     /// `uplink`
@@ -129,7 +129,7 @@ impl GatewaySettings {
         let data = root.optional("data", path);
         let listen = root.or("listen", LISTEN, address);
         let admin = root.or("admin", ADMIN, loopback_address);
-        let amqp = root.or("amqp", default_amqp(), parsed::<AmqpUrl>);
+        let amqp = root.or("amqp", default_amqp(), parsed::<AmqpAddress>);
         let limits = GatewayLimits::read(root.section("limits"));
         let uplink = UplinkSettings::read(root.section("uplink"));
         let mesh = MeshSettings::read(root.section("mesh"));
@@ -239,6 +239,6 @@ impl MeshSettings {
 }
 
 /// [`AMQP`] as a value.
-pub(crate) fn default_amqp() -> AmqpUrl {
-    AMQP.parse().expect("the constant is an AMQP URL; a test reads it")
+pub(crate) fn default_amqp() -> AmqpAddress {
+    AMQP.parse().expect("the constant is an AMQP address; a test reads it")
 }

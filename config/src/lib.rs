@@ -10,7 +10,6 @@
 //!   constant whose doc says why that number.
 //! - [`Settings::read`] looks at the top-level `role:` and reads one of the three.
 
-mod amqp_url;
 pub mod backend;
 pub mod document;
 pub mod gateway;
@@ -22,7 +21,6 @@ mod section;
 pub mod uplink;
 mod value;
 
-pub use amqp_url::{AmqpUrl, AmqpUrlError};
 pub use backend::{BackendLimits, BackendSettings, User};
 pub use gateway::{GatewayLimits, GatewaySettings, MeshSettings};
 pub use problem::{Problem, Problems};

@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use roost_backend::AmqpAddress;
 use roost_wire::ShardId;
 
-use crate::AmqpUrl;
 use crate::gateway::{LEASE, SETTLE_TIMEOUT, SHARDS, SHUTDOWN_GRACE, default_amqp};
 use crate::section::Section;
 use crate::value::{loopback_address, parsed, path, seconds, whole};
@@ -21,7 +21,7 @@ pub struct RouterSettings {
     /// `http`: the API, `/livez`, `/readyz`, `/metrics`; loopback only.
     pub http: SocketAddr,
     /// `amqp`: the backend.
-    pub amqp: AmqpUrl,
+    pub amqp: AmqpAddress,
     /// `lease_s`: as the gateways have it.
     pub lease: Duration,
     /// `margin_s`: how much longer than the lease the router waits before it gives a device to another gateway.
@@ -102,7 +102,7 @@ impl RouterSettings {
         let settings = Self {
             shard: ShardId(root.or("shard", d.shard.0, whole(0..=SHARDS - 1))),
             http: root.or("http", d.http, loopback_address),
-            amqp: root.or("amqp", d.amqp, parsed::<AmqpUrl>),
+            amqp: root.or("amqp", d.amqp, parsed::<AmqpAddress>),
             lease: root.or("lease_s", d.lease, seconds(2..=600)),
             margin: root.or("margin_s", d.margin, seconds(1..=60)),
             settle_timeout: root.or("settle_timeout_s", d.settle_timeout, seconds(1..=3_600)),

@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::bail;
-use roost_config::AmqpUrl;
+use roost_backend::AmqpAddress;
+use roost_config::backend::USER;
 
 use super::data::Data;
 
@@ -13,7 +14,7 @@ use super::data::Data;
 pub(crate) struct Endpoints {
     offset: u16,
     /// A RabbitMQ, instead of the embedded broker.
-    external_amqp: Option<AmqpUrl>,
+    external_amqp: Option<AmqpAddress>,
 }
 
 /// Something that listens.
@@ -65,7 +66,7 @@ impl Listener {
 
 impl Endpoints {
     /// All standard ports plus `offset`, which is at most [`Listener::OFFSET_MAX`].
-    pub(crate) fn new(offset: u16, external_amqp: Option<AmqpUrl>) -> Self {
+    pub(crate) fn new(offset: u16, external_amqp: Option<AmqpAddress>) -> Self {
         Self { offset, external_amqp }
     }
 
@@ -74,12 +75,12 @@ impl Endpoints {
     }
 
     /// Where the parts find AMQP, and whether it is the embedded broker.
-    pub(crate) fn amqp(&self) -> (AmqpUrl, bool) {
+    pub(crate) fn amqp(&self) -> (AmqpAddress, bool) {
         match &self.external_amqp {
             Some(url) => (url.clone(), false),
             None => {
-                let url = format!("amqp://guest:guest@{}/%2f", self.of(Listener::Amqp));
-                (url.parse().expect("an address on loopback makes a good URL"), true)
+                let at = self.of(Listener::Amqp);
+                (AmqpAddress::new(USER, USER, &at.ip().to_string(), at.port(), "/"), true)
             }
         }
     }
@@ -128,8 +129,12 @@ impl Endpoints {
         let (amqp, is_embedded) = self.amqp();
         let backend = match is_embedded {
             // Everybody knows guest's password, and nobody could connect without it.
-            true => format!("{}  (embedded)   admin http://{}", amqp.expose(), at(Listener::AdminBackend)),
-            false => format!("{amqp}  (not ours)"),
+            true => format!(
+                "amqp://{USER}:{USER}@{}/%2f   admin http://{}",
+                at(Listener::Amqp),
+                at(Listener::AdminBackend)
+            ),
+            false => format!("{amqp}  (yours)"),
         };
         let api = match self.offset {
             0 => String::new(),
@@ -178,7 +183,7 @@ mod tests {
         let external = Some("amqp://me:hunter2@10.0.0.1:5673/vh".parse().unwrap());
         let endpoints = Endpoints::new(0, external);
         assert_eq!(endpoints.listeners().count(), 5);
-        assert_eq!(endpoints.amqp().0.expose(), "amqp://me:hunter2@10.0.0.1:5673/vh");
+        assert_eq!((endpoints.amqp().0.port(), endpoints.amqp().1), (5_673, false));
         let data = Data::prepare(None).unwrap();
         let text = endpoints.describe(&data, "roost");
         assert!(text.contains("amqp://me:***@10.0.0.1:5673/vh") && !text.contains("hunter2"), "{text}");
@@ -193,7 +198,7 @@ mod tests {
             "mosquitto_sub -p 2883 -i kettle",
             "\n  target/release/roost send kettle --topic devices/kettle/cmd --payload boil --wait 5s --api http://127.0.0.1:9080\n",
             "\n  target/release/roost locate kettle --explain --api http://127.0.0.1:9080\n",
-            "amqp://guest:guest@127.0.0.1:6672/%2f  (embedded)   admin http://127.0.0.1:9083",
+            "amqp://guest:guest@127.0.0.1:6672/%2f   admin http://127.0.0.1:9083",
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }

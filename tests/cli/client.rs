@@ -61,7 +61,7 @@ fn send_asks_the_api_and_prints_the_receipt() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stdout(&output), "delivered by eu-1, after 12 ms, message id m-1\n");
     let (request, body) = server.join().unwrap();
-    assert_eq!(request, "POST /v1/tenants/acme/devices/d%2F1/commands?wait=2000ms HTTP/1.1");
+    assert_eq!(request, "POST /v1/tenants/acme/devices/d%2F1/commands?wait=2s HTTP/1.1");
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
     let expected = serde_json::json!({"topic": "a/b", "payload": "on", "qos": 1, "expires_ms": 60_000,
         "receipts": "final", "offline": "park"});

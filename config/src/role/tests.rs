@@ -53,7 +53,7 @@ fn every_mistake_is_found_where_it_is() {
         ("admin: 127.0.0.1:1883\n", "f.yaml:4:8: admin: 127.0.0.1:1883 is where MQTT listens already"),
         (
             "amqp: amqps://u:secret@h\n",
-            "f.yaml:4:7: amqp: amqps:// is not there yet; use amqp:// over a network that you trust",
+            "f.yaml:4:7: amqp: amqps:// is not supported yet: TLS to the cluster comes with a later version; use amqp:// on a private network",
         ),
         ("limits:\n  receive_maximum: 0\n", "f.yaml:5:20: receive_maximum: 0 is not in 1 to 65535"),
         (
