@@ -11,6 +11,8 @@
 //! - [`Settings::read`] looks at the top-level `role:` and reads one of the three.
 
 pub mod backend;
+#[cfg(test)]
+mod contract;
 pub mod document;
 pub mod gateway;
 mod nearest;
