@@ -9,7 +9,7 @@
 //! - [`shell::publisher`] and [`shell::consumer`] are the two ends of a link. Each has a connection of its own, since a
 //!   broker that blocks a publishing connection blocks its acknowledgements too. They never give up: a link that is lost
 //!   is made again, and every loss is told with its reason.
-//! - [`embedded`] is an AMQP broker for one node.
+//! - [`embedded`] is a broker of our own, for one node and for tests.
 
 mod address;
 pub mod contract;

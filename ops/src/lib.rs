@@ -4,14 +4,17 @@
 //! - [`Readiness`] is the list of what a role still waits for.
 //! - [`Exposition`] writes Prometheus' text format.
 //! - [`endpoints`] serves `/livez`, `/readyz` and `/metrics`; a role adds its own routes to them.
+//! - [`now`] reads the clocks, for cores that get time as a value.
 //! - [`Problem`] is how every HTTP error looks (RFC 9457).
 
+mod clock;
 mod endpoints;
 mod exposition;
 mod listen;
 mod problem;
 mod readiness;
 
+pub use clock::now;
 pub use endpoints::{endpoints, endpoints_asking};
 pub use exposition::{Exposition, MetricKind};
 pub use listen::{ListenError, listen, listen_on_loopback};

@@ -1,1 +1,21 @@
 //! End to end: the binary as its users run it, real clients at both ends, real sockets between.
+//!
+//! One file per behaviour. A scenario is an `async fn(Backend)` and runs twice, against the embedded broker and
+//! against RabbitMQ; what has no broker in it runs once.
+
+mod away;
+mod bad_commands;
+mod bad_configuration;
+mod bad_packets;
+mod command_line;
+mod duplicates;
+mod expired;
+mod http_api;
+mod interrupt;
+mod kills;
+mod known_devices;
+mod no_amqp;
+mod pairs;
+mod presence;
+mod roaming;
+mod unknown_device;

@@ -6,7 +6,7 @@ use std::path::Path;
 /// A room, and what its manifest may name beyond what every room may.
 const ALLOWED: [(&str, &[&str]); 7] = [
     ("wire", &[]),
-    ("ops", &["axum"]),
+    ("ops", &["roost-wire", "axum"]),
     ("backend", &["roost-wire", "lapin", "amq-protocol"]),
     ("gateway", &["roost-wire", "roost-ops", "roost-backend", "axum"]),
     ("router", &["roost-wire", "roost-ops", "roost-backend", "axum"]),

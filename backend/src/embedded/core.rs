@@ -43,7 +43,7 @@ pub use exchange::{ExchangeDefinition, ExchangeKind};
 pub use identity::{ChannelNumber, ConnectionId, DeliveryTag, Lsn, Position, QueueId, UnixMillis};
 pub use image::Image;
 pub use input::Input;
-pub use limits::{Limits, MESSAGE_OVERHEAD_BYTES};
+pub use limits::{DELIVERY_OVERHEAD_BYTES, Limits, MESSAGE_OVERHEAD_BYTES};
 pub use message::Message;
 pub use operation::{Binding, ExchangeDeclaration, Operation, Publication, QueueDeclaration, Subscription};
 pub use output::{BlockReason, Delivery, Output, Reply};

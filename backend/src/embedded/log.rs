@@ -11,4 +11,5 @@ mod record;
 
 pub(in crate::embedded) use framing::{SEGMENT_HEAD, Scan, append_frame, scan};
 pub(in crate::embedded) use liveness::Liveness;
+pub(in crate::embedded) use record::BindingKey;
 pub use record::{DurableBinding, Record};

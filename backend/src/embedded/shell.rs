@@ -2,8 +2,9 @@
 //!
 //! One engine task owns the core; every connection has a task that owns its socket and its
 //! [`Session`](super::protocol::Session). They exchange batches: a connection sends what it read to the engine through
-//! one bounded channel, and finds what the engine has for it in its [`Outbox`](outbox::Outbox).
+//! one bounded channel, and finds what the engine has for it in its outbox.
 
+mod assembling;
 mod clock;
 mod connection;
 mod engine;

@@ -2,8 +2,8 @@
 
 use crate::client::*;
 use crate::{on_a_free_port, start, url};
-use lapin::Confirmation;
 use lapin::options::*;
+use lapin::{BasicProperties, Confirmation};
 use roost_backend::embedded::core::Limits;
 use roost_backend::embedded::{EmbeddedBroker, EmbeddedConfig, EmbeddedError, LogError};
 use std::collections::BTreeSet;
@@ -165,19 +165,28 @@ async fn a_disk_that_refuses_blocks_publishers_until_it_takes_again() {
     client.fill(&queue, &["before"]).await;
     // Without its directory the log cannot begin a new segment.
     std::fs::remove_dir_all(&data).unwrap();
-    let publishing = tokio::spawn(async move {
-        for _ in 0..10 {
-            assert_eq!(client.publish("", &queue, &[1; 500]).await, Confirmation::Ack(None));
-        }
-    });
-    let blocked = async {
+    // A client that waited for a confirm would publish nothing that could be blocked.
+    let mut confirms = Vec::new();
+    let publish_until_blocked = async {
         while broker.counters().await.blocked == 0 {
+            let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+            let properties = properties.with_delivery_mode(2);
+            let publish = client.channel.basic_publish(
+                "".into(),
+                queue.as_str().into(),
+                options,
+                &[1; 500],
+                properties,
+            );
+            confirms.push(publish.await.unwrap());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, blocked).await.expect("the publisher is blocked");
-    assert!(!publishing.is_finished());
+    tokio::time::timeout(PATIENCE, publish_until_blocked).await.expect("the publisher is blocked");
     std::fs::create_dir(&data).unwrap();
-    tokio::time::timeout(PATIENCE, publishing).await.expect("publishing goes on").unwrap();
+    for confirm in confirms {
+        let confirm = tokio::time::timeout(PATIENCE, confirm).await.expect("publishing goes on");
+        assert_eq!(confirm.unwrap(), Confirmation::Ack(None));
+    }
     broker.shutdown(GRACE).await;
 }

@@ -1,7 +1,5 @@
 //! The HTTP API, as a program without a Roost library uses it.
 
-use std::time::Duration;
-
 use reqwest::{Client, Method};
 use serde_json::Value;
 
@@ -51,12 +49,12 @@ impl Api {
         self.ask(Method::POST, path, Some(body)).await
     }
 
-    /// Sends a command to `main/device` and waits for its final receipt for at most `wait`.
+    /// Sends a command to `main/device` and waits for its final receipt for at most `wait_s` seconds.
     ///
     /// # Panics
     /// When nobody answers.
-    pub async fn command(&self, device: &str, command: &Value, wait: Duration) -> Answer {
-        let path = format!("/v1/tenants/main/devices/{device}/commands?wait={}ms", wait.as_millis());
+    pub async fn command(&self, device: &str, command: &Value, wait_s: u32) -> Answer {
+        let path = format!("/v1/tenants/main/devices/{device}/commands?wait={wait_s}s");
         self.post(&path, command).await.unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 

@@ -12,11 +12,10 @@ const PAUSE: Duration = Duration::from_millis(25);
 ///
 /// # Panics
 /// When `within` has passed: with `what` and the last `Err`.
-pub async fn eventually<T>(
-    what: &str,
-    within: Duration,
-    mut probe: impl AsyncFnMut() -> Result<T, String>,
-) -> T {
+pub async fn eventually<T, Answer>(what: &str, within: Duration, mut probe: impl FnMut() -> Answer) -> T
+where
+    Answer: Future<Output = Result<T, String>>,
+{
     let deadline = Instant::now() + within;
     loop {
         match probe().await {
@@ -31,14 +30,16 @@ pub async fn eventually<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use super::*;
 
     #[tokio::test]
     async fn returns_the_first_ok() {
         let mut asked = 0;
-        let answer = eventually("the third answer", PATIENCE, async || {
+        let answer = eventually("the third answer", PATIENCE, || {
             asked += 1;
-            if asked == 3 { Ok(asked) } else { Err(format!("only {asked}")) }
+            ready(if asked == 3 { Ok(asked) } else { Err(format!("only {asked}")) })
         })
         .await;
         assert_eq!(answer, 3);

@@ -16,7 +16,7 @@ use crate::service::{Service, ServiceKind};
 pub struct Federation {
     gateways: Vec<Role>,
     router: Role,
-    _backend: Option<Role>,
+    backend: Option<Role>,
     broker: Broker,
     _directory: tempfile::TempDir,
 }
@@ -31,6 +31,8 @@ struct Role {
     port: ReservedPort,
     admin_port: ReservedPort,
     process: Option<Process>,
+    /// The one that was killed last: its words are shown as well when the test fails.
+    killed: Option<Process>,
 }
 
 impl Federation {
@@ -39,18 +41,38 @@ impl Federation {
     /// # Panics
     /// When it does not become it.
     pub async fn start(backend: Backend) -> Self {
-        let directory = temporary_directory("federation");
-        let (broker, backend) = match backend {
-            Backend::RabbitMq => (Broker::RabbitMq(Vhost::create().await), None),
-            Backend::Embedded => {
-                let mut role = Role::new("backend", "backend", &directory);
-                let data = directory.path().join("backend");
-                role.configure(&backend_yaml(role.port.number(), role.admin_port.number(), &data));
-                role.start().await;
-                let (amqp_port, admin_port) = (role.port.number(), role.admin_port.number());
-                (Broker::Embedded { amqp_port, admin_port }, Some(role))
+        let mut federation = match backend {
+            Backend::Embedded => Self::embedded(),
+            Backend::RabbitMq => {
+                Self::with(Broker::RabbitMq(Vhost::create().await), None, temporary_directory("federation"))
             }
         };
+        if federation.backend.is_some() {
+            federation.start_backend().await;
+        }
+        federation.start_router().await;
+        federation.start_gateway("eu-1").await;
+        federation.start_gateway("us-1").await;
+        federation
+    }
+
+    /// Starts the router and the gateways, and not the (embedded) backend that they look for.
+    pub async fn without_backend() -> Self {
+        let mut federation = Self::embedded();
+        federation.router.launch();
+        federation.gateways.iter_mut().for_each(Role::launch);
+        federation
+    }
+
+    fn embedded() -> Self {
+        let directory = temporary_directory("federation");
+        let role = Role::new("backend", "backend", &directory);
+        let (amqp_port, admin_port) = (role.port.number(), role.admin_port.number());
+        role.configure(&backend_yaml(amqp_port, admin_port, &directory.path().join("backend")));
+        Self::with(Broker::Embedded { amqp_port, admin_port }, Some(role), directory)
+    }
+
+    fn with(broker: Broker, backend: Option<Role>, directory: tempfile::TempDir) -> Self {
         let amqp = broker.uri();
         let router = Role::new("router", "router", &directory);
         router.configure(&router_yaml(&amqp, router.port.number(), &directory.path().join("router")));
@@ -60,12 +82,23 @@ impl Federation {
             role.configure(&GatewayConfig { name, region, amqp: &amqp, mqtt_port, admin_port }.yaml());
             role
         });
-        let mut federation =
-            Self { gateways: gateways.into(), router, _backend: backend, broker, _directory: directory };
-        federation.start_router().await;
-        federation.start_gateway("eu-1").await;
-        federation.start_gateway("us-1").await;
-        federation
+        Self { gateways: gateways.into(), router, backend, broker, _directory: directory }
+    }
+
+    /// Starts the embedded backend, and awaits that it is ready.
+    ///
+    /// # Panics
+    /// When the backend is RabbitMQ.
+    pub async fn start_backend(&mut self) {
+        self.backend.as_mut().expect("only the embedded backend is ours to start").start().await;
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Panics
+    /// When the backend is RabbitMQ.
+    pub fn kill_backend(&mut self) {
+        self.backend.as_mut().expect("only the embedded backend is ours to kill").kill();
     }
 
     /// Starts the router, after [`Federation::kill_router`], and awaits that it is ready.
@@ -126,7 +159,7 @@ impl Role {
     fn new(kind: &'static str, name: &str, directory: &tempfile::TempDir) -> Self {
         let config = directory.path().join(format!("{name}.yaml"));
         let (port, admin_port) = (ReservedPort::any(), ReservedPort::any());
-        Self { kind, name: name.to_owned(), config, port, admin_port, process: None }
+        Self { kind, name: name.to_owned(), config, port, admin_port, process: None, killed: None }
     }
 
     fn configure(&self, yaml: &str) {
@@ -134,11 +167,15 @@ impl Role {
             .unwrap_or_else(|error| panic!("{}: {error}", self.config.display()));
     }
 
-    async fn start(&mut self) {
+    fn launch(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
         let mut command = roost();
         command.arg(self.kind).arg("--config").arg(&self.config);
         self.process = Some(Process::start(&self.name, command));
+    }
+
+    async fn start(&mut self) {
+        self.launch();
         let serves = if self.kind == "router" { &self.port } else { &self.admin_port };
         Api::at(serves.number()).ready().await;
     }
@@ -146,5 +183,6 @@ impl Role {
     fn kill(&mut self) {
         let mut process = self.process.take().unwrap_or_else(|| panic!("{} does not run", self.name));
         process.kill();
+        self.killed = Some(process);
     }
 }

@@ -41,4 +41,4 @@ pub use process::{Ended, Process, roost};
 pub use rabbitmq::Vhost;
 pub use raw_mqtt::RawMqtt;
 pub use seed::Seed;
-pub use service::{Delivery, Publication, Service, ServiceKind};
+pub use service::{Delivery, Publication, Service, ServiceKind, is_final};

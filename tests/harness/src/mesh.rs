@@ -3,6 +3,7 @@
 use crate::api::Api;
 use crate::backend::{Backend, Broker, QueueCounts};
 use crate::environment::temporary_directory;
+use crate::eventually::PATIENCE;
 use crate::ports::PortOffset;
 use crate::process::{Process, roost};
 use crate::rabbitmq::Vhost;
@@ -14,7 +15,7 @@ pub struct Mesh {
     process: Process,
     ports: PortOffset,
     broker: Broker,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl Mesh {
@@ -24,25 +25,39 @@ impl Mesh {
     /// When they do not become it.
     pub async fn start(backend: Backend) -> Self {
         let ports = PortOffset::reserve();
-        let data = temporary_directory("data");
-        let mut command = roost();
-        command.args(["dev", "--port-offset", &ports.offset().to_string()]).arg("--data").arg(data.path());
         let broker = match backend {
             Backend::Embedded => Broker::Embedded {
                 amqp_port: ports.of(PortOffset::AMQP),
                 admin_port: ports.of(PortOffset::ADMIN_BACKEND),
             },
-            Backend::RabbitMq => {
-                let vhost = Vhost::create().await;
-                command.args(["--amqp", &vhost.uri()]);
-                Broker::RabbitMq(vhost)
-            }
+            Backend::RabbitMq => Broker::RabbitMq(Vhost::create().await),
         };
-        let mesh = Self { process: Process::start("roost-dev", command), ports, broker, _data: data };
+        Self::run(ports, broker, temporary_directory("data")).await
+    }
+
+    async fn run(ports: PortOffset, broker: Broker, data: tempfile::TempDir) -> Self {
+        let mut command = roost();
+        command.args(["dev", "--port-offset", &ports.offset().to_string()]).arg("--data").arg(data.path());
+        match &broker {
+            Broker::Embedded { .. } => {}
+            Broker::RabbitMq(vhost) => drop(command.args(["--amqp", &vhost.uri()])),
+        }
+        let mesh = Self { process: Process::start("roost-dev", command), ports, broker, data };
         for api in [mesh.api(), mesh.admin("eu-1"), mesh.admin("us-1")] {
             api.ready().await;
         }
         mesh
+    }
+
+    /// Ends it as Ctrl-C does, and starts it again with the same ports, data and broker.
+    ///
+    /// # Panics
+    /// When it does not end in good order.
+    pub async fn restarted(self) -> Self {
+        self.process.interrupt();
+        let ended = self.process.ended(PATIENCE).await;
+        assert!(ended.status.success(), "did not end in good order: {ended:?}");
+        Self::run(self.ports, self.broker, self.data).await
     }
 
     /// The MQTT port of gateway `eu-1` or `us-1`.
@@ -89,13 +104,8 @@ impl Mesh {
         self.broker.queues().await
     }
 
-    /// The process, to signal it or to read what it says.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
-    }
-
-    /// Gives the process away, to await its end; the broker of a RabbitMQ mesh goes.
-    pub fn into_process(self) -> Process {
-        self.process
+    /// Gives the process away, to await its end, and the broker, which for RabbitMQ outlives it.
+    pub fn into_process(self) -> (Process, Broker) {
+        (self.process, self.broker)
     }
 }

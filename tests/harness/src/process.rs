@@ -1,6 +1,7 @@
 //! Child processes: their output is kept, and they never outlive their owner.
 
 use std::fs::File;
+use std::future::ready;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::environment::temporary_directory;
-use crate::eventually::eventually;
+use crate::eventually::{PATIENCE, eventually};
 
 /// How much of the log of a process is shown when its test fails.
 const SHOWN_BYTES: u64 = 16 * 1024;
@@ -82,16 +83,24 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// Runs `command` to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started, or does not end.
+    pub async fn run(name: &str, command: Command) -> Ended {
+        Self::start(name, command).ended(PATIENCE).await
+    }
+
     /// Waits until it ends by itself.
     ///
     /// # Panics
     /// When it has not within `within`.
     pub async fn ended(mut self, within: Duration) -> Ended {
         let name = self.name.clone();
-        let status = eventually(&format!("{name} ends"), within, async || match self.child.try_wait() {
-            Ok(Some(status)) => Ok(status),
-            Ok(None) => Err("still running".to_owned()),
-            Err(error) => panic!("cannot wait for {name}: {error}"),
+        let status = eventually(&format!("{name} ends"), within, || {
+            let status =
+                self.child.try_wait().unwrap_or_else(|error| panic!("cannot wait for {name}: {error}"));
+            ready(status.ok_or_else(|| "still running".to_owned()))
         })
         .await;
         self.reaped = true;
@@ -167,7 +176,6 @@ pub fn roost() -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eventually::PATIENCE;
 
     fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");

@@ -193,6 +193,24 @@ impl Service {
         Some(next.unwrap_or_else(|| panic!("the service lost its connection: {:?}", self.why_lost())))
     }
 
+    /// The next message that is `wanted`. Others that come before it are dropped.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub async fn next_where(&mut self, wanted: impl Fn(&Delivery) -> bool) -> Delivery {
+        loop {
+            let delivery = self.next().await;
+            if wanted(&delivery) {
+                return delivery;
+            }
+        }
+    }
+
+    /// The messages that have already arrived.
+    pub fn arrived(&mut self) -> Vec<Delivery> {
+        std::iter::from_fn(|| self.deliveries.try_recv().ok()).collect()
+    }
+
     /// The receipts of `message_id` up to the final one, in the order in which they came. Others are dropped.
     ///
     /// # Panics
@@ -200,10 +218,8 @@ impl Service {
     pub async fn receipts_of(&mut self, message_id: &str) -> Vec<Value> {
         let mut receipts = Vec::new();
         loop {
-            let delivery = self.next().await;
-            if delivery.correlation_id.as_deref() != Some(message_id) {
-                continue;
-            }
+            let delivery =
+                self.next_where(|delivery| delivery.correlation_id.as_deref() == Some(message_id)).await;
             let receipt = delivery.json();
             let last = is_final(&receipt);
             receipts.push(receipt);
@@ -222,7 +238,7 @@ impl Service {
 }
 
 /// Whether a receipt is the last word on its command.
-pub(crate) fn is_final(receipt: &Value) -> bool {
+pub fn is_final(receipt: &Value) -> bool {
     let state = receipt["state"].as_str().unwrap_or_else(|| panic!("a receipt without state: {receipt}"));
     match state {
         "accepted" | "parked" | "forwarded" => false,

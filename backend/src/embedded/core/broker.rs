@@ -254,10 +254,10 @@ impl Broker {
             };
             let (delivery_tag, multiple) = (run.tag, run.multiple);
             if run.accepted {
-                self.counters.confirmed += 1;
+                self.counters.confirmed += run.count;
                 self.send(key, Reply::Confirmed { delivery_tag, multiple });
             } else {
-                self.counters.refused += 1;
+                self.counters.refused += run.count;
                 self.send(key, Reply::Refused { delivery_tag, multiple });
             }
         }

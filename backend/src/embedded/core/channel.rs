@@ -106,6 +106,8 @@ pub(crate) struct ConfirmRun {
     pub(crate) tag: DeliveryTag,
     pub(crate) multiple: bool,
     pub(crate) accepted: bool,
+    /// Publishes it answers.
+    pub(crate) count: u64,
 }
 
 impl Confirms {
@@ -124,13 +126,13 @@ impl Confirms {
     pub(crate) fn take_run(&mut self, synced: Lsn) -> Option<ConfirmRun> {
         let first = self.pending.front().filter(|first| first.after <= synced)?;
         let accepted = first.accepted;
-        let mut run = ConfirmRun { tag: first.tag, multiple: false, accepted };
+        let mut run = ConfirmRun { tag: first.tag, multiple: false, accepted, count: 1 };
         self.pending.pop_front();
         while let Some(next) = self.pending.front()
             && next.after <= synced
             && next.accepted == accepted
         {
-            run = ConfirmRun { tag: next.tag, multiple: true, accepted };
+            run = ConfirmRun { tag: next.tag, multiple: true, accepted, count: run.count + 1 };
             self.pending.pop_front();
         }
         Some(run)
@@ -148,7 +150,9 @@ mod tests {
             confirms.note(Lsn(after), accepted);
         }
         assert_eq!(confirms.take_run(Lsn(0)), None);
-        let run = |tag, multiple, accepted| Some(ConfirmRun { tag: DeliveryTag(tag), multiple, accepted });
+        let run = |tag, multiple, accepted| {
+            Some(ConfirmRun { tag: DeliveryTag(tag), multiple, accepted, count: 1 })
+        };
         assert_eq!(confirms.take_run(Lsn(1)), run(1, false, true));
         assert_eq!(confirms.take_run(Lsn(1)), None);
         assert_eq!(confirms.take_run(Lsn(3)), run(2, false, true));

@@ -111,7 +111,7 @@ impl Broker {
     /// The consumer whose turn it is and who has room. Single active consumer: only the first may.
     fn next_consumer(&mut self, id: QueueId) -> Option<ConsumerKey> {
         let queue = self.queues.get(&id)?;
-        let size = queue.first()?.message.body.len() + super::limits::MESSAGE_OVERHEAD_BYTES as usize;
+        let size = queue.first()?.message.body.len() + super::limits::DELIVERY_OVERHEAD_BYTES;
         let turns = if queue.arguments.single_active_consumer { 1 } else { queue.consumers.len() };
         let place = (0..turns.min(queue.consumers.len()))
             .find(|place| self.has_room(&queue.consumers[*place], size))?;

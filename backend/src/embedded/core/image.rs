@@ -7,7 +7,7 @@ use super::identity::{Position, QueueId, UnixMillis};
 use super::limits::Limits;
 use super::message::Message;
 use super::queue::{Entry, Queue, QueueDefinition};
-use crate::embedded::log::{DurableBinding, Record};
+use crate::embedded::log::{BindingKey, DurableBinding, Record};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub struct Image {
     exchanges: BTreeMap<Arc<str>, ExchangeDefinition>,
     queues: BTreeMap<QueueId, QueueDefinition>,
-    bindings: Vec<DurableBinding>,
+    bindings: BTreeMap<BindingKey, DurableBinding>,
     messages: BTreeMap<(QueueId, Position), Kept>,
     queues_declared: u64,
 }
@@ -37,7 +37,7 @@ impl Image {
             }
             Record::ExchangeDeleted { exchange } => {
                 self.exchanges.remove(&exchange);
-                self.bindings.retain(|binding| binding.exchange != exchange);
+                self.bindings.retain(|binding, _| binding.exchange != exchange);
             }
             Record::QueueDeclared { queue, definition } => {
                 self.queues_declared = self.queues_declared.max(queue.0);
@@ -46,7 +46,7 @@ impl Image {
             Record::QueueDeleted { queue } => {
                 self.queues_declared = self.queues_declared.max(queue.0);
                 self.queues.remove(&queue);
-                self.bindings.retain(|binding| binding.queue != queue);
+                self.bindings.retain(|binding, _| binding.queue != queue);
                 let first = (queue, Position(0));
                 let last = (queue, Position(u64::MAX));
                 let gone: Vec<_> = self.messages.range(first..=last).map(|(place, _)| *place).collect();
@@ -55,11 +55,11 @@ impl Image {
                 }
             }
             Record::Bound(binding) => {
-                if !self.bindings.contains(&binding) {
-                    self.bindings.push(binding);
-                }
+                self.bindings.insert(binding.key(), binding);
             }
-            Record::Unbound(binding) => self.bindings.retain(|one| *one != binding),
+            Record::Unbound(binding) => {
+                self.bindings.remove(&binding.key());
+            }
             Record::Published { placements, arrived, message } => {
                 for place in placements {
                     let kept = Kept { message: Arc::clone(&message), arrived, returns: 0 };
@@ -101,7 +101,7 @@ impl Broker {
             broker.queue_names.insert(Arc::clone(&definition.name), id);
             broker.queues.insert(id, Queue::new(definition, arguments, None, now));
         }
-        for binding in image.bindings {
+        for binding in image.bindings.into_values() {
             let DurableBinding { exchange, queue: id, routing_key, arguments } = binding;
             let (Some(state), Some(queue)) =
                 (broker.exchanges.get_mut(&exchange), broker.queues.get_mut(&id))

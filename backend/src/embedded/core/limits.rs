@@ -16,6 +16,9 @@ pub struct Limits {
     /// Bytes of message bodies that one connection has announced and not yet completed, over all its channels.
     /// Beyond it the connection is closed with 506 RESOURCE_ERROR.
     pub assembling_bytes_max: u64,
+    /// Bytes of unfinished messages of all connections together. The connection that passes it is closed with
+    /// 506 RESOURCE_ERROR.
+    pub assembling_total_bytes_max: u64,
     /// Exchanges. One more is a 406 PRECONDITION_FAILED.
     pub exchanges_max: usize,
     /// Queues. One more is a 406 PRECONDITION_FAILED.
@@ -46,8 +49,12 @@ pub struct Limits {
     pub handshake_timeout_ms: u64,
 }
 
-/// What a message costs beside its body and headers: the entry, the map nodes, the shared allocation.
-pub const MESSAGE_OVERHEAD_BYTES: u64 = 384;
+/// What a message costs beside its body and headers: properties, names, its entry in the queue and in the log's index, and
+/// what the allocator loses. Measured: 100,000 messages of 256 bytes took 1.2 kB each.
+pub const MESSAGE_OVERHEAD_BYTES: u64 = 1024;
+
+/// What a delivery counts in the outgoing window beside its body: about its method and header frames.
+pub const DELIVERY_OVERHEAD_BYTES: usize = 256;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -58,6 +65,7 @@ impl Default for Limits {
             frame_bytes_max: 131_072,    // RabbitMQ's default
             message_bytes_max: 16 << 20, // 64 times the largest MQTT packet by default
             assembling_bytes_max: 32 << 20,
+            assembling_total_bytes_max: 256 << 20,
             exchanges_max: 10_000,
             queues_max: 50_000,
             bindings_max: 200_000,

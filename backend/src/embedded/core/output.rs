@@ -2,7 +2,7 @@
 
 use super::exception::Exception;
 use super::identity::{ChannelNumber, ConnectionId, DeliveryTag, Lsn};
-use super::limits::MESSAGE_OVERHEAD_BYTES;
+use super::limits::DELIVERY_OVERHEAD_BYTES;
 use super::message::Message;
 use crate::embedded::log::Record;
 use std::sync::Arc;
@@ -209,6 +209,6 @@ pub struct Delivery {
 impl Delivery {
     /// What it counts in the connection's outgoing window.
     pub fn cost_bytes(&self) -> usize {
-        self.message.body.len() + MESSAGE_OVERHEAD_BYTES as usize
+        self.message.body.len() + DELIVERY_OVERHEAD_BYTES
     }
 }

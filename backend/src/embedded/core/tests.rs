@@ -4,6 +4,7 @@ mod closing;
 mod declaring;
 mod dying;
 mod publishing;
+mod random;
 mod restoring;
 mod settling;
 mod world;

@@ -1,6 +1,6 @@
 //! Which records still count, and in which segment they are: what compaction goes by.
 
-use super::record::{DurableBinding, Record};
+use super::record::{BindingKey, Record};
 use crate::embedded::core::{Position, QueueId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ pub(in crate::embedded) struct Liveness {
     messages: BTreeMap<(QueueId, Position), Share>,
     exchanges: HashMap<Arc<str>, Share>,
     queues: HashMap<QueueId, Share>,
-    bindings: HashMap<BindingKey, (DurableBinding, Share)>,
+    bindings: HashMap<BindingKey, Share>,
     live_bytes: BTreeMap<u64, u64>,
 }
 
@@ -20,26 +20,6 @@ pub(in crate::embedded) struct Liveness {
 struct Share {
     segment: u64,
     bytes: u64,
-}
-
-/// What tells bindings apart, for a map: their arguments print the same when they are the same.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct BindingKey {
-    exchange: Arc<str>,
-    queue: QueueId,
-    routing_key: Arc<str>,
-    arguments: String,
-}
-
-impl BindingKey {
-    fn of(binding: &DurableBinding) -> Self {
-        Self {
-            exchange: Arc::clone(&binding.exchange),
-            queue: binding.queue,
-            routing_key: Arc::clone(&binding.routing_key),
-            arguments: format!("{:?}", binding.arguments),
-        }
-    }
 }
 
 impl Liveness {
@@ -62,12 +42,12 @@ impl Liveness {
             }
             Record::QueueDeleted { queue } => self.drop_queue(*queue),
             Record::Bound(binding) => {
-                let old = self.bindings.insert(BindingKey::of(binding), (binding.clone(), share));
-                self.moved(old.map(|(_, share)| share), share);
+                let old = self.bindings.insert(binding.key(), share);
+                self.moved(old, share);
             }
             Record::Unbound(binding) => {
-                let old = self.bindings.remove(&BindingKey::of(binding));
-                self.freed(old.map(|(_, share)| share));
+                let old = self.bindings.remove(&binding.key());
+                self.freed(old);
             }
             Record::Published { placements, .. } => {
                 let share = Share { segment, bytes: bytes / placements.len().max(1) as u64 };
@@ -93,10 +73,7 @@ impl Liveness {
                 here(self.exchanges.get(&definition.name)).then_some(record)
             }
             Record::QueueDeclared { queue, .. } => here(self.queues.get(&queue)).then_some(record),
-            Record::Bound(ref binding) => {
-                let live = self.bindings.get(&BindingKey::of(binding));
-                here(live.map(|(_, share)| share)).then_some(record)
-            }
+            Record::Bound(ref binding) => here(self.bindings.get(&binding.key())).then_some(record),
             Record::Published { mut placements, arrived, message } => {
                 placements.retain(|place| here(self.messages.get(place)));
                 (!placements.is_empty()).then_some(Record::Published { placements, arrived, message })
@@ -149,10 +126,10 @@ impl Liveness {
         self.drop_bindings(|binding| binding.queue == queue);
     }
 
-    fn drop_bindings(&mut self, gone: impl Fn(&DurableBinding) -> bool) {
-        let dropped: Vec<(DurableBinding, Share)> =
-            self.bindings.extract_if(|_, (binding, _)| gone(binding)).map(|(_, value)| value).collect();
-        for (_, share) in dropped {
+    fn drop_bindings(&mut self, gone: impl Fn(&BindingKey) -> bool) {
+        let dropped: Vec<Share> =
+            self.bindings.extract_if(|binding, _| gone(binding)).map(|(_, share)| share).collect();
+        for share in dropped {
             self.freed(Some(share));
         }
     }

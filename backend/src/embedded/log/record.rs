@@ -71,6 +71,26 @@ pub struct DurableBinding {
     pub arguments: FieldTable,
 }
 
+/// What tells bindings apart, in an order: their arguments print the same when they are the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::embedded) struct BindingKey {
+    pub(in crate::embedded) exchange: Arc<str>,
+    pub(in crate::embedded) queue: QueueId,
+    routing_key: Arc<str>,
+    arguments: String,
+}
+
+impl DurableBinding {
+    pub(in crate::embedded) fn key(&self) -> BindingKey {
+        BindingKey {
+            exchange: Arc::clone(&self.exchange),
+            queue: self.queue,
+            routing_key: Arc::clone(&self.routing_key),
+            arguments: format!("{:?}", self.arguments),
+        }
+    }
+}
+
 impl Record {
     /// About how many bytes it takes while it waits for the disk.
     pub fn cost_bytes(&self) -> usize {

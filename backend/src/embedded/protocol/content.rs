@@ -40,6 +40,14 @@ impl Content {
         }
     }
 
+    /// Bytes held.
+    pub(super) fn received_bytes(&self) -> u64 {
+        match self {
+            Self::Header(_) | Self::Discard { .. } => 0,
+            Self::Body { body, .. } => body.len() as u64,
+        }
+    }
+
     /// Takes the content header.
     ///
     /// # Errors

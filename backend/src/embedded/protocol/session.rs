@@ -49,7 +49,7 @@ pub struct Session {
     pub(super) deliveries: VecDeque<OutgoingDelivery>,
     pub(super) delivery_bytes: usize,
     heartbeat_ms: u64,
-    last_received: UnixMillis,
+    pub(super) last_received: UnixMillis,
     last_sent: UnixMillis,
     /// When the handshake or the closing must be done.
     deadline: Option<UnixMillis>,
@@ -153,6 +153,7 @@ impl Session {
 
     /// So many bytes of [`Session::outgoing`] were written.
     pub fn wrote(&mut self, now: UnixMillis, bytes: usize) {
+        let was_read = self.wants_read();
         self.out.advance(bytes);
         self.written += bytes as u64;
         self.last_sent = now;
@@ -164,6 +165,10 @@ impl Session {
             self.delivery_bytes -= delivery.bytes;
             self.deliveries.pop_front();
         }
+        if !was_read && self.wants_read() {
+            // Its silence until now was ours.
+            self.last_received = now;
+        }
         if cost > 0 && self.state == State::Running {
             self.inputs.push_back(Input::Written { connection: self.connection, bytes: cost });
         }
@@ -174,6 +179,17 @@ impl Session {
     pub fn wants_read(&self) -> bool {
         let answers = self.out.len() - self.delivery_bytes.min(self.out.len());
         !self.blocked && answers <= self.limits.answers_bytes_max && self.state != State::Finished
+    }
+
+    /// Bytes of messages that have come and are not whole yet.
+    pub fn assembling_bytes(&self) -> u64 {
+        self.contents.values().map(Content::received_bytes).sum()
+    }
+
+    /// Closes the connection with 506 RESOURCE_ERROR: all connections together hold too much that is not whole.
+    pub fn refuse_assembling(&mut self, now: UnixMillis) {
+        let text = "too many bytes of unfinished messages on all connections";
+        self.fail(now, Exception::new(ReplyCode::ResourceError, text).blamed_on((60, 40)));
     }
 
     /// Whether the socket is to be closed as soon as everything is written.

@@ -39,6 +39,7 @@ impl Session {
             }
             Output::Unblocked { .. } => {
                 self.blocked = false;
+                self.last_received = now;
                 if self.capabilities.connection_blocked && self.state == State::Running {
                     let unblocked = AMQPMethod::Unblocked(connection::Unblocked {});
                     self.encoder.connection(unblocked, &mut self.out);

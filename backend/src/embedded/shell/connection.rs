@@ -1,5 +1,6 @@
 //! One connection's task: its socket and its session.
 
+use super::assembling::Assembling;
 use super::clock::Clock;
 use super::engine::Call;
 use super::outbox::Outbox;
@@ -27,6 +28,8 @@ pub(super) struct ConnectionTask {
     pub(super) engine: mpsc::Sender<Call>,
     pub(super) clock: Clock,
     pub(super) stopping: watch::Receiver<bool>,
+    /// Bytes of unfinished messages of all connections, and the bound.
+    pub(super) assembling: Assembling,
     /// Held until the handshake is done.
     pub(super) handshake: Option<OwnedSemaphorePermit>,
 }
@@ -93,7 +96,11 @@ impl ConnectionTask {
         match self.stream.try_read_buf(buffer) {
             Ok(0) => Ok(false),
             Ok(_) => {
-                self.session.handle_bytes(self.clock.now(), buffer);
+                let now = self.clock.now();
+                self.session.handle_bytes(now, buffer);
+                if !self.assembling.set(self.session.assembling_bytes()) {
+                    self.session.refuse_assembling(now);
+                }
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),

@@ -1,5 +1,6 @@
 //! Accepting connections, and owning their tasks.
 
+use super::assembling::Assembling;
 use super::clock::Clock;
 use super::connection::ConnectionTask;
 use super::engine::Call;
@@ -20,6 +21,7 @@ pub(super) struct Listener {
     pub(super) engine: mpsc::Sender<Call>,
     pub(super) users: Arc<Users>,
     pub(super) limits: Arc<Limits>,
+    pub(super) assembling: Assembling,
     pub(super) clock: Clock,
     pub(super) stopping: watch::Receiver<bool>,
 }
@@ -65,7 +67,8 @@ impl Listener {
         stream.set_nodelay(true).ok()?;
         let (users, limits) = (Arc::clone(&self.users), Arc::clone(&self.limits));
         let session = Session::new(id, peer, users, limits, self.clock.now());
+        let assembling = self.assembling.another();
         let (engine, clock, stopping) = (self.engine.clone(), self.clock, self.stopping.clone());
-        Some(ConnectionTask { id, stream, session, engine, clock, stopping, handshake: None })
+        Some(ConnectionTask { id, stream, session, engine, clock, stopping, assembling, handshake: None })
     }
 }

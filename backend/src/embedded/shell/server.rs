@@ -1,5 +1,6 @@
 //! The broker as its users see it: configure, start, ask, shut down.
 
+use super::assembling::Assembling;
 use super::clock::Clock;
 use super::engine::{CALLS_MAX, Call, Engine};
 use super::listener::Listener;
@@ -106,7 +107,9 @@ impl EmbeddedBroker {
         let (stop, stopping) = watch::channel(false);
         let handle = EmbeddedHandle { engine: calls.downgrade() };
         let users = Arc::new(Users::new(users));
-        let listener = Listener { socket, engine: calls, users, limits: Arc::new(limits), clock, stopping };
+        let assembling = Assembling::new(limits.assembling_total_bytes_max);
+        let listener =
+            Listener { socket, engine: calls, users, limits: Arc::new(limits), assembling, clock, stopping };
         let listener = tokio::spawn(listener.run());
         Ok(Self { address, recovery, handle, stop, listener, engine })
     }

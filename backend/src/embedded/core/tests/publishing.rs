@@ -115,7 +115,7 @@ fn the_oldest_makes_room_by_default() {
 
 #[test]
 fn publishers_above_the_memory_bound_are_blocked_until_there_is_room() {
-    let limits = Limits { memory_bytes_max: 2000, ..Limits::default() };
+    let limits = Limits { memory_bytes_max: 5200, ..Limits::default() };
     let mut world = World::with(limits, Storage::Memory);
     world.declare("q", &[]);
     let mut blocked = 0;

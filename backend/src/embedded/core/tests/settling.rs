@@ -130,13 +130,13 @@ fn a_connection_that_does_not_read_is_not_delivered_to() {
         world.publish("q", &body);
     }
     assert_eq!(world.act(BOB, consume("q", "c")).len(), 2);
-    let cost = 1000 + MESSAGE_OVERHEAD_BYTES as usize;
+    let cost = 1000 + DELIVERY_OVERHEAD_BYTES;
     let seen = world.input(Input::Written { connection: BOB, bytes: 2 * cost });
     assert_eq!(seen.len(), 2);
 }
 
 #[test]
-fn get_takes_one_and_says_how_many_stay() {
+fn taking_one_tells_how_many_stay() {
     let mut world = filled(&["a", "b"], &[]);
     let get = || Operation::Get { queue: "q".into(), no_ack: false };
     assert_eq!(world.act(BOB, get()), [Seen::Got { tag: 1, body: "a".into(), remaining: 1 }]);
