@@ -1,0 +1,261 @@
+//! What the core counts: every drop, refusal, retry and disconnection, each with its reason.
+
+/// Declares the counts: `Name => "metric", "reason"`.
+macro_rules! counts {
+    ($($(#[$doc:meta])* $name:ident => $metric:literal, $reason:literal;)*) => {
+        /// One thing that is counted. Its metric and reason are the name and the label under which it is exported.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(usize)]
+        pub enum Count {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Count {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The metric, without the program's prefix and `_total`.
+            #[must_use]
+            pub const fn metric(self) -> &'static str {
+                match self {
+                    $(Self::$name => $metric,)*
+                }
+            }
+
+            /// The label `reason`; empty for a metric that has no reasons.
+            #[must_use]
+            pub const fn reason(self) -> &'static str {
+                match self {
+                    $(Self::$name => $reason,)*
+                }
+            }
+        }
+    };
+}
+
+counts! {
+    /// Transport connections taken.
+    Opened => "connections_opened", "";
+    /// CONNECTs accepted.
+    Connected => "connects_accepted", "";
+    /// Refused: the shard has as many connections as it may.
+    RefusedConnections => "connects_refused", "connections_full";
+    /// Refused: the shard has as many sessions as it may.
+    RefusedSessions => "connects_refused", "sessions_full";
+    /// Refused: the gateway goes away.
+    RefusedDraining => "connects_refused", "draining";
+    /// Refused: the client id cannot be a device id.
+    RefusedClientId => "connects_refused", "client_id";
+    /// Refused: a will, which is not supported yet.
+    RefusedWill => "connects_refused", "will";
+    /// Refused: an authentication method, none of which is supported.
+    RefusedAuthMethod => "connects_refused", "auth_method";
+    /// Refused: an MQTT version that is not spoken.
+    RefusedVersion => "connects_refused", "version";
+    /// Refused: what came first is no valid CONNECT.
+    RefusedMalformed => "connects_refused", "malformed";
+    /// Refused: no CONNECT within the connect timeout.
+    RefusedTimeout => "connects_refused", "timeout";
+    /// Ended: the client said goodbye.
+    ClosedByClient => "disconnects", "client";
+    /// Ended: the connection broke or was closed without a DISCONNECT.
+    ClosedBroken => "disconnects", "connection_lost";
+    /// Ended: the device connected again.
+    ClosedTakenOver => "disconnects", "taken_over";
+    /// Ended: the router says that the device is elsewhere.
+    ClosedElsewhere => "disconnects", "elsewhere";
+    /// Ended: nothing heard for one and a half times the keep alive.
+    ClosedKeepAlive => "disconnects", "keep_alive";
+    /// Ended: a packet that is malformed or against the protocol.
+    ClosedProtocol => "disconnects", "protocol_error";
+    /// Ended: the client used something that is not supported.
+    ClosedUnsupported => "disconnects", "unsupported";
+    /// Ended: more unacknowledged publishes than the receive maximum.
+    ClosedReceiveMaximum => "disconnects", "receive_maximum";
+    /// Ended: a command was not acknowledged within the settle timeout.
+    ClosedSettleTimeout => "disconnects", "settle_timeout";
+    /// Ended: the client took nothing while others waited for it.
+    ClosedSlow => "disconnects", "slow_consumer";
+    /// Ended: the gateway goes away.
+    ClosedDraining => "disconnects", "draining";
+    /// Sessions that ended because nobody came back in time.
+    SessionExpired => "sessions_ended", "expired";
+    /// Sessions that ended with their connection or by a clean start.
+    SessionClean => "sessions_ended", "clean";
+    /// Publishes taken in at QoS 0.
+    PublishQos0 => "publishes_received", "qos0";
+    /// Publishes taken in at QoS 1.
+    PublishQos1 => "publishes_received", "qos1";
+    /// Publishes refused: the topic is not one that the mesh carries.
+    PublishTopicInvalid => "publishes_refused", "topic";
+    /// Publishes refused: the payload is not the UTF-8 it says it is.
+    PublishPayloadFormat => "publishes_refused", "payload_format";
+    /// Publishes refused: topic and properties do not fit AMQP's headers.
+    PublishHeadersTooLarge => "publishes_refused", "headers_too_large";
+    /// PUBACKs sent to publishers.
+    PubackSent => "pubacks_sent", "";
+    /// Publishes that nobody wanted: no subscriber here, no rule that carries them.
+    PublishUnwanted => "publishes_unwanted", "";
+    /// Publishes that waited for a slow subscriber.
+    ParkedSubscriber => "publishes_parked", "slow_subscriber";
+    /// Publishes that waited for room in the uplink.
+    ParkedUplink => "publishes_parked", "uplink_full";
+    /// Events confirmed by the backend.
+    EventConfirmed => "events", "confirmed";
+    /// Events that no queue of the backend wanted; they are in `roost.unrouted`.
+    EventUnrouted => "events", "unrouted";
+    /// Events that the backend refused each time; they are in `roost.dead`.
+    EventDead => "events", "dead";
+    /// Events dropped, QoS 0: the backend is away.
+    EventDroppedAway => "events_dropped", "backend_away";
+    /// Events dropped, QoS 0: the uplink's window is full.
+    EventDroppedFull => "events_dropped", "uplink_full";
+    /// Events dropped, QoS 0: the connection was lost before the confirm.
+    EventDroppedLost => "events_dropped", "connection_lost";
+    /// Events dropped, QoS 0: the backend refused it.
+    EventDroppedNacked => "events_dropped", "nacked";
+    /// Publications tried again after a nack.
+    EventRetried => "event_retries", "nacked";
+    /// Unrouted events that `roost.unrouted` had no queue for either.
+    UnroutedLost => "events_dropped", "no_unrouted_queue";
+    /// Messages handed to local subscribers.
+    LocalDelivered => "local_deliveries", "";
+    /// Local copies dropped, QoS 0: the subscriber's connection is full.
+    DroppedConnectionFull => "local_dropped", "connection_full";
+    /// Local copies dropped: the queue of a session that is away is full.
+    DroppedQueueFull => "local_dropped", "queue_full";
+    /// Local copies dropped: QoS 0 is not kept for a session that is away.
+    DroppedOffline => "local_dropped", "offline_qos0";
+    /// Local copies dropped: the message's expiry has passed.
+    DroppedExpired => "local_dropped", "expired";
+    /// Local copies dropped: larger than the client takes. [MQTT-3.1.2-25]
+    DroppedTooLarge => "local_dropped", "packet_too_large";
+    /// PUBACKs from clients that fit nothing sent.
+    PubackUnknown => "pubacks_ignored", "unknown_packet_id";
+    /// Commands dropped: they came through an earlier link.
+    CommandOldLink => "commands_dropped", "old_link";
+    /// Commands dropped: they carry another sync number.
+    CommandOldSync => "commands_dropped", "sync_number";
+    /// Commands not written again: they are in flight on the session.
+    CommandRepeated => "commands_dropped", "in_flight";
+    /// Commands taken in.
+    CommandTaken => "commands_taken", "";
+    /// Settled: the device acknowledged.
+    CommandDelivered => "commands_settled", "delivered";
+    /// Settled: written at QoS 0.
+    CommandSent => "commands_settled", "sent";
+    /// Settled: no subscription matches.
+    CommandNoSubscription => "commands_settled", "no_subscription";
+    /// Settled: the session is gone, nothing was written.
+    CommandGone => "commands_settled", "gone";
+    /// Settled: the session went before it acknowledged.
+    CommandGoneWritten => "commands_settled", "gone_written";
+    /// Settled: not acknowledged in time.
+    CommandTimedOut => "commands_settled", "timed_out";
+    /// Settled: the device refused it.
+    CommandRefusedDevice => "commands_settled", "refused_by_device";
+    /// Settled: larger than the client takes.
+    CommandRefusedTooLarge => "commands_settled", "packet_too_large";
+    /// Settled: its lifetime ended here.
+    CommandExpired => "commands_settled", "expired";
+    /// Returned: its hold has ended.
+    CommandHoldEnded => "commands_settled", "hold_ended";
+    /// Returned: a newer hold is known.
+    CommandStaleEpoch => "commands_settled", "stale_epoch";
+    /// Returned: the lease has lapsed.
+    CommandLeaseLapsed => "commands_settled", "lease_lapsed";
+    /// Returned: a bound on commands is reached.
+    CommandFull => "commands_settled", "full";
+    /// Returned: the gateway goes away.
+    CommandDraining => "commands_settled", "draining";
+    /// Leases lapsed.
+    LeaseLapsed => "lease_lapses", "";
+    /// Syncs published.
+    Synced => "syncs", "";
+    /// Snapshots published.
+    Snapshotted => "snapshots", "";
+    /// Sightings not published since a snapshot will replace them: the link or the backend is away.
+    SightingAway => "sightings_dropped", "away";
+    /// Sightings not published since a snapshot will replace them: too many are unconfirmed.
+    SightingBacklog => "sightings_dropped", "backlog";
+    /// Sighting reports that the broker lost or refused; a snapshot follows.
+    SightingLost => "reports_failed", "sightings";
+    /// Settlement reports that the broker refused; they are published again and a sync follows.
+    SettlementNacked => "reports_failed", "settlements";
+    /// Syncs that the broker lost or refused; another follows.
+    SyncLost => "reports_failed", "sync";
+    /// Commands turned away by a new sync number, since too many settlements were unconfirmed.
+    SettlementBacklog => "sync_reasons", "settlement_backlog";
+    /// Control reports ignored: of an earlier link.
+    ControlOldLink => "control_ignored", "old_link";
+    /// Control reports ignored: of an earlier run of the router.
+    ControlOldRun => "control_ignored", "old_run";
+    /// Control reports ignored: of another shard's router.
+    ControlOtherShard => "control_ignored", "other_shard";
+    /// Answers to heartbeats that are no longer remembered.
+    AnswerUnknown => "control_ignored", "unknown_heartbeat";
+}
+
+/// The counts of one core since it was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counters {
+    counts: [u64; Count::ALL.len()],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { counts: [0; Count::ALL.len()] }
+    }
+}
+
+impl Counters {
+    /// How often it happened.
+    #[must_use]
+    pub fn of(&self, count: Count) -> u64 {
+        self.counts[count as usize]
+    }
+
+    /// Everything, in the order of [`Count::ALL`].
+    pub fn iter(&self) -> impl Iterator<Item = (Count, u64)> + '_ {
+        Count::ALL.iter().map(|&count| (count, self.of(count)))
+    }
+
+    /// Adds the counts of another core, to export one sum.
+    pub fn add_all(&mut self, other: &Self) {
+        for (mine, theirs) in self.counts.iter_mut().zip(other.counts) {
+            *mine += theirs;
+        }
+    }
+
+    pub(crate) fn add(&mut self, count: Count) {
+        self.add_many(count, 1);
+    }
+
+    pub(crate) fn add_many(&mut self, count: Count, more: u64) {
+        self.counts[count as usize] += more;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_counts_share_a_name() {
+        let names: BTreeSet<_> = Count::ALL.iter().map(|c| (c.metric(), c.reason())).collect();
+        assert_eq!(names.len(), Count::ALL.len());
+    }
+
+    #[test]
+    fn counts_add_up() {
+        let mut counters = Counters::default();
+        counters.add(Count::Opened);
+        counters.add_many(Count::CommandGone, 2);
+        let mut sum = counters.clone();
+        sum.add_all(&counters);
+        assert_eq!((sum.of(Count::Opened), sum.of(Count::CommandGone), sum.of(Count::Synced)), (2, 4, 0));
+        assert_eq!(sum.iter().map(|(_, n)| n).sum::<u64>(), 6);
+    }
+}

@@ -1,0 +1,89 @@
+//! Every bound of the gateway's core, with its default and what happens when it is reached.
+
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use crate::packet::DecodeLimits;
+
+/// The bounds of one shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// What the decoder takes. Beyond: the connection ends with the reason code of the broken limit.
+    pub decode: DecodeLimits,
+    /// Transport connections. Beyond: closed at once, counted.
+    pub connections_max: usize,
+    /// Sessions, connected or kept. Beyond: CONNACK 0x97 (v3.1.1: 0x03).
+    pub sessions_max: usize,
+    /// From the transport connection to CONNECT. Then: closed.
+    pub connect_timeout: Duration,
+    /// How long a session is kept that its client wants kept. A longer wish is cut, and CONNACK says so.
+    pub session_expiry_max: Duration,
+    /// Subscriptions of one session. Beyond: SUBACK 0x97 (v3.1.1: 0x80).
+    pub subscriptions_max: usize,
+    /// Publishes at QoS 1 that one client may have unacknowledged: the Receive Maximum of CONNACK. Beyond: v5 is
+    /// disconnected with 0x93 [MQTT-3.3.4-9]; from v3.1.1, which knows no such bound, nothing more is read.
+    pub receive_maximum: NonZeroU16,
+    /// Messages sent to one client and not acknowledged, or less if the client says so. Beyond: they wait in the queue.
+    pub inflight_max: NonZeroU16,
+    /// Messages waiting for one session. Beyond: a connected session's publishers wait; for one that is away the
+    /// message is dropped and counted.
+    pub queue_messages_max: usize,
+    /// Payload and topic bytes waiting for one session. Beyond: as above.
+    pub queue_bytes_max: usize,
+    /// Bytes encoded for one connection and not taken by its socket. Beyond: no PUBLISH is added (QoS 0 is dropped and
+    /// counted, QoS 1 waits in the queue) and nothing more is read from the client.
+    pub outgoing_bytes_max: usize,
+    /// Bytes of publishes that wait in one connection for their turn. Beyond: nothing more is read from the client.
+    pub parked_bytes_max: usize,
+    /// The same for the whole shard. Beyond: nothing more is read from a client that would add to it.
+    pub parked_bytes_total_max: usize,
+    /// For how long a client that holds others up may take nothing. Then: disconnected (0x97), counted.
+    pub stall_timeout: Duration,
+    /// Events published and not answered by the backend. Beyond: publishes wait, their clients are paused and resumed
+    /// in turn; QoS 0 stops at three quarters of it and is dropped and counted.
+    pub uplink_events_max: usize,
+    /// Payload bytes of the same. Beyond: as above.
+    pub uplink_bytes_max: usize,
+    /// Commands written or waiting for one device. Beyond: returned as `full`. The router's window is as large.
+    pub device_commands_max: usize,
+    /// Commands written or waiting in the shard. Beyond: returned as `full`.
+    pub commands_max: usize,
+    /// Payload bytes of the same. Beyond: returned as `full`.
+    pub command_bytes_max: usize,
+    /// From writing a command to its PUBACK. Then: the connection is closed and the command is settled as timed out.
+    pub settle_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            decode: DecodeLimits::default(),
+            // A process has 20,000 descriptors on the machines we know; one shard may have to take them all.
+            connections_max: 100_000,
+            // Devices that roam leave sessions behind until these expire.
+            sessions_max: 200_000,
+            connect_timeout: Duration::from_secs(10),
+            // A long weekend and then some: what is away for longer starts anew.
+            session_expiry_max: Duration::from_secs(7 * 24 * 3_600),
+            // Applications subscribe to a list of devices one by one; devices to a handful of topics.
+            subscriptions_max: 1_000,
+            // 100 publishes of a device on a 200 ms path are 500 a second: more than devices send.
+            receive_maximum: NonZeroU16::MIN.saturating_add(99),
+            inflight_max: NonZeroU16::MIN.saturating_add(99),
+            queue_messages_max: 1_000,
+            queue_bytes_max: 1024 * 1024,
+            // About what a kernel buffers for a slow reader as well.
+            outgoing_bytes_max: 128 * 1024,
+            parked_bytes_max: 256 * 1024,
+            parked_bytes_total_max: 64 * 1024 * 1024,
+            stall_timeout: Duration::from_secs(30),
+            // The publisher's window of unconfirmed messages.
+            uplink_events_max: 2_000,
+            uplink_bytes_max: 32 * 1024 * 1024,
+            device_commands_max: 16,
+            commands_max: 10_000,
+            command_bytes_max: 64 * 1024 * 1024,
+            settle_timeout: Duration::from_secs(30),
+        }
+    }
+}

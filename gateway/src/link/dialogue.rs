@@ -1,0 +1,57 @@
+//! What the link and the shards tell each other.
+
+use roost_wire::{
+    BootTime, CloseReason, Device, InFlight, LinkId, Present, QuestionId, RouterRun, SessionId,
+    SettlementItem, Sighting, SyncNumber,
+};
+
+/// A word of the link to a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToShard {
+    /// Commands come through this link from now on; those of an earlier one are dropped.
+    Link(LinkId),
+    /// Commands may be written until then.
+    Lease {
+        /// The last moment.
+        until: BootTime,
+    },
+    /// The lease has lapsed: return what is not written yet.
+    LeaseLapsed,
+    /// Drop commands that carry another number.
+    Number(SyncNumber),
+    /// List the commands in flight, behind everything said about commands so far: [`FromShard::InFlight`].
+    ListInFlight,
+    /// List the connected sessions, behind everything said about sessions so far: [`FromShard::Present`].
+    ListPresent,
+    /// Answer with [`Sighting::Claim`] or [`Sighting::Absent`].
+    Ask {
+        /// Which question.
+        question: QuestionId,
+        /// In which router run it was asked.
+        run: RouterRun,
+        /// Which device.
+        device: Device,
+    },
+    /// Close this session if it is still connected.
+    Close {
+        /// Which device.
+        device: Device,
+        /// Which of its sessions.
+        session: SessionId,
+        /// What the client is told.
+        reason: CloseReason,
+    },
+}
+
+/// A word of a shard to the link. What one shard says reaches the router in the order it was said.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FromShard {
+    /// Accepted, gone, claim or absent.
+    Sighting(Sighting),
+    /// What became of a command, or that a device has subscribed.
+    Settlement(SettlementItem),
+    /// The answer to [`ToShard::ListInFlight`].
+    InFlight(Vec<InFlight>),
+    /// The answer to [`ToShard::ListPresent`].
+    Present(Vec<Present>),
+}

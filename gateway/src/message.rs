@@ -1,0 +1,133 @@
+//! An application message inside the gateway: kept once, however many subscribers wait for it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use roost_wire::BootTime;
+
+use crate::packet::{Delivery, Publish, PublishProperties, PublishPropertiesRef, PublishRef, SubscriptionId, Text};
+
+/// A message that a client published. It shares no read buffer except for a large payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) topic: Text,
+    pub(crate) payload: Bytes,
+    pub(crate) retain: bool,
+    pub(crate) properties: Option<Box<PublishProperties>>,
+    /// When its v5 Message Expiry Interval ends.
+    pub(crate) expires_at: Option<BootTime>,
+}
+
+/// A payload from this size on stays in the buffer it was read into; a smaller one is copied, since it would keep up to
+/// 64 KiB alive for as long as it waits.
+const SHARED_PAYLOAD_BYTES_MIN: usize = 16 * 1024;
+
+impl Message {
+    /// Takes over what a client published, received `now`.
+    pub(crate) fn from_publish(now: BootTime, publish: Publish) -> Self {
+        let payload = match publish.payload.len() {
+            0 => Bytes::new(),
+            len if len < SHARED_PAYLOAD_BYTES_MIN => Bytes::copy_from_slice(&publish.payload),
+            _ => publish.payload,
+        };
+        let properties = publish.properties.map(|properties| Box::new(properties.detached()));
+        let expiry_s = properties.as_ref().and_then(|p| p.message_expiry_s);
+        Self {
+            topic: publish.topic.detached(),
+            payload,
+            retain: publish.retain,
+            properties,
+            expires_at: expiry_s.map(|s| now + Duration::from_secs(s.into())),
+        }
+    }
+
+    /// What it counts against bounds in bytes: topic, payload and properties.
+    pub(crate) fn bytes(&self) -> usize {
+        self.topic.len() + self.payload.len() + self.properties_bytes()
+    }
+
+    /// The bytes of its properties that have no bound of their own but the packet's.
+    pub(crate) fn properties_bytes(&self) -> usize {
+        let Some(p) = &self.properties else { return 0 };
+        let pairs: usize = p.user_properties.iter().map(|pair| pair.name.len() + pair.value.len()).sum();
+        let text = |text: &Option<Text>| text.as_ref().map_or(0, |text| text.len());
+        pairs
+            + text(&p.response_topic)
+            + text(&p.content_type)
+            + p.correlation_data.as_ref().map_or(0, |data| data.len())
+    }
+
+    /// Whether its expiry has passed.
+    pub(crate) fn is_expired(&self, now: BootTime) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+
+    /// As a PUBLISH to one subscriber, with what remains of its expiry [MQTT-3.3.2-6].
+    pub(crate) fn to_publish<'a>(
+        &'a self,
+        now: BootTime,
+        delivery: Delivery,
+        retain: bool,
+        subscription_ids: &'a [SubscriptionId],
+    ) -> PublishRef<'a> {
+        let properties = self.properties.as_deref().map(PublishPropertiesRef::from).unwrap_or_default();
+        PublishRef {
+            topic: &self.topic,
+            delivery,
+            retain,
+            payload: &self.payload,
+            properties: PublishPropertiesRef {
+                message_expiry_s: self.expires_at.map(|at| seconds_left(at.since(now))),
+                topic_alias: None,
+                subscription_ids,
+                ..properties
+            },
+        }
+    }
+}
+
+/// What is left of a lifetime, in whole seconds, rounded up: what is alive has at least one.
+pub(crate) fn seconds_left(left: Duration) -> u32 {
+    let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_lets_go_of_the_buffer_it_was_read_into() {
+        let buffer = Bytes::from(vec![b'x'; 64 * 1024]);
+        let publish = |len| Publish {
+            topic: Text::from_bytes(buffer.slice(..3)).unwrap(),
+            delivery: Delivery::AtMostOnce,
+            retain: false,
+            payload: buffer.slice(..len),
+            properties: None,
+        };
+        let small = Message::from_publish(BootTime::default(), publish(10));
+        assert_ne!(small.payload.as_ptr(), buffer.as_ptr());
+        let large = Message::from_publish(BootTime::default(), publish(SHARED_PAYLOAD_BYTES_MIN));
+        assert_eq!(large.payload.as_ptr(), buffer.as_ptr());
+    }
+
+    #[test]
+    fn expiry_counts_down_and_never_shows_zero_while_alive() {
+        let properties = PublishProperties { message_expiry_s: Some(10), ..PublishProperties::default() };
+        let publish = Publish {
+            topic: Text::from_static("a"),
+            delivery: Delivery::AtMostOnce,
+            retain: false,
+            payload: Bytes::new(),
+            properties: Some(Box::new(properties)),
+        };
+        let message = Message::from_publish(BootTime::from_micros(0), publish);
+        for (at_ms, left) in [(0, Some(10)), (9_000, Some(1)), (9_999, Some(1))] {
+            let now = BootTime::from_micros(at_ms * 1_000);
+            assert!(!message.is_expired(now));
+            assert_eq!(message.to_publish(now, Delivery::AtMostOnce, false, &[]).properties.message_expiry_s, left);
+        }
+        assert!(message.is_expired(BootTime::from_micros(10_000_000)));
+    }
+}

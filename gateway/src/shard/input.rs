@@ -1,0 +1,81 @@
+//! What happens to a shard.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use roost_wire::{Delivery, LinkId};
+
+use super::HandOver;
+use crate::link::ToShard;
+use crate::{ConnectionId, PublishOutcome, PublishToken};
+
+/// One thing that happened. Inputs about a connection that the shard has closed are ignored, so the shell need not
+/// track who closed first.
+#[derive(Debug)]
+pub enum Input {
+    /// A transport connection was accepted. Its CONNECT must come within the connect timeout.
+    Opened {
+        /// Its number.
+        connection: ConnectionId,
+        /// 64 random bits: the source of its client id, should the client bring none.
+        entropy: u64,
+    },
+    /// A connection whose device belongs here, from the shard that accepted it. Its bytes come here from now on.
+    HandedOver(Box<HandOver>),
+    /// Bytes came in. Give whole reads, up to 64 KiB each; the shard keeps what it cannot use yet.
+    Received {
+        /// On which connection.
+        connection: ConnectionId,
+        /// The bytes. Never empty.
+        bytes: BytesMut,
+    },
+    /// Bytes of an [`super::Output::Write`] were taken by the socket. Report it as they are, at once: a QoS 0 command
+    /// counts as sent from here on, and a client that takes none for long is disconnected.
+    Written {
+        /// On which connection.
+        connection: ConnectionId,
+        /// How many more.
+        bytes: usize,
+    },
+    /// The client closed the connection, or it broke.
+    Closed {
+        /// Which connection.
+        connection: ConnectionId,
+    },
+    /// The outcome of an [`super::Output::Publish`].
+    Published {
+        /// Which publication.
+        token: PublishToken,
+        /// What became of it.
+        outcome: PublishOutcome,
+    },
+    /// The publisher's connection to the backend is up, or away. At the start it is away.
+    Backend(Backend),
+    /// A command came through the inbox of this link. Acknowledge it to the broker at once: the router's journal keeps
+    /// it until it is settled.
+    Delivery {
+        /// Which link's inbox.
+        link: LinkId,
+        /// The command.
+        delivery: Box<Delivery>,
+    },
+    /// A word from the link, from [`crate::link::LinkOutput::ToShard`].
+    Link(ToShard),
+    /// Stop taking new clients and publishes, let what is outstanding finish, then close the clients: ends with
+    /// [`super::Output::Drained`]. After the grace the rest is cut.
+    Drain {
+        /// How long to wait for what is outstanding.
+        grace: Duration,
+    },
+    /// The time of [`super::Shard::poll_timeout`] has come. Harmless at any other time.
+    Tick,
+}
+
+/// Whether the backend can be published to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// Connected.
+    Up,
+    /// Not connected, or blocked by the broker. Events at QoS 0 are dropped and counted; those at QoS 1 wait unacknowledged.
+    Away,
+}

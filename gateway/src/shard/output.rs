@@ -1,0 +1,52 @@
+//! What a shard wants done.
+
+use bytes::Bytes;
+
+use super::HandOver;
+use crate::link::FromShard;
+use crate::{ConnectionId, Publication, ShardIndex};
+
+/// One effect, to be performed in the order given.
+#[derive(Debug)]
+pub enum Output {
+    /// Write these bytes; tell [`super::Input::Written`] as the socket takes them. The next write for the same
+    /// connection comes only when all of these are taken, so the shell holds at most one.
+    Write {
+        /// To which connection.
+        connection: ConnectionId,
+        /// What to write: bounded by [`crate::Limits::outgoing_bytes_max`] and one packet.
+        bytes: Bytes,
+    },
+    /// Write what is left of the last write and then `last`, as far as the socket takes it within a bound of the
+    /// shell's, then close. The shard has forgotten the connection.
+    Close {
+        /// Which connection.
+        connection: ConnectionId,
+        /// A CONNACK or DISCONNECT with the reason; may be empty.
+        last: Bytes,
+    },
+    /// Stop reading from the connection: it has to wait for something.
+    PauseReading {
+        /// Which connection.
+        connection: ConnectionId,
+    },
+    /// Read from it again.
+    ResumeReading {
+        /// Which connection.
+        connection: ConnectionId,
+    },
+    /// The connection's device belongs to another shard: give it there as [`super::Input::HandedOver`] and let its
+    /// further bytes follow. This shard has forgotten it. Never with one shard.
+    HandOver {
+        /// To which shard.
+        to: ShardIndex,
+        /// The connection as it stands.
+        hand_over: Box<HandOver>,
+    },
+    /// Publish to AMQP; tell [`super::Input::Published`] the outcome.
+    Publish(Box<Publication>),
+    /// A word to the link, as [`crate::link::LinkInput::FromShard`].
+    Link(FromShard),
+    /// A drain is over: every client is closed and nothing is outstanding, or the grace has passed.
+    Drained,
+}
