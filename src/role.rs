@@ -1,7 +1,7 @@
 //! `roost gateway|router|backend --config FILE`: one role as a process.
 
 mod backend;
-mod gateway;
+pub(crate) mod gateway;
 mod router;
 
 use std::io::Write;
@@ -9,7 +9,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::bail;
 use roost_config::{Role, Settings};
+use roost_gateway::shell::Gateway;
 
 pub(crate) use backend::Backend;
 
@@ -42,9 +44,30 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             tracing::info!(signal = stop.asked().await, grace_s = grace.as_secs(), "draining");
             stop.or_abandon(backend.drain(grace)).await;
         }
-        Settings::Gateway(settings) => gateway::start(&settings)?,
+        Settings::Gateway(settings) => {
+            let mut gateway = Gateway::start(gateway::config(&settings)).await?;
+            let signal = tokio::select! {
+                signal = stop.asked() => signal,
+                () = failed(&mut gateway) => bail!("gateway {} has ended by itself: see its log above", settings.id),
+            };
+            let grace = settings.shutdown_grace;
+            tracing::info!(signal, grace_s = grace.as_secs(), "draining");
+            gateway::report(settings.id.as_str(), stop.or_abandon(gateway.drain(grace)).await);
+        }
         Settings::Router(settings) => router::start(&settings)?,
     }
     tracing::info!("ended in good order");
     Ok(())
+}
+
+/// How often a role looks whether its thread still runs.
+const ALIVE_CHECK: Duration = Duration::from_secs(1);
+
+/// Waits until the gateway has ended by itself, which is a fault of the program: a process that serves nobody must end,
+/// so that its manager starts another.
+async fn failed(gateway: &mut Gateway) {
+    let mut ticks = tokio::time::interval(ALIVE_CHECK);
+    while !gateway.has_failed() {
+        ticks.tick().await;
+    }
 }

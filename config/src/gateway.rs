@@ -53,8 +53,8 @@ pub struct GatewayLimits {
     /// QoS 1 publishes of one client that wait for their PUBACK, told to v5 clients as Receive Maximum; beyond it a v5
     /// client is disconnected with 0x93, and a 3.1.1 client is no longer read.
     pub receive_maximum: u16,
-    /// The longest session expiry; a v5 client that asks for more is told this.
-    pub session_expiry_s_max: u32,
+    /// `session_expiry_s_max`: the longest session expiry; a v5 client that asks for more is told this.
+    pub session_expiry_max: Duration,
     /// How long a connection may take until its CONNECT is whole; then it is closed.
     pub connect_timeout: Duration,
 }
@@ -91,7 +91,7 @@ pub const SESSION_QUEUE_BYTES_MAX: usize = 1024 * 1024;
 /// 100: at a round trip of 100 ms to the backend one device still publishes 1,000 messages a second.
 pub const RECEIVE_MAXIMUM: u16 = 100;
 /// 7 days: the longest lifetime of a command by default; who stays away longer begins anew.
-pub const SESSION_EXPIRY_S_MAX: u32 = 7 * 24 * 3_600;
+pub const SESSION_EXPIRY_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// 10 s: a bad radio needs some; who has not said CONNECT by then is not a device.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// 3 s: three fit into a lease, so that two lost in a row do not end it.
@@ -162,7 +162,7 @@ impl Default for GatewayLimits {
             session_queue_messages_max: SESSION_QUEUE_MESSAGES_MAX,
             session_queue_bytes_max: SESSION_QUEUE_BYTES_MAX,
             receive_maximum: RECEIVE_MAXIMUM,
-            session_expiry_s_max: SESSION_EXPIRY_S_MAX,
+            session_expiry_max: SESSION_EXPIRY_MAX,
             connect_timeout: CONNECT_TIMEOUT,
         }
     }
@@ -187,10 +187,10 @@ impl GatewayLimits {
                 whole(1_024..=1024 * 1024 * 1024),
             ),
             receive_maximum: s.or("receive_maximum", d.receive_maximum, whole(1..=u16::MAX)),
-            session_expiry_s_max: s.or(
+            session_expiry_max: s.or(
                 "session_expiry_s_max",
-                d.session_expiry_s_max,
-                whole(0..=u32::MAX - 1),
+                d.session_expiry_max,
+                seconds(0..=365 * 24 * 3_600),
             ),
             connect_timeout: s.or("connect_timeout_s", d.connect_timeout, seconds(1..=60)),
         };

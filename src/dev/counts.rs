@@ -7,9 +7,9 @@ use std::time::Duration;
 pub(crate) struct Counts {
     /// Devices connected now, at all gateways.
     pub(crate) devices: u64,
-    /// Events confirmed by the backend.
+    /// Events that the backend has.
     pub(crate) events: u64,
-    /// Commands put into an inbox, each attempt.
+    /// Commands taken in by the gateways, each attempt.
     pub(crate) commands: u64,
     /// Commands that wait for their device now.
     pub(crate) parked: u64,
