@@ -116,8 +116,8 @@ counts! {
     EventDroppedNacked => "events_dropped", "nacked";
     /// Publications tried again after a nack.
     EventRetried => "event_retries", "nacked";
-    /// Unrouted events that `roost.unrouted` had no queue for either.
-    UnroutedLost => "events_dropped", "no_unrouted_queue";
+    /// Publications tried again since `roost.unrouted` or `roost.dead` has no queue.
+    EventRetriedNoQueue => "event_retries", "no_queue";
     /// Messages handed to local subscribers.
     LocalDelivered => "local_deliveries", "";
     /// Local copies dropped, QoS 0: the subscriber's connection is full.

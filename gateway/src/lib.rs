@@ -1,14 +1,59 @@
 //! The gateway: an MQTT broker that faces devices and federates to the backend.
+//!
+//! # The pure core
+//! Two kinds of state machine, and words between them. Neither knows a socket, a clock, a task or a random number.
+//!
+//! - [`shard::Shard`]: the devices that hash to it, with their connections, sessions, subscriptions, events and commands.
+//!   In: [`shard::Input`], what happens on connections, in AMQP, in time. Out: [`shard::Output`].
+//! - [`link::Link`]: what the whole gateway has with one router: heartbeats and lease, sightings, settlements, syncs.
+//!   In: [`link::LinkInput`]. Out: [`link::LinkOutput`].
+//!
+//! ```text
+//!  sockets  ──Opened, Received, Written, Closed──>┌───────┐──Write, Close, PauseReading, ResumeReading──> sockets
+//!  inbox    ──Delivery───────────────────────────>│ shard │──Publish (events)───────────────────────────> AMQP
+//!  AMQP     ──Published, Backend─────────────────>└───────┘
+//!                                      ToShard ^   │ FromShard
+//!                                              │   v
+//!  control  ──Control, Up, Down──────────────────>┌──────┐
+//!  AMQP     ──Published, Backend─────────────────>│ link │───Publish (sightings, settlements)────────────> AMQP
+//!                                                 └──────┘
+//! ```
+//!
+//! # How a shell drives it
+//! 1. Each turn: give every core all inputs at hand with `handle(now, …)`, then perform the outputs of the shards until
+//!    `poll_output` gives none, passing words on, and then those of the link (it puts what was said into reports when asked),
+//!    until all are silent. Then sleep until the earlier `poll_timeout`, and give `Tick`.
+//! 2. Outcomes of publications find their core by [`PublishToken::origin`]. Both kinds of publication go through *one*
+//!    publisher; its room must be the sum of [`Limits::uplink_events_max`] over the shards and a few hundred reports.
+//! 3. [`shard::Backend`] goes to the link and to every shard, and follows the publisher's connection; [`link::LinkInput::Up`]
+//!    and `Down` follow the consumer's. A delivery goes straight to [`Placement::shard_of`] its device, with the link it came
+//!    through, and is acknowledged to the broker at once: the router's journal keeps it.
+//! 4. To end: [`link::LinkInput::Drain`] and [`shard::Input::Drain`], until every shard gave [`shard::Output::Drained`] and
+//!    [`link::Link::is_settled`].
+//!
+//! # What is promised
+//! - A PUBACK to a publisher means that the backend has confirmed the event, or a session here has taken the message; PUBACKs
+//!   of a connection leave in the order of its publishes.
+//! - A command is written to the session it names or to none, in the order it came, within the lease; it has one answer, and
+//!   the first that is neither delivered nor sent ends its hold.
+//! - Everything is bounded by [`Limits`], where each bound says what happens when it is reached; every drop, refusal and retry
+//!   is one of [`Count`].
+//! - The same inputs give the same outputs, always.
 
 mod counters;
+mod hold;
 mod limits;
 pub mod link;
+mod message;
 pub mod packet;
 mod placement;
 mod publication;
+mod session;
 pub mod shard;
 pub mod shell;
 pub mod subscriptions;
+#[cfg(test)]
+mod tests;
 mod uplink;
 
 pub use counters::{Count, Counters};

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use roost_wire::BootTime;
 
-use crate::packet::{Delivery, Publish, PublishProperties, PublishPropertiesRef, PublishRef, SubscriptionId, Text};
+use crate::packet::{
+    Delivery, Publish, PublishProperties, PublishPropertiesRef, PublishRef, SubscriptionId, Text,
+};
 
 /// A message that a client published. It shares no read buffer except for a large payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +128,10 @@ mod tests {
         for (at_ms, left) in [(0, Some(10)), (9_000, Some(1)), (9_999, Some(1))] {
             let now = BootTime::from_micros(at_ms * 1_000);
             assert!(!message.is_expired(now));
-            assert_eq!(message.to_publish(now, Delivery::AtMostOnce, false, &[]).properties.message_expiry_s, left);
+            assert_eq!(
+                message.to_publish(now, Delivery::AtMostOnce, false, &[]).properties.message_expiry_s,
+                left
+            );
         }
         assert!(message.is_expired(BootTime::from_micros(10_000_000)));
     }

@@ -46,6 +46,12 @@ impl PublishToken {
         Self(number << ORIGIN_BITS | origin)
     }
 
+    /// The number it was made with.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0 >> ORIGIN_BITS
+    }
+
     /// Who asked for it, and so who is told the outcome.
     #[must_use]
     pub const fn origin(self) -> PublishOrigin {

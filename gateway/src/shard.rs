@@ -1,15 +1,43 @@
 //! One shard: a single-threaded world of connections, sessions, subscriptions and timers.
+//!
+//! Where to look: [`Input`] and [`Output`] are the border. A connection's bytes are read in `read`, its CONNECT answered
+//! in `connect`, a PUBLISH goes through `publish` to `local` subscribers and the uplink, a command comes through
+//! `command`, all of both leave through `write`; `close` ends a connection, `timeout` watches over it, `drain` ends all.
 
+mod close;
+mod command;
+mod connect;
+mod connection;
+mod drain;
 mod hand_over;
 mod input;
+mod local;
 mod output;
+mod publish;
+mod read;
+mod subscribe;
+mod timeout;
+mod timers;
+mod turn;
+mod write;
 
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use connection::Connection;
+use drain::DrainState;
 pub use hand_over::HandOver;
 pub use input::{Backend, Input};
+use local::Match;
 pub use output::Output;
-use roost_wire::{BootTime, GatewayId, Incarnation, Now, Region};
+use roost_wire::{BootTime, Device, GatewayId, Incarnation, Now, Region};
+use timers::{TimerFor, Timers};
+use turn::Turn;
 
-use crate::{Counters, Limits, Placement, UplinkRules};
+use crate::placement::Seeded;
+use crate::session::{Session, SessionKey};
+use crate::subscriptions::SubscriptionTree;
+use crate::uplink::Uplink;
+use crate::{ConnectionId, Count, Counters, Limits, Placement, UplinkRules};
 
 /// What a shard is made with.
 #[derive(Debug, Clone)]
@@ -36,6 +64,41 @@ pub struct ShardConfig {
 pub struct Shard {
     config: ShardConfig,
     counters: Counters,
+    connections: HashMap<ConnectionId, Connection, Seeded>,
+    sessions: HashMap<SessionKey, Session, Seeded>,
+    by_device: HashMap<Device, SessionKey, Seeded>,
+    subscriptions: SubscriptionTree<SessionKey>,
+    timers: Timers,
+    uplink: Uplink,
+    backend: Backend,
+    /// Whose turn it is to have commands delivered here.
+    turn: Turn,
+    /// Sessions with commands.
+    holding: BTreeSet<SessionKey>,
+    commands: usize,
+    command_bytes: usize,
+    parked_bytes: usize,
+    connected: usize,
+    paused: usize,
+    next_key: u64,
+    next_session: u64,
+    next_sequence: u64,
+    drain: DrainState,
+    /// What became possible; done before `handle` returns, each connection in turn.
+    todo: VecDeque<Todo>,
+    to_write: VecDeque<ConnectionId>,
+    outputs: VecDeque<Output>,
+    /// Empty between publishes; kept for its memory.
+    matches: Vec<Match>,
+}
+
+/// Something that may have become possible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Todo {
+    /// To read on.
+    Read(ConnectionId),
+    /// To route the first parked publish.
+    Route(ConnectionId),
 }
 
 /// How much there is of what comes and goes.
@@ -57,27 +120,86 @@ pub struct Gauges {
     pub connections_paused: usize,
 }
 
+/// Bound on the subscriptions of a whole shard: 100 to 200 bytes each. Beyond: SUBACK 0x97.
+const SUBSCRIPTIONS_TOTAL_MAX: u32 = 4_000_000;
+
 impl Shard {
     /// An empty shard.
     #[must_use]
     pub fn new(config: ShardConfig) -> Self {
-        Self { config, counters: Counters::default() }
+        let seed = Seeded(config.hash_seed);
+        let limits = &config.limits;
+        Self {
+            uplink: Uplink::new(config.placement.index(), limits.uplink_events_max, limits.uplink_bytes_max),
+            counters: Counters::default(),
+            connections: HashMap::with_hasher(seed),
+            sessions: HashMap::with_hasher(seed),
+            by_device: HashMap::with_hasher(seed),
+            subscriptions: SubscriptionTree::new(config.hash_seed, SUBSCRIPTIONS_TOTAL_MAX),
+            timers: Timers::new(seed),
+            backend: Backend::Away,
+            turn: Turn::default(),
+            holding: BTreeSet::new(),
+            commands: 0,
+            command_bytes: 0,
+            parked_bytes: 0,
+            connected: 0,
+            paused: 0,
+            next_key: 0,
+            next_session: 0,
+            next_sequence: 0,
+            drain: DrainState::Serving,
+            todo: VecDeque::new(),
+            to_write: VecDeque::new(),
+            outputs: VecDeque::new(),
+            matches: Vec::new(),
+            config,
+        }
     }
 
     /// Takes in one thing that happened.
     pub fn handle(&mut self, now: Now, input: Input) {
-        let _ = (now, input, &self.config);
+        match input {
+            Input::Opened { connection, entropy } => self.opened(now, connection, entropy),
+            Input::HandedOver(hand_over) => self.handed_over(now, *hand_over),
+            Input::Received { connection, bytes } => self.received(now, connection, bytes),
+            Input::Written { connection, bytes } => self.written(now, connection, bytes),
+            Input::Closed { connection } => self.closed_by_peer(now, connection),
+            Input::Published { token, outcome } => self.published(now, token, outcome),
+            Input::Backend(backend) => self.backend = backend,
+            Input::Delivery { link, delivery } => self.deliver_command(now, link, delivery),
+            Input::Link(word) => self.link_says(now, word),
+            Input::Drain { grace } => self.start_drain(now, grace),
+            Input::Tick => self.tick(now),
+        }
+        while let Some(todo) = self.todo.pop_front() {
+            match todo {
+                Todo::Read(connection) => self.read(now, connection),
+                Todo::Route(connection) => self.route_parked(now, connection),
+            }
+        }
+        self.finish_drain(now);
     }
 
     /// The next effect, in order; `None` when there is none for now.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        while let Some(id) = self.to_write.pop_front() {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            connection.outgoing.is_listed = false;
+            if let Some(bytes) = connection.outgoing.hand_over() {
+                return Some(Output::Write { connection: id, bytes });
+            }
+        }
         None
     }
 
     /// When to come back with [`Input::Tick`] if nothing happens before. Call it when the outputs are taken.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<BootTime> {
-        None
+        self.timers.next()
     }
 
     /// What was counted so far.
@@ -89,6 +211,23 @@ impl Shard {
     /// What there is now.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
-        Gauges::default()
+        Gauges {
+            connections: self.connections.len(),
+            sessions_connected: self.connected,
+            sessions: self.sessions.len(),
+            subscriptions: self.subscriptions.len(),
+            uplink_events: self.uplink.len(),
+            commands: self.commands,
+            connections_paused: self.paused,
+        }
+    }
+
+    fn count(&mut self, count: Count) {
+        self.counters.add(count);
+    }
+
+    /// The session whose client is on this connection.
+    fn session_of(&self, id: ConnectionId) -> Option<SessionKey> {
+        Some(self.connections.get(&id)?.client.as_ref()?.session)
     }
 }

@@ -20,7 +20,10 @@ pub enum ToShard {
     /// Drop commands that carry another number.
     Number(SyncNumber),
     /// List the commands in flight, behind everything said about commands so far: [`FromShard::InFlight`].
-    ListInFlight,
+    ListInFlight {
+        /// The number of the sync it is for.
+        number: SyncNumber,
+    },
     /// List the connected sessions, behind everything said about sessions so far: [`FromShard::Present`].
     ListPresent,
     /// Answer with [`Sighting::Claim`] or [`Sighting::Absent`].
@@ -51,7 +54,12 @@ pub enum FromShard {
     /// What became of a command, or that a device has subscribed.
     Settlement(SettlementItem),
     /// The answer to [`ToShard::ListInFlight`].
-    InFlight(Vec<InFlight>),
+    InFlight {
+        /// The number that was asked with.
+        number: SyncNumber,
+        /// The commands.
+        list: Vec<InFlight>,
+    },
     /// The answer to [`ToShard::ListPresent`].
     Present(Vec<Present>),
 }

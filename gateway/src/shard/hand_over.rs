@@ -14,6 +14,7 @@ pub struct HandOver {
     pub(super) connect: Connect,
     pub(super) unread: BytesMut,
     pub(super) opened_at: BootTime,
+    pub(super) entropy: u64,
 }
 
 impl HandOver {

@@ -210,5 +210,6 @@ fn link_config(config: &GatewayConfig, incarnation: Incarnation) -> link::LinkCo
         exchange: contract::MESH.to_owned(),
         sightings_key: contract::sightings_key(config.router),
         settle_key: contract::settle_key(config.router),
+        user: Some(config.amqp.user().to_owned()),
     }
 }

@@ -1,5 +1,6 @@
 //! Which topics are carried to the backend, through which exchange.
 
+use roost_backend::contract;
 use roost_wire::TopicFilter;
 
 /// What happens to publishes whose topic matches a filter.
@@ -71,7 +72,7 @@ impl Default for UplinkRules {
             UplinkRule::Keep { filter: filter("local/#") },
             UplinkRule::Carry {
                 filter: filter("#"),
-                exchange: "roost.up".to_owned(),
+                exchange: contract::UP.to_owned(),
                 acknowledge: Acknowledge::Confirmed,
                 order: UplinkOrder::Strict,
             },

@@ -1,0 +1,82 @@
+//! A session: what the gateway keeps for one client id, across its connections for as long as the client asked for.
+
+mod outbox;
+mod pending;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+pub(crate) use outbox::{LocalCopy, Outbox};
+pub(crate) use pending::{Pending, PublishNumber};
+use roost_wire::{BootTime, Device, Present, SessionId};
+
+use crate::ConnectionId;
+use crate::hold::Hold;
+use crate::packet::PacketId;
+
+/// Names a session inside its shard. The mesh's [`SessionId`] changes with every CONNECT; this stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SessionKey(pub(crate) u64);
+
+/// The state of one client id.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) device: Device,
+    /// The newest CONNECT's.
+    pub(crate) id: SessionId,
+    pub(crate) accepted_at: BootTime,
+    pub(crate) connection: Option<ConnectionId>,
+    /// For how long it outlives its connection.
+    pub(crate) expiry: Duration,
+    /// Set while it is away.
+    pub(crate) expires_at: Option<BootTime>,
+    pub(crate) subscriptions: usize,
+    pub(crate) outbox: Outbox,
+    /// Commands; empty while it is away.
+    pub(crate) hold: Hold,
+    /// Publishers that wait until it has room, the longest first. At most once each.
+    pub(crate) holds_up: VecDeque<ConnectionId>,
+    /// Since when others wait for its client and it has taken nothing.
+    pub(crate) stalled_since: Option<BootTime>,
+    last_packet_id: Option<PacketId>,
+}
+
+impl Session {
+    pub(crate) fn new(device: Device, id: SessionId, accepted_at: BootTime) -> Self {
+        Self {
+            device,
+            id,
+            accepted_at,
+            connection: None,
+            expiry: Duration::ZERO,
+            expires_at: None,
+            subscriptions: 0,
+            outbox: Outbox::new(),
+            hold: Hold::default(),
+            holds_up: VecDeque::new(),
+            stalled_since: None,
+            last_packet_id: None,
+        }
+    }
+
+    /// Where it is, for the router.
+    pub(crate) fn present(&self) -> Present {
+        Present { device: self.device.clone(), session: self.id, accepted_at: self.accepted_at }
+    }
+
+    /// How many publishes the client has not acknowledged, commands among them: what its receive maximum bounds
+    /// [MQTT-3.3.4-9].
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.outbox.unacknowledged() + self.hold.unacknowledged()
+    }
+
+    /// A packet id that nothing unacknowledged has [MQTT-2.2.1-3]. There is one: far fewer than 65,535 are in use.
+    pub(crate) fn next_packet_id(&mut self) -> PacketId {
+        let mut id = self.last_packet_id.map_or(PacketId::FIRST, PacketId::next);
+        while self.outbox.uses(id) || self.hold.uses(id) {
+            id = id.next();
+        }
+        self.last_packet_id = Some(id);
+        id
+    }
+}

@@ -1,0 +1,155 @@
+//! The end of a connection, and of a session.
+
+use bytes::{Bytes, BytesMut};
+use roost_wire::{Now, Outcome, Sighting};
+
+use super::connection::{Connection, Outgoing};
+use super::{Output, Shard, TimerFor, Todo};
+use crate::link::FromShard;
+use crate::packet::{
+    Connack, ConnackProperties, Disconnect, Encoder, Packet, ProtocolVersion, ReasonCode, Text,
+};
+use crate::session::SessionKey;
+use crate::{ConnectionId, Count};
+
+/// What a client is told when its connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// The client is gone already.
+    Gone,
+    /// Nothing.
+    None,
+    /// v5: a DISCONNECT; v3.1.1, where a server has none: nothing.
+    Disconnect(ReasonCode),
+    /// As [`Farewell::Disconnect`], behind everything encoded for it.
+    FlushAndDisconnect(ReasonCode),
+    /// A CONNACK that refuses, with a reason for people.
+    Connack(ProtocolVersion, ReasonCode, Option<&'static str>),
+}
+
+impl Shard {
+    pub(super) fn closed_by_peer(&mut self, now: Now, id: ConnectionId) {
+        if let Some(connection) = self.connections.get(&id) {
+            let was_client = connection.client.is_some();
+            let count = if was_client { Count::ClosedBroken } else { Count::RefusedMalformed };
+            self.close(now, id, count, Farewell::Gone);
+        }
+    }
+
+    /// Ends a connection: its session goes on without it, or ends with it.
+    pub(super) fn close(&mut self, now: Now, id: ConnectionId, count: Count, farewell: Farewell) {
+        let Some(mut connection) = self.connections.remove(&id) else { return };
+        self.count(count);
+        self.timers.cancel(TimerFor::Connection(id));
+        if connection.paused {
+            self.paused -= 1;
+        }
+        if farewell != Farewell::Gone {
+            let last = last_words(&mut connection, farewell);
+            self.outputs.push_back(Output::Close { connection: id, last });
+        }
+        if let Some(client) = connection.client {
+            self.parked_bytes -= client.parked_bytes;
+            if let Some(held_by) = client.waits_for {
+                self.no_longer_waits(id, held_by);
+            }
+            self.detach(now, client.session, &connection.outgoing);
+        }
+    }
+
+    /// Takes its connection from a session: commands are never kept, the rest is for as long as the client asked for.
+    fn detach(&mut self, now: Now, key: SessionKey, outgoing: &Outgoing) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        session.connection = None;
+        session.stalled_since = None;
+        session.outbox.disconnect();
+        let hold = std::mem::take(&mut session.hold);
+        let (device, id, expiry) = (session.device.clone(), session.id, session.expiry);
+        self.connected -= 1;
+        self.command_sessions_gone(key, hold, outgoing);
+        self.tell_link(FromShard::Sighting(Sighting::Gone { device, session: id }));
+        self.wake_all_publishers(key);
+        if expiry.is_zero() {
+            self.end_session(key, Count::SessionClean);
+        } else if let Some(session) = self.sessions.get_mut(&key) {
+            let at = now.boot + expiry;
+            session.expires_at = Some(at);
+            self.timers.set(TimerFor::Session(key), at);
+        }
+    }
+
+    /// Settles every command of a session whose connection closed, each once.
+    fn command_sessions_gone(&mut self, key: SessionKey, mut hold: crate::hold::Hold, outgoing: &Outgoing) {
+        let (written, waiting) = hold.take_all();
+        for command in written {
+            let outcome = Outcome::Gone { written: outgoing.was_handed(command.ends_at) };
+            self.release(command.payload_bytes);
+            self.settle(key, command.command, command.epoch, outcome);
+        }
+        for command in waiting {
+            self.release(command.payload_bytes());
+            let delivery = &command.delivery;
+            self.settle(key, delivery.id, delivery.epoch, Outcome::Gone { written: false });
+        }
+        self.holding.remove(&key);
+    }
+
+    /// Forgets a session that has no connection.
+    pub(super) fn end_session(&mut self, key: SessionKey, count: Count) {
+        let Some(session) = self.sessions.remove(&key) else { return };
+        self.by_device.remove(&session.device);
+        self.subscriptions.remove_all(&key);
+        self.timers.cancel(TimerFor::Session(key));
+        self.count(count);
+    }
+
+    /// The session went away: nobody waits for it any more.
+    fn wake_all_publishers(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        for id in std::mem::take(&mut session.holds_up) {
+            self.wake(id);
+        }
+    }
+
+    /// Lets the client's first parked publish have another try.
+    pub(super) fn wake(&mut self, id: ConnectionId) {
+        if let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) {
+            client.waits_for = None;
+            self.todo.push_back(Todo::Route(id));
+        }
+    }
+}
+
+fn last_words(connection: &mut Connection, farewell: Farewell) -> Bytes {
+    let encoder = connection.client.as_ref().map(|client| client.encoder);
+    let disconnect = |reason| match encoder {
+        Some(encoder) if encoder.version == ProtocolVersion::V5 => {
+            encode(encoder, &Packet::Disconnect(Disconnect { reason, properties: None }))
+        }
+        Some(_) | None => Bytes::new(),
+    };
+    match farewell {
+        Farewell::Gone | Farewell::None => Bytes::new(),
+        Farewell::Disconnect(reason) => disconnect(reason),
+        Farewell::FlushAndDisconnect(reason) => {
+            let mut last = BytesMut::from(connection.outgoing.take_rest());
+            last.extend_from_slice(&disconnect(reason));
+            last.freeze()
+        }
+        Farewell::Connack(version, reason, text) => {
+            let properties = text.map(|text| {
+                let reason_string = Some(Text::from_static(text));
+                Box::new(ConnackProperties { reason_string, ..ConnackProperties::default() })
+            });
+            let connack = Connack { session_present: false, reason, properties };
+            encode(Encoder::new(version), &Packet::Connack(connack))
+        }
+    }
+}
+
+fn encode(encoder: Encoder, packet: &Packet) -> Bytes {
+    let mut bytes = BytesMut::new();
+    // One that does not fit its client is left out: the connection closes all the same.
+    let _ = encoder.encode(packet, &mut bytes);
+    bytes.freeze()
+}

@@ -1,0 +1,332 @@
+//! Commands that the router gave this gateway to deliver.
+
+use std::time::Duration;
+
+use roost_wire::{
+    BootTime, CommandId, Delivery, Epoch, LinkId, Now, Outcome, Qos, Refusal, ReturnReason, Settlement,
+    SettlementItem, envelope::header,
+};
+
+use super::Shard;
+use super::connection::Connection;
+use crate::hold::{Waiting, Written};
+use crate::link::FromShard;
+use crate::message::seconds_left;
+use crate::packet::{self, PublishPropertiesRef, PublishRef, QoS, ReasonCode, Text, UserProperty};
+use crate::session::SessionKey;
+use crate::{ConnectionId, Count};
+
+/// What is to be done with a command that came.
+enum Verdict {
+    /// It is not for this turn: the router learns that from the sync.
+    Drop(Count),
+    /// Answer at once.
+    Answer(Outcome),
+    /// Take it in.
+    Take(SessionKey, ConnectionId),
+}
+
+impl Shard {
+    pub(super) fn deliver_command(&mut self, now: Now, link: LinkId, delivery: Box<Delivery>) {
+        match self.judge(now, link, &delivery) {
+            Verdict::Drop(count) => self.count(count),
+            Verdict::Answer(outcome) => {
+                let key = self.addressee(&delivery).map(|(key, _)| key);
+                self.answer(key, &delivery, outcome);
+            }
+            Verdict::Take(key, id) => {
+                self.count(Count::CommandTaken);
+                self.commands += 1;
+                self.command_bytes += delivery.payload.len();
+                self.holding.insert(key);
+                let deadline = now.boot + Duration::from_millis(delivery.expires_in_ms);
+                if let Some(session) = self.sessions.get_mut(&key) {
+                    session.hold.wait(Waiting { delivery, deadline });
+                }
+                self.pump(now, id);
+                self.arm(id);
+            }
+        }
+    }
+
+    /// The order of these questions is the protocol's.
+    fn judge(&mut self, now: Now, link: LinkId, delivery: &Delivery) -> Verdict {
+        if self.turn.link != Some(link) {
+            return Verdict::Drop(Count::CommandOldLink);
+        }
+        if self.turn.number != Some(delivery.sync) {
+            return Verdict::Drop(Count::CommandOldSync);
+        }
+        let returned = |reason| Verdict::Answer(Outcome::Returned { reason });
+        if !self.turn.lease_is_valid(now.boot) {
+            return returned(ReturnReason::LeaseLapsed);
+        }
+        let Some((key, id)) = self.addressee(delivery) else {
+            return Verdict::Answer(Outcome::Gone { written: false });
+        };
+        let limits = &self.config.limits;
+        let Some(session) = self.sessions.get_mut(&key) else { return Verdict::Drop(Count::CommandRepeated) };
+        if let Some(reason) = session.hold.judge(delivery.epoch) {
+            return returned(reason);
+        }
+        if session.hold.adopt(delivery.id, delivery.epoch) {
+            return Verdict::Drop(Count::CommandRepeated);
+        }
+        if !matches!(self.drain, super::DrainState::Serving) {
+            return returned(ReturnReason::Draining);
+        }
+        if delivery.expires_in_ms == 0 {
+            return Verdict::Answer(Outcome::Refused { reason: Refusal::Expired });
+        }
+        if self.subscriptions.granted_qos(&key, delivery.topic.as_str()).is_none() {
+            return Verdict::Answer(Outcome::NoSubscription);
+        }
+        let is_full = session.hold.len() >= limits.device_commands_max
+            || self.commands >= limits.commands_max
+            || self.command_bytes + delivery.payload.len() > limits.command_bytes_max;
+        if is_full { returned(ReturnReason::Full) } else { Verdict::Take(key, id) }
+    }
+
+    /// The session that the command is for, if it is the device's present one and connected.
+    fn addressee(&self, delivery: &Delivery) -> Option<(SessionKey, ConnectionId)> {
+        let key = *self.by_device.get(&delivery.device)?;
+        let session = self.sessions.get(&key).filter(|session| session.id == delivery.session)?;
+        Some((key, session.connection?))
+    }
+
+    /// Settles a command that is not in the hold (any more). An answer other than delivered or sent ends the hold, and
+    /// what waits of it goes back behind it.
+    fn answer(&mut self, key: Option<SessionKey>, delivery: &Delivery, outcome: Outcome) {
+        self.tell_settlement(Settlement {
+            command: delivery.id,
+            device: delivery.device.clone(),
+            session: delivery.session,
+            epoch: delivery.epoch,
+            outcome,
+        });
+        if let Some(key) = key {
+            self.after_answer(key, delivery.epoch, outcome);
+        }
+    }
+
+    /// As `answer`, for a command of which only the ids are left.
+    pub(super) fn settle(&mut self, key: SessionKey, command: CommandId, epoch: Epoch, outcome: Outcome) {
+        let Some(session) = self.sessions.get(&key) else { return };
+        let (device, session) = (session.device.clone(), session.id);
+        self.tell_settlement(Settlement { command, device, session, epoch, outcome });
+        self.after_answer(key, epoch, outcome);
+    }
+
+    fn after_answer(&mut self, key: SessionKey, epoch: Epoch, outcome: Outcome) {
+        if outcome.is_success() {
+            return self.no_longer_holding(key);
+        }
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        session.hold.owes_subscribed |= outcome == Outcome::NoSubscription;
+        let ended = session.hold.end(epoch);
+        let (device, session) = (session.device.clone(), session.id);
+        for Waiting { delivery, .. } in ended {
+            self.release(delivery.payload.len());
+            self.tell_settlement(Settlement {
+                command: delivery.id,
+                device: device.clone(),
+                session,
+                epoch: delivery.epoch,
+                outcome: Outcome::Returned { reason: ReturnReason::HoldEnded },
+            });
+        }
+        self.no_longer_holding(key);
+    }
+
+    fn no_longer_holding(&mut self, key: SessionKey) {
+        if self.sessions.get(&key).is_none_or(|session| session.hold.len() == 0) {
+            self.holding.remove(&key);
+        }
+    }
+
+    fn tell_settlement(&mut self, settlement: Settlement) {
+        self.count(count_of(settlement.outcome));
+        self.tell_link(FromShard::Settlement(SettlementItem::Settled(settlement)));
+    }
+
+    /// A command has left the hold.
+    pub(super) fn release(&mut self, payload_bytes: usize) {
+        self.commands -= 1;
+        self.command_bytes -= payload_bytes;
+    }
+
+    /// Returns everything that waits, in all sessions: nothing of it was written.
+    pub(super) fn return_waiting(&mut self, reason: ReturnReason) {
+        for key in self.holding.clone() {
+            let Some(session) = self.sessions.get_mut(&key) else { continue };
+            for waiting in session.hold.take_waiting() {
+                self.release(waiting.payload_bytes());
+                let delivery = waiting.delivery;
+                self.settle(key, delivery.id, delivery.epoch, Outcome::Returned { reason });
+            }
+            self.no_longer_holding(key);
+        }
+    }
+
+    /// Writes the commands that wait for a client, in order, as far as there is room.
+    pub(super) fn pump_commands(&mut self, now: Now, id: ConnectionId, key: SessionKey) {
+        loop {
+            let Some(session) = self.sessions.get(&key) else { return };
+            let Some(first) = session.hold.first_waiting() else { return };
+            let granted = self.subscriptions.granted_qos(&key, first.delivery.topic.as_str());
+            let outcome = if !self.turn.lease_is_valid(now.boot) {
+                Outcome::Returned { reason: ReturnReason::LeaseLapsed }
+            } else if first.deadline <= now.boot {
+                Outcome::Refused { reason: Refusal::Expired }
+            } else if let Some(granted) = granted {
+                let qos = granted.min(as_packet_qos(first.delivery.qos));
+                if !self.has_room(id, key, qos != QoS::AtMostOnce) {
+                    return;
+                }
+                if self.write_command(now, id, key, qos) {
+                    continue;
+                }
+                Outcome::Refused { reason: Refusal::PacketTooLarge }
+            } else {
+                // It was unsubscribed while the command waited.
+                Outcome::NoSubscription
+            };
+            self.answer_first_waiting(key, outcome);
+        }
+    }
+
+    fn answer_first_waiting(&mut self, key: SessionKey, outcome: Outcome) {
+        let first = self.sessions.get_mut(&key).and_then(|session| session.hold.pop_waiting());
+        if let Some(Waiting { delivery, .. }) = first {
+            self.release(delivery.payload.len());
+            self.answer(Some(key), &delivery, outcome);
+        }
+    }
+
+    /// Writes the first waiting command; false if its client takes no packet as large, and then it still waits.
+    fn write_command(&mut self, now: Now, id: ConnectionId, key: SessionKey, qos: QoS) -> bool {
+        let (Some(connection), Some(session)) = (self.connections.get_mut(&id), self.sessions.get_mut(&key))
+        else {
+            return false;
+        };
+        let Connection { outgoing, client: Some(client), .. } = connection else { return false };
+        let packet_id = (qos != QoS::AtMostOnce).then(|| session.next_packet_id());
+        let Some(Waiting { delivery, deadline }) = session.hold.first_waiting() else { return false };
+        let as_delivery = match packet_id {
+            Some(packet_id) => packet::Delivery::AtLeastOnce { packet_id, dup: false },
+            None => packet::Delivery::AtMostOnce,
+        };
+        let pairs = user_properties(delivery);
+        let publish = PublishRef {
+            topic: delivery.topic.as_str(),
+            delivery: as_delivery,
+            retain: false,
+            payload: &delivery.payload,
+            properties: PublishPropertiesRef {
+                message_expiry_s: Some(seconds_left(deadline.since(now.boot))),
+                user_properties: &pairs,
+                content_type: delivery.content_type.as_deref(),
+                ..PublishPropertiesRef::default()
+            },
+        };
+        if !outgoing.publish(now.boot, client.encoder, &publish) {
+            return false;
+        }
+        let written = Written {
+            command: delivery.id,
+            epoch: delivery.epoch,
+            packet_id,
+            written_at: now.boot,
+            ends_at: outgoing.encoded(),
+            payload_bytes: delivery.payload.len(),
+        };
+        session.hold.pop_waiting();
+        session.hold.write(written);
+        self.has_output(id);
+        true
+    }
+
+    /// A PUBACK came for a command.
+    pub(super) fn command_acknowledged(&mut self, key: SessionKey, written: Written, reason: ReasonCode) {
+        let outcome = match reason.is_error() {
+            true => Outcome::Refused { reason: Refusal::Device { reason_code: reason.byte() } },
+            false => Outcome::Delivered,
+        };
+        self.release(written.payload_bytes);
+        self.settle(key, written.command, written.epoch, outcome);
+    }
+
+    /// The socket has taken more: commands at QoS 0 whose last byte it has are sent.
+    pub(super) fn commands_sent(&mut self, id: ConnectionId) {
+        let Some(taken) = self.connections.get(&id).map(|connection| connection.outgoing.taken()) else {
+            return;
+        };
+        let Some(key) = self.session_of(id) else { return };
+        while let Some(written) = self.sessions.get_mut(&key).and_then(|s| s.hold.pop_sent(taken)) {
+            self.release(written.payload_bytes);
+            self.settle(key, written.command, written.epoch, Outcome::Sent);
+        }
+    }
+
+    /// Ends the lifetimes of waiting commands that have passed.
+    pub(super) fn expire_commands(&mut self, now: BootTime, key: SessionKey) {
+        while let Some(expired) = self.sessions.get_mut(&key).and_then(|s| s.hold.pop_expired(now)) {
+            self.release(expired.payload_bytes());
+            self.answer(Some(key), &expired.delivery, Outcome::Refused { reason: Refusal::Expired });
+        }
+    }
+
+    /// Settles the command that was not acknowledged in time; the connection is to be closed then.
+    pub(super) fn time_out_command(&mut self, key: SessionKey, written: &Written) {
+        let taken =
+            self.sessions.get_mut(&key).and_then(|session| session.hold.take_written(written.command));
+        if let Some(written) = taken {
+            self.release(written.payload_bytes);
+            self.settle(key, written.command, written.epoch, Outcome::TimedOut);
+        }
+    }
+}
+
+/// The sender's pairs, and the command's id so that a device can know a repeated one.
+fn user_properties(delivery: &Delivery) -> Vec<UserProperty> {
+    let id = (Text::from_static(header::COMMAND_ID), Text::parse(delivery.id.to_string()));
+    let pair = |(name, value): &(String, String)| {
+        Some(UserProperty {
+            name: Text::parse(name.as_str()).ok()?,
+            value: Text::parse(value.as_str()).ok()?,
+        })
+    };
+    let sent = delivery.user_properties.iter().filter_map(pair);
+    let id = UserProperty { name: id.0, value: id.1.expect("a command id is short and has no NUL") };
+    sent.chain(std::iter::once(id)).collect()
+}
+
+const fn as_packet_qos(qos: Qos) -> QoS {
+    match qos {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce | Qos::ExactlyOnce => QoS::AtLeastOnce,
+    }
+}
+
+const fn count_of(outcome: Outcome) -> Count {
+    match outcome {
+        Outcome::Delivered => Count::CommandDelivered,
+        Outcome::Sent => Count::CommandSent,
+        Outcome::NoSubscription => Count::CommandNoSubscription,
+        Outcome::Gone { written: false } => Count::CommandGone,
+        Outcome::Gone { written: true } => Count::CommandGoneWritten,
+        Outcome::TimedOut => Count::CommandTimedOut,
+        Outcome::Refused { reason } => match reason {
+            Refusal::Device { .. } => Count::CommandRefusedDevice,
+            Refusal::PacketTooLarge => Count::CommandRefusedTooLarge,
+            Refusal::Expired => Count::CommandExpired,
+        },
+        Outcome::Returned { reason } => match reason {
+            ReturnReason::HoldEnded => Count::CommandHoldEnded,
+            ReturnReason::StaleEpoch => Count::CommandStaleEpoch,
+            ReturnReason::LeaseLapsed => Count::CommandLeaseLapsed,
+            ReturnReason::Full => Count::CommandFull,
+            ReturnReason::Draining => Count::CommandDraining,
+        },
+    }
+}

@@ -1,0 +1,236 @@
+//! One transport connection: its bytes in both directions, and what its client has been promised.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use roost_wire::BootTime;
+
+use crate::message::Message;
+use crate::packet::{DecodeLimits, Decoder, Encoder, Packet, ProtocolVersion, PublishRef};
+use crate::session::{Pending, PublishNumber, SessionKey};
+
+/// A transport connection. An idle one owns no buffer.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) opened_at: BootTime,
+    pub(super) entropy: u64,
+    pub(super) decoder: Decoder,
+    /// Bytes that are not a whole packet yet, or have to wait.
+    pub(super) unread: BytesMut,
+    /// Whether the shell was told to stop reading.
+    pub(super) paused: bool,
+    pub(super) outgoing: Outgoing,
+    /// From an accepted CONNECT on.
+    pub(super) client: Option<Box<Client>>,
+}
+
+/// Bytes on their way to the socket, counted from the beginning of the connection.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    buffer: BytesMut,
+    encoded: u64,
+    handed: u64,
+    taken: u64,
+    /// When the socket last took anything, or began to have something to take.
+    moved_at: BootTime,
+    /// Whether the connection stands in the shard's list of those that have something to hand over.
+    pub(super) is_listed: bool,
+}
+
+/// What is known of a client from its CONNECT on.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) session: SessionKey,
+    pub(super) encoder: Encoder,
+    /// One and a half times the keep alive [MQTT-3.1.2-22]; none if it is 0.
+    pub(super) silence_max: Option<Duration>,
+    pub(super) heard_at: BootTime,
+    /// How many unacknowledged publishes it takes.
+    pub(super) window: usize,
+    /// Whether its CONNECT asked for a session that outlives the connection [MQTT-3.1.2-23].
+    pub(super) asked_for_expiry: bool,
+    pub(super) pending: Pending,
+    /// Publishes that wait for a subscriber or the uplink; they are in `pending` too.
+    pub(super) parked: VecDeque<Parked>,
+    pub(super) parked_bytes: usize,
+    /// For whom its first parked publish waits; it stands in that list.
+    pub(super) waits_for: Option<HeldBy>,
+}
+
+/// Who makes a publish wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeldBy {
+    /// The queue of this session is full.
+    Subscriber(SessionKey),
+    /// The uplink's window is full.
+    Uplink,
+}
+
+/// A publish that waits for its turn.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub(super) number: PublishNumber,
+    pub(super) message: Message,
+    pub(super) dup: bool,
+}
+
+impl Connection {
+    pub(super) fn new(opened_at: BootTime, entropy: u64, limits: DecodeLimits) -> Self {
+        Self {
+            opened_at,
+            entropy,
+            decoder: Decoder::for_server(limits),
+            unread: BytesMut::new(),
+            paused: false,
+            outgoing: Outgoing::default(),
+            client: None,
+        }
+    }
+
+    /// Adds received bytes to those that wait.
+    pub(super) fn receive(&mut self, bytes: BytesMut) {
+        if self.unread.is_empty() {
+            self.unread = bytes;
+        } else {
+            self.unread.extend_from_slice(&bytes);
+        }
+    }
+
+    /// Gives the read buffer back: what is left moves into memory of its own, with room for its packet if that is known
+    /// and not over the limit.
+    pub(super) fn keep_leftovers(&mut self) {
+        let packet_bytes = self.decoder.packet_len(&self.unread).ok().flatten().unwrap_or(0);
+        let mut kept = BytesMut::new();
+        if !self.unread.is_empty() {
+            kept.reserve(self.unread.len().max(packet_bytes));
+            kept.extend_from_slice(&self.unread);
+        }
+        self.unread = kept;
+    }
+
+    /// Whether the next packet is a PUBLISH that wants an acknowledgement.
+    pub(super) fn next_is_acknowledged_publish(&self) -> bool {
+        const PUBLISH: u8 = 3;
+        self.unread.first().is_some_and(|first| first >> 4 == PUBLISH && first & 0b0110 != 0)
+    }
+}
+
+impl Client {
+    pub(super) fn version(&self) -> ProtocolVersion {
+        self.encoder.version
+    }
+}
+
+impl Outgoing {
+    /// Adds a packet. One that does not fit its client is left out: an answer without which the client cannot go on is
+    /// never larger than the smallest limit that makes sense.
+    pub(super) fn packet(&mut self, now: BootTime, encoder: Encoder, packet: &Packet) {
+        let before = self.buffer.len();
+        if encoder.encode(packet, &mut self.buffer).is_ok() {
+            self.grew(now, before);
+        }
+    }
+
+    /// Adds a PUBLISH; false if it is too large for its client [MQTT-3.1.2-24].
+    pub(super) fn publish(&mut self, now: BootTime, encoder: Encoder, publish: &PublishRef<'_>) -> bool {
+        let before = self.buffer.len();
+        let is_encoded = encoder.encode_publish(publish, &mut self.buffer).is_ok();
+        if is_encoded {
+            self.grew(now, before);
+        }
+        is_encoded
+    }
+
+    fn grew(&mut self, now: BootTime, before: usize) {
+        if !self.is_stuck() {
+            self.moved_at = now;
+        }
+        self.encoded += (self.buffer.len() - before) as u64;
+    }
+
+    /// Everything that the shell has not had yet, if it holds nothing: one write at a time.
+    pub(super) fn hand_over(&mut self) -> Option<Bytes> {
+        if self.buffer.is_empty() || self.handed > self.taken {
+            return None;
+        }
+        Some(self.take_rest())
+    }
+
+    /// Everything that the shell has not had yet, for the last write.
+    pub(super) fn take_rest(&mut self) -> Bytes {
+        self.handed = self.encoded;
+        std::mem::take(&mut self.buffer).freeze()
+    }
+
+    /// The socket has taken that much more.
+    pub(super) fn take(&mut self, now: BootTime, bytes: usize) {
+        self.taken = (self.taken + bytes as u64).min(self.handed);
+        self.moved_at = now;
+    }
+
+    /// How many bytes were encoded since the beginning: the place of what comes next.
+    pub(super) fn encoded(&self) -> u64 {
+        self.encoded
+    }
+
+    /// How many bytes the socket has taken since the beginning.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Whether the bytes up to there were given to the shell, so that the client may have them.
+    pub(super) fn was_handed(&self, ends_at: u64) -> bool {
+        ends_at <= self.handed
+    }
+
+    /// How many bytes the socket has not taken.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        usize::try_from(self.encoded - self.taken).unwrap_or(usize::MAX)
+    }
+
+    /// Since when the socket has taken nothing although it could; `None` if it has taken all.
+    pub(super) fn stuck_since(&self) -> Option<BootTime> {
+        self.is_stuck().then_some(self.moved_at)
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.encoded > self.taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Packet;
+
+    #[test]
+    fn bytes_are_handed_over_one_write_at_a_time() {
+        let at = BootTime::from_micros;
+        let encoder = Encoder::new(ProtocolVersion::V311);
+        let mut outgoing = Outgoing::default();
+        outgoing.packet(at(1), encoder, &Packet::Pingresp);
+        assert_eq!(outgoing.hand_over().unwrap().len(), 2);
+        outgoing.packet(at(2), encoder, &Packet::Pingresp);
+        assert_eq!(outgoing.hand_over(), None, "the first is not taken yet");
+        assert!(outgoing.was_handed(2) && !outgoing.was_handed(4));
+        assert_eq!(outgoing.stuck_since(), Some(at(1)));
+        outgoing.take(at(3), 1);
+        assert_eq!((outgoing.hand_over(), outgoing.waiting_bytes()), (None, 3));
+        outgoing.take(at(4), 1);
+        assert_eq!(outgoing.hand_over().unwrap().len(), 2);
+        outgoing.take(at(5), 2);
+        assert_eq!((outgoing.stuck_since(), outgoing.taken()), (None, 4));
+    }
+
+    #[test]
+    fn an_idle_connection_owns_no_buffer() {
+        let mut connection = Connection::new(BootTime::default(), 1, DecodeLimits::default());
+        connection.receive(BytesMut::from(&[0x10_u8][..]));
+        connection.keep_leftovers();
+        assert_eq!(&connection.unread[..], [0x10]);
+        connection.unread.clear();
+        connection.keep_leftovers();
+        assert_eq!((connection.unread.capacity(), connection.outgoing.buffer.capacity()), (0, 0));
+    }
+}

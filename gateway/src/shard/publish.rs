@@ -1,0 +1,295 @@
+//! A client's PUBLISH: checked, given to local subscribers and the uplink, acknowledged when it is safe.
+
+use roost_wire::{Event, Now, Qos, Topic};
+
+use super::close::Farewell;
+use super::connection::{HeldBy, Parked};
+use super::{Backend, Shard, TimerFor, Todo};
+use crate::message::Message;
+use crate::packet::{Delivery, PayloadFormat, ProtocolVersion, Publish, QoS, ReasonCode};
+use crate::session::PublishNumber;
+use crate::uplink::{EventEnd, Next, Waiter, retry};
+use crate::{ConnectionId, Count, PublishOutcome, PublishToken};
+
+/// What a client's publish breaks. It costs the client its connection.
+struct Unacceptable(Count, ReasonCode);
+
+/// AMQP's header frame takes 128 KiB by default; the mesh's own headers and the encoding of many pairs need their part.
+const HEADERS_BYTES_MAX: usize = 96 * 1024;
+
+/// AMQP's `content-type` is a short string.
+const CONTENT_TYPE_BYTES_MAX: usize = 255;
+
+impl Shard {
+    pub(super) fn publish(&mut self, now: Now, id: ConnectionId, publish: Publish) {
+        if let Err(Unacceptable(count, reason)) = self.check_publish(id, &publish) {
+            return self.close(now, id, count, Farewell::Disconnect(reason));
+        }
+        let refusal = refusal_of(&publish);
+        let delivery = publish.delivery;
+        let message = Message::from_publish(now.boot, publish);
+        let refusal = refusal.or_else(|| self.refusal_of_headers(&message));
+        match delivery {
+            Delivery::AtMostOnce => {
+                self.count(Count::PublishQos0);
+                match refusal {
+                    Some((count, _)) => self.count(count),
+                    None => self.route_unacknowledged(now, id, message),
+                }
+            }
+            Delivery::AtLeastOnce { packet_id, dup } | Delivery::ExactlyOnce { packet_id, dup } => {
+                self.count(Count::PublishQos1);
+                let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) else {
+                    return;
+                };
+                let number = client.pending.push(packet_id);
+                if let Some((count, reason)) = refusal {
+                    self.count(count);
+                    return self.acknowledge(now, id, number, reason);
+                }
+                self.route_acknowledged(now, id, Parked { number, message, dup });
+            }
+        }
+    }
+
+    /// What a v3.1.1 client cannot be told in a PUBACK, and what no client may do.
+    fn check_publish(&self, id: ConnectionId, publish: &Publish) -> Result<(), Unacceptable> {
+        let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return Ok(()) };
+        // [MQTT-3.2.2-11], [MQTT-3.2.2-14], [MQTT-3.2.2-18]: what CONNACK said is not available.
+        if publish.delivery.qos() == QoS::ExactlyOnce {
+            return Err(Unacceptable(Count::ClosedUnsupported, ReasonCode::QosNotSupported));
+        }
+        if publish.retain {
+            return Err(Unacceptable(Count::ClosedUnsupported, ReasonCode::RetainNotSupported));
+        }
+        if publish.properties.as_ref().is_some_and(|p| p.topic_alias.is_some()) {
+            return Err(Unacceptable(Count::ClosedProtocol, ReasonCode::TopicAliasInvalid));
+        }
+        let receive_maximum = usize::from(self.config.limits.receive_maximum.get());
+        if publish.delivery.packet_id().is_some() && client.pending.len() >= receive_maximum {
+            return Err(Unacceptable(Count::ClosedReceiveMaximum, ReasonCode::ReceiveMaximumExceeded));
+        }
+        if client.version() == ProtocolVersion::V311 && Topic::check(&publish.topic).is_err() {
+            return Err(Unacceptable(Count::PublishTopicInvalid, ReasonCode::TopicNameInvalid));
+        }
+        Ok(())
+    }
+
+    /// Why an event could not carry the message's headers through AMQP.
+    fn refusal_of_headers(&self, message: &Message) -> Option<(Count, ReasonCode)> {
+        let content_type = message.properties.as_ref().and_then(|p| p.content_type.as_ref());
+        let fits = message.topic.len() + message.properties_bytes() <= HEADERS_BYTES_MAX
+            && content_type.is_none_or(|text| text.len() <= CONTENT_TYPE_BYTES_MAX);
+        if fits || self.config.uplink.exchange(&message.topic).is_none() {
+            return None;
+        }
+        Some((Count::PublishHeadersTooLarge, ReasonCode::QuotaExceeded))
+    }
+
+    fn route_unacknowledged(&mut self, now: Now, id: ConnectionId, message: Message) {
+        let had_locally = self.deliver_locally(now, id, &message, QoS::AtMostOnce);
+        let Some(exchange) = self.config.uplink.exchange(&message.topic).map(str::to_owned) else {
+            if !had_locally {
+                self.count(Count::PublishUnwanted);
+            }
+            return;
+        };
+        if self.backend == Backend::Away {
+            return self.count(Count::EventDroppedAway);
+        }
+        if !self.uplink.has_room(Qos::AtMostOnce) {
+            return self.count(Count::EventDroppedFull);
+        }
+        if let Some(event) = self.event(now, id, message, Qos::AtMostOnce, false) {
+            let publication = self.uplink.publish(event, &exchange, None);
+            self.publish_to_backend(publication);
+        }
+    }
+
+    /// Routes a publish, or parks it behind those that wait already.
+    fn route_acknowledged(&mut self, now: Now, id: ConnectionId, publish: Parked) {
+        let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
+        let held_by = match client.parked.is_empty() {
+            true => self.who_holds_up(id, &publish.message, true),
+            false => client.waits_for,
+        };
+        let waits = held_by.is_some() || !client.parked.is_empty();
+        if !waits {
+            return self.route(now, id, publish);
+        }
+        let is_first = client.parked.is_empty();
+        let bytes = publish.message.bytes();
+        if let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) {
+            client.parked_bytes += bytes;
+            client.parked.push_back(publish);
+            self.parked_bytes += bytes;
+        }
+        if let (true, Some(held_by)) = (is_first, held_by) {
+            self.wait_for(now, id, held_by);
+        }
+    }
+
+    /// Routes the first parked publish of a connection if nothing holds it up any more; then it is others' turn.
+    pub(super) fn route_parked(&mut self, now: Now, id: ConnectionId) {
+        if self.is_draining() {
+            // It stays unacknowledged: the client publishes it again elsewhere.
+            return;
+        }
+        let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
+        let Some(first) = client.parked.front().filter(|_| client.waits_for.is_none()) else { return };
+        if let Some(held_by) = self.who_holds_up(id, &first.message, false) {
+            return self.wait_for(now, id, held_by);
+        }
+        let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) else {
+            return;
+        };
+        let Some(publish) = client.parked.pop_front() else { return };
+        let bytes = publish.message.bytes();
+        client.parked_bytes -= bytes;
+        self.parked_bytes -= bytes;
+        if !client.parked.is_empty() {
+            self.todo.push_back(Todo::Route(id));
+        } else {
+            client.parked = std::collections::VecDeque::new();
+        }
+        self.route(now, id, publish);
+        self.read_on(id);
+    }
+
+    /// Who makes the publish wait: a subscriber that is connected and full, or the uplink. A newcomer also waits behind
+    /// those that wait for the uplink already.
+    fn who_holds_up(&self, id: ConnectionId, message: &Message, is_newcomer: bool) -> Option<HeldBy> {
+        if let Some(key) = self.full_subscriber(id, message) {
+            return Some(HeldBy::Subscriber(key));
+        }
+        self.config.uplink.exchange(&message.topic)?;
+        let has_queue = is_newcomer && !self.uplink.holds_up.is_empty();
+        (has_queue || !self.uplink.has_room(Qos::AtLeastOnce)).then_some(HeldBy::Uplink)
+    }
+
+    fn wait_for(&mut self, now: Now, id: ConnectionId, held_by: HeldBy) {
+        if let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) {
+            client.waits_for = Some(held_by);
+        }
+        match held_by {
+            HeldBy::Uplink => {
+                self.count(Count::ParkedUplink);
+                self.uplink.holds_up.push_back(id);
+            }
+            HeldBy::Subscriber(key) => {
+                self.count(Count::ParkedSubscriber);
+                if let Some(session) = self.sessions.get_mut(&key) {
+                    session.holds_up.push_back(id);
+                }
+                self.watch_stall(now, key);
+            }
+        }
+    }
+
+    /// Gives a publish to everybody who wants it. Nothing holds it up.
+    fn route(&mut self, now: Now, id: ConnectionId, publish: Parked) {
+        let Parked { number, message, dup } = publish;
+        let had_locally = self.deliver_locally(now, id, &message, QoS::AtLeastOnce);
+        let exchange = self.config.uplink.exchange(&message.topic).map(str::to_owned);
+        let event = exchange
+            .and_then(|exchange| Some((self.event(now, id, message, Qos::AtLeastOnce, dup)?, exchange)));
+        match event {
+            Some((event, exchange)) => {
+                let waiter = Waiter { connection: id, publish: number, had_locally };
+                let publication = self.uplink.publish(event, &exchange, Some(waiter));
+                self.publish_to_backend(publication);
+            }
+            None if had_locally => self.acknowledge(now, id, number, ReasonCode::Success),
+            None => {
+                self.count(Count::PublishUnwanted);
+                self.acknowledge(now, id, number, ReasonCode::NoMatchingSubscribers);
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, now: Now, id: ConnectionId, number: PublishNumber, reason: ReasonCode) {
+        if let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) {
+            client.pending.complete(number, reason);
+            self.send_pubacks(now, id);
+        }
+    }
+
+    /// `None` if the connection is gone, or its topic is not one that the mesh carries: checked before.
+    fn event(&mut self, now: Now, id: ConnectionId, message: Message, qos: Qos, dup: bool) -> Option<Event> {
+        let device = self.sessions.get(&self.session_of(id)?)?.device.clone();
+        let sequence = self.config.placement.sequence(self.next_sequence);
+        self.next_sequence += 1;
+        let properties = message.properties.map(|p| *p).unwrap_or_default();
+        Some(Event {
+            device,
+            topic: Topic::parse(&message.topic).ok()?,
+            payload: message.payload,
+            qos,
+            retain: message.retain,
+            dup,
+            gateway: self.config.gateway.clone(),
+            region: self.config.region.clone(),
+            incarnation: self.config.incarnation,
+            sequence,
+            received_at: now.wall,
+            replayed: false,
+            content_type: properties.content_type.map(|text| text.as_str().to_owned()),
+            expiry_s: properties.message_expiry_s,
+            payload_is_utf8: properties.payload_format == Some(PayloadFormat::Utf8),
+            response_topic: properties.response_topic.map(|text| text.as_str().to_owned()),
+            correlation_data: properties.correlation_data.map(crate::packet::BinaryData::into_bytes),
+            user_properties: properties
+                .user_properties
+                .iter()
+                .map(|pair| (pair.name.as_str().to_owned(), pair.value.as_str().to_owned()))
+                .collect(),
+            traceparent: None,
+        })
+    }
+
+    pub(super) fn published(&mut self, now: Now, token: PublishToken, outcome: PublishOutcome) {
+        match self.uplink.published(token, outcome, &mut self.counters) {
+            Next::Ended(waiter, end) => {
+                if let Some(waiter) = waiter {
+                    self.acknowledge(
+                        now,
+                        waiter.connection,
+                        waiter.publish,
+                        answer_to(end, waiter.had_locally),
+                    );
+                }
+                self.wake_uplink();
+            }
+            Next::Publish(publication) => self.publish_to_backend(publication),
+            Next::Retry { number, refusals } => {
+                self.timers.set(TimerFor::Retry(number), now.boot + retry::delay(refusals));
+            }
+            Next::Unknown => {}
+        }
+    }
+
+    /// The uplink has room: as many of those it holds up try again.
+    fn wake_uplink(&mut self) {
+        let woken = self.uplink.free().min(self.uplink.holds_up.len());
+        for id in self.uplink.holds_up.drain(..woken).collect::<Vec<_>>() {
+            self.wake(id);
+        }
+    }
+}
+
+/// Why a publish is refused that leaves its client connected.
+fn refusal_of(publish: &Publish) -> Option<(Count, ReasonCode)> {
+    if Topic::check(&publish.topic).is_err() {
+        return Some((Count::PublishTopicInvalid, ReasonCode::TopicNameInvalid));
+    }
+    let is_as_declared = publish.payload_is_as_declared();
+    (!is_as_declared).then_some((Count::PublishPayloadFormat, ReasonCode::PayloadFormatInvalid))
+}
+
+fn answer_to(end: EventEnd, had_locally: bool) -> ReasonCode {
+    match end {
+        EventEnd::Unwanted if !had_locally => ReasonCode::NoMatchingSubscribers,
+        EventEnd::Accepted | EventEnd::Unwanted => ReasonCode::Success,
+        EventEnd::Dead => ReasonCode::UnspecifiedError,
+    }
+}

@@ -1,0 +1,127 @@
+//! What happens because nothing happens.
+
+use roost_wire::{BootTime, Now};
+
+use super::close::Farewell;
+use super::{Shard, TimerFor};
+use crate::packet::ReasonCode;
+use crate::session::SessionKey;
+use crate::{ConnectionId, Count};
+
+/// What a connection can run out of time for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overdue {
+    Connect,
+    KeepAlive,
+    /// The socket takes nothing, or the client acknowledges nothing while others wait for it.
+    Stall,
+    Settle,
+    /// A waiting command's lifetime.
+    Lifetime,
+}
+
+impl Shard {
+    pub(super) fn tick(&mut self, now: Now) {
+        while let Some(timer) = self.timers.pop(now.boot) {
+            match timer {
+                TimerFor::Drain => {}
+                TimerFor::Connection(id) => self.connection_due(now, id),
+                TimerFor::Session(key) => {
+                    let expires_at = self.sessions.get(&key).and_then(|session| session.expires_at);
+                    match expires_at {
+                        Some(at) if at > now.boot => self.timers.set(TimerFor::Session(key), at),
+                        Some(_) => self.end_session(key, Count::SessionExpired),
+                        None => {}
+                    }
+                }
+                TimerFor::Retry(number) => {
+                    if let Some(publication) = self.uplink.retry(number) {
+                        self.publish_to_backend(publication);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sets the connection's timer to what is due first on it.
+    pub(super) fn arm(&mut self, id: ConnectionId) {
+        if let Some(at) = self.deadlines(id).into_iter().flatten().map(|(at, _)| at).min() {
+            self.timers.set(TimerFor::Connection(id), at);
+        }
+    }
+
+    /// Others wait for a session's client from now on, or no more.
+    pub(super) fn watch_stall(&mut self, now: Now, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(id) = session.connection else { return };
+        if session.holds_up.is_empty() && !session.hold.has_waiting() {
+            session.stalled_since = None;
+        } else if session.stalled_since.is_none() {
+            session.stalled_since = Some(now.boot);
+            self.arm(id);
+        }
+    }
+
+    fn connection_due(&mut self, now: Now, id: ConnectionId) {
+        let overdue = self.deadlines(id).into_iter().flatten().filter(|(at, _)| *at <= now.boot);
+        match overdue.min_by_key(|(at, _)| *at).map(|(_, overdue)| overdue) {
+            None => {}
+            Some(Overdue::Connect) => return self.close(now, id, Count::RefusedTimeout, Farewell::None),
+            Some(Overdue::KeepAlive) => {
+                let farewell = Farewell::Disconnect(ReasonCode::KeepAliveTimeout);
+                return self.close(now, id, Count::ClosedKeepAlive, farewell);
+            }
+            Some(Overdue::Stall) => {
+                let farewell = Farewell::Disconnect(ReasonCode::QuotaExceeded);
+                return self.close(now, id, Count::ClosedSlow, farewell);
+            }
+            Some(Overdue::Settle) => return self.settle_overdue(now, id),
+            Some(Overdue::Lifetime) => {
+                if let Some(key) = self.session_of(id) {
+                    self.expire_commands(now.boot, key);
+                    // What stood behind it goes back with it, or may be written now.
+                    self.pump(now, id);
+                    self.watch_stall(now, key);
+                }
+            }
+        }
+        self.arm(id);
+    }
+
+    /// MQTT forbids sending again on a live connection [MQTT-4.4.0-1], so the connection has to end.
+    fn settle_overdue(&mut self, now: Now, id: ConnectionId) {
+        let settle_timeout = self.config.limits.settle_timeout;
+        let Some(key) = self.session_of(id) else { return };
+        let Some(session) = self.sessions.get(&key) else { return };
+        let overdue = session.hold.oldest_written().filter(|w| w.written_at + settle_timeout <= now.boot);
+        if let Some(written) = overdue.cloned() {
+            self.time_out_command(key, &written);
+        }
+        let farewell = Farewell::Disconnect(ReasonCode::UnspecifiedError);
+        self.close(now, id, Count::ClosedSettleTimeout, farewell);
+    }
+
+    fn deadlines(&self, id: ConnectionId) -> [Option<(BootTime, Overdue)>; 6] {
+        let Some(connection) = self.connections.get(&id) else { return [None; 6] };
+        let limits = &self.config.limits;
+        let Some(client) = connection.client.as_deref() else {
+            let connect = (connection.opened_at + limits.connect_timeout, Overdue::Connect);
+            return [Some(connect), None, None, None, None, None];
+        };
+        let session = self.sessions.get(&client.session);
+        let hold = session.map(|session| &session.hold);
+        let silence_max = client.silence_max.filter(|_| !connection.paused);
+        let stuck_since = connection.outgoing.stuck_since();
+        let stalled_since = session.and_then(|session| session.stalled_since);
+        let written_at = hold.and_then(|hold| hold.oldest_written()).map(|w| w.written_at);
+        let lifetime = hold.and_then(|hold| hold.next_deadline());
+        [
+            None,
+            silence_max.map(|max| (client.heard_at + max, Overdue::KeepAlive)),
+            stuck_since.map(|since| (since + limits.stall_timeout, Overdue::Stall)),
+            stalled_since.map(|since| (since + limits.stall_timeout, Overdue::Stall)),
+            written_at.map(|at| (at + limits.settle_timeout, Overdue::Settle)),
+            lifetime.map(|at| (at, Overdue::Lifetime)),
+        ]
+    }
+}

@@ -1,0 +1,94 @@
+//! Whose turn it is: through which link commands come, with which number, and until when they may be delivered.
+
+use roost_wire::{
+    BootTime, Device, InFlight, LinkId, Now, Present, ReturnReason, SessionId, Sighting, SyncNumber,
+};
+
+use super::Shard;
+use super::close::Farewell;
+use crate::link::{FromShard, ToShard};
+use crate::packet::ReasonCode;
+use crate::{Count, hold};
+
+/// What the link has said last.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Turn {
+    pub(super) link: Option<LinkId>,
+    pub(super) number: Option<SyncNumber>,
+    lease_until: Option<BootTime>,
+}
+
+impl Turn {
+    /// Whether commands may be written. The link tells of a lapse too, but its word may come a moment late.
+    pub(super) fn lease_is_valid(&self, now: BootTime) -> bool {
+        self.lease_until.is_some_and(|until| now <= until)
+    }
+}
+
+impl Shard {
+    pub(super) fn link_says(&mut self, now: Now, word: ToShard) {
+        match word {
+            ToShard::Link(link) => self.turn.link = Some(link),
+            ToShard::Number(number) => self.turn.number = Some(number),
+            ToShard::Lease { until } => self.turn.lease_until = Some(until),
+            ToShard::LeaseLapsed => {
+                self.turn.lease_until = None;
+                self.return_waiting(ReturnReason::LeaseLapsed);
+            }
+            ToShard::ListInFlight { number } => {
+                let list = self.in_flight();
+                self.tell_link(FromShard::InFlight { number, list });
+            }
+            ToShard::ListPresent => {
+                let present = self.present();
+                self.tell_link(FromShard::Present(present));
+            }
+            ToShard::Ask { question, run, device } => {
+                let present = self.connected_session(&device);
+                self.tell_link(FromShard::Sighting(match present {
+                    Some(present) => Sighting::Claim { question, run, present },
+                    None => Sighting::Absent { question, run, device },
+                }));
+            }
+            ToShard::Close { device, session, reason: roost_wire::CloseReason::TakenOver } => {
+                self.close_elsewhere(now, &device, session);
+            }
+        }
+    }
+
+    pub(super) fn tell_link(&mut self, word: FromShard) {
+        self.outputs.push_back(super::Output::Link(word));
+    }
+
+    fn connected_session(&self, device: &Device) -> Option<Present> {
+        let session = &self.sessions[self.by_device.get(device)?];
+        session.connection.map(|_| session.present())
+    }
+
+    fn close_elsewhere(&mut self, now: Now, device: &Device, id: SessionId) {
+        let session = self.by_device.get(device).map(|key| &self.sessions[key]);
+        let Some(connection) = session.filter(|s| s.id == id).and_then(|s| s.connection) else { return };
+        self.close(
+            now,
+            connection,
+            Count::ClosedElsewhere,
+            Farewell::Disconnect(ReasonCode::SessionTakenOver),
+        );
+    }
+
+    fn in_flight(&self) -> Vec<InFlight> {
+        let sessions = self.holding.iter().map(|key| &self.sessions[key]);
+        sessions
+            .flat_map(|session| {
+                session.hold.in_flight().map(|turn| hold::listed(&session.device, session.id, turn))
+            })
+            .collect()
+    }
+
+    fn present(&self) -> Vec<Present> {
+        let connected = self.sessions.values().filter(|session| session.connection.is_some());
+        let mut present: Vec<_> = connected.map(crate::session::Session::present).collect();
+        present.sort_unstable_by_key(|present| present.session);
+        present
+    }
+}

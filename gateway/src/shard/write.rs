@@ -1,0 +1,150 @@
+//! What leaves for a client: answers at once; commands and messages as its window and its socket have room.
+
+use roost_wire::Now;
+
+use super::connection::{Connection, HeldBy};
+use super::{Output, Shard};
+use crate::packet::{Ack, Delivery, Packet};
+use crate::session::SessionKey;
+use crate::{ConnectionId, Count};
+
+impl Shard {
+    /// Sends an answer. Its client pays for it with the next read: nothing is read while too much waits.
+    pub(super) fn send(&mut self, now: Now, id: ConnectionId, packet: &Packet) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(client) = connection.client.as_deref() else { return };
+        connection.outgoing.packet(now.boot, client.encoder, packet);
+        self.has_output(id);
+    }
+
+    /// Sends the PUBACKs that may leave, in order [MQTT-4.6.0-2].
+    pub(super) fn send_pubacks(&mut self, now: Now, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Connection { outgoing, client: Some(client), .. } = connection else { return };
+        let mut sent = 0;
+        while let Some((packet_id, reason)) = client.pending.pop() {
+            outgoing.packet(now.boot, client.encoder, &Packet::Puback(Ack::with_reason(packet_id, reason)));
+            sent += 1;
+        }
+        if sent > 0 {
+            self.counters.add_many(Count::PubackSent, sent);
+            self.has_output(id);
+            self.read_on(id);
+        }
+    }
+
+    pub(super) fn written(&mut self, now: Now, id: ConnectionId, bytes: usize) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.outgoing.take(now.boot, bytes);
+        if connection.client.is_none() {
+            return;
+        }
+        self.commands_sent(id);
+        if let Some(key) = self.session_of(id) {
+            self.made_progress(now, key);
+        }
+        self.has_output(id);
+        self.read_on(id);
+    }
+
+    /// Writes what waits for the client, as far as there is room: commands first, since they are few.
+    pub(super) fn pump(&mut self, now: Now, id: ConnectionId) {
+        let Some(key) = self.session_of(id) else { return };
+        let had_waiting = self.sessions.get(&key).is_some_and(|s| s.hold.has_waiting());
+        if had_waiting {
+            self.pump_commands(now, id, key);
+        }
+        let mut wrote = false;
+        while self.write_message(now, id, key) {
+            wrote = true;
+        }
+        self.has_output(id);
+        if wrote {
+            self.wake_publishers(key);
+        }
+        if had_waiting {
+            self.watch_stall(now, key);
+        }
+    }
+
+    /// Whether another PUBLISH may be added for the client; with QoS 1 it takes a place in its window.
+    pub(super) fn has_room(&self, id: ConnectionId, key: SessionKey, is_acknowledged: bool) -> bool {
+        let (Some(connection), Some(session)) = (self.connections.get(&id), self.sessions.get(&key)) else {
+            return false;
+        };
+        let Some(client) = &connection.client else { return false };
+        connection.outgoing.waiting_bytes() <= self.config.limits.outgoing_bytes_max
+            && (!is_acknowledged || session.unacknowledged() < client.window)
+    }
+
+    /// Writes the session's next message; false if there is none or no room.
+    fn write_message(&mut self, now: Now, id: ConnectionId, key: SessionKey) -> bool {
+        if !self.sessions.get(&key).is_some_and(|s| s.outbox.has_due()) || !self.has_room(id, key, true) {
+            return false;
+        }
+        let (Some(connection), Some(session)) = (self.connections.get_mut(&id), self.sessions.get_mut(&key))
+        else {
+            return false;
+        };
+        let Some(client) = connection.client.as_deref() else { return false };
+        let expired = session.outbox.drop_expired(now.boot);
+        self.counters.add_many(Count::DroppedExpired, expired);
+        let free_id = session.next_packet_id();
+        let Some(due) = session.outbox.send_next(free_id) else { return false };
+        let delivery = Delivery::AtLeastOnce { packet_id: due.packet_id, dup: due.dup };
+        let copy = due.copy;
+        let publish = copy.message.to_publish(now.boot, delivery, copy.retain, &copy.subscription_ids);
+        if connection.outgoing.publish(now.boot, client.encoder, &publish) {
+            self.count(Count::LocalDelivered);
+        } else {
+            session.outbox.drop_last_sent();
+            self.count(Count::DroppedTooLarge);
+        }
+        true
+    }
+
+    /// Lists the connection among those with bytes to hand over, and watches that its socket takes them.
+    pub(super) fn has_output(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.outgoing.waiting_bytes() == 0 {
+            return;
+        }
+        if !connection.outgoing.is_listed {
+            connection.outgoing.is_listed = true;
+            self.to_write.push_back(id);
+        }
+        self.arm(id);
+    }
+
+    /// The session has more room than before: as many of those it holds up try again.
+    pub(super) fn wake_publishers(&mut self, key: SessionKey) {
+        let limits = &self.config.limits;
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let free = match session.outbox.is_full_for(0, limits.queue_messages_max, limits.queue_bytes_max) {
+            true => 0,
+            false => limits.queue_messages_max - session.outbox.queued(),
+        };
+        let woken = free.min(session.holds_up.len());
+        for id in session.holds_up.drain(..woken).collect::<Vec<_>>() {
+            self.wake(id);
+        }
+    }
+
+    /// A connection that waited closes.
+    pub(super) fn no_longer_waits(&mut self, id: ConnectionId, held_by: HeldBy) {
+        match held_by {
+            HeldBy::Uplink => self.uplink.holds_up.retain(|waiting| *waiting != id),
+            HeldBy::Subscriber(key) => {
+                if let Some(session) = self.sessions.get_mut(&key) {
+                    session.holds_up.retain(|waiting| *waiting != id);
+                }
+                // Its turn goes to the next.
+                self.wake_publishers(key);
+            }
+        }
+    }
+
+    pub(super) fn publish_to_backend(&mut self, publication: Box<crate::Publication>) {
+        self.outputs.push_back(Output::Publish(publication));
+    }
+}

@@ -1,0 +1,15 @@
+//! The gateway's core as a whole, without a shell: one shard, one link, clients that speak MQTT through the codec, and a
+//! backend and a router played by the test.
+
+mod backpressure;
+mod commands;
+mod connecting;
+mod draining;
+mod link_reports;
+mod publishing;
+mod random;
+mod sessions;
+mod several_shards;
+mod subscribing;
+mod traces;
+mod world;

@@ -1,0 +1,216 @@
+//! Everything is bounded: who is too fast waits, who is too slow goes.
+
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use super::world::*;
+use crate::packet::{Delivery, Packet, QoS, ReasonCode};
+use crate::shard::Backend;
+use crate::{Count, Limits, PublishOutcome};
+
+/// A subscriber to `local/t` that acknowledges nothing, with room for two in flight and two in the queue.
+fn slow() -> (World, crate::ConnectionId) {
+    let two = NonZeroU16::new(2).unwrap();
+    let mut world = World::with(Limits { inflight_max: two, queue_messages_max: 2, ..limits() });
+    let subscriber = world.connect(V5, "s");
+    world.subscribe(subscriber, "local/t", QoS::AtLeastOnce);
+    (world, subscriber)
+}
+
+#[test]
+fn a_slow_subscriber_slows_its_publishers_and_nothing_is_lost() {
+    let (mut world, subscriber) = slow();
+    let publishers = [world.connect(V5, "p"), world.connect(V311, "q")];
+    for n in 1..=10 {
+        for publisher in publishers {
+            world.publish(publisher, "local/t", qos1(n));
+        }
+    }
+    let acknowledged: usize = publishers.iter().map(|&p| world.read_pubacks(p).len()).sum();
+    assert_eq!(acknowledged, 4, "two in flight, two in the queue");
+    assert!(world.count(Count::ParkedSubscriber) > 0);
+    assert_eq!(world.take_publishes(subscriber, true).len(), 20);
+    let acknowledged: usize = publishers.iter().map(|&p| world.read_pubacks(p).len()).sum();
+    assert_eq!(acknowledged, 16);
+    assert_eq!(world.shard.gauges().connections_paused, 0);
+}
+
+#[test]
+fn a_client_that_subscribes_to_itself_does_not_stop_itself() {
+    let (mut world, client) = slow();
+    for n in 1..=20 {
+        world.publish(client, "local/t", qos1(n));
+    }
+    let mut publishes = 0;
+    let mut pubacks = 0;
+    loop {
+        let packets = world.read(client);
+        if packets.is_empty() {
+            break;
+        }
+        for packet in packets {
+            match packet {
+                Packet::Publish(publish) => {
+                    publishes += 1;
+                    world.puback(client, publish.delivery.packet_id().unwrap());
+                }
+                Packet::Puback(_) => pubacks += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!((publishes, pubacks), (20, 20));
+}
+
+#[test]
+fn who_takes_nothing_while_others_wait_is_disconnected() {
+    let (mut world, subscriber) = slow();
+    let publisher = world.connect(V5, "p");
+    for n in 1..=4 {
+        world.publish(publisher, "local/t", qos1(n));
+    }
+    world.pass_with_lease(Duration::from_secs(3_600));
+    assert!(!world.is_closed(subscriber), "nobody waits for it");
+    world.publish(publisher, "local/t", qos1(5));
+    world.pass_with_lease(Duration::from_secs(29));
+    let first = world.read_publishes(subscriber).remove(0);
+    world.puback(subscriber, first.delivery.packet_id().unwrap());
+    world.publish(publisher, "local/t", qos1(6));
+    world.pass_with_lease(Duration::from_secs(29));
+    assert!(!world.is_closed(subscriber), "it made progress");
+    world.pass_with_lease(Duration::from_secs(1));
+    assert_eq!(world.closed_with(subscriber), Some(ReasonCode::QuotaExceeded));
+    assert_eq!(world.count(Count::ClosedSlow), 1);
+    assert_eq!(world.read_pubacks(publisher).len(), 6, "and its publisher goes on");
+}
+
+#[test]
+fn a_socket_that_takes_nothing_bounds_what_waits_for_it() {
+    let mut world = World::with(Limits { outgoing_bytes_max: 1_000, ..limits() });
+    let subscriber = world.connect(V5, "s");
+    world.subscribe(subscriber, "local/t", QoS::AtMostOnce);
+    let publisher = world.connect(V5, "p");
+    world.stick(subscriber);
+    for _ in 0..100 {
+        world.send(publisher, Packet::Publish(publish_packet("local/t", &[b'z'; 100], Delivery::AtMostOnce)));
+    }
+    let dropped = world.count(Count::DroppedConnectionFull);
+    assert!((85..100).contains(&dropped), "{dropped}");
+    world.send(subscriber, Packet::Pingreq);
+    assert!(world.is_paused(subscriber), "it is not read from either");
+    world.unstick(subscriber);
+    assert!(!world.is_paused(subscriber));
+    assert_eq!(world.read(subscriber).len(), 100 - usize::try_from(dropped).unwrap() + 1);
+    world.stick(subscriber);
+    world.publish(publisher, "local/t", Delivery::AtMostOnce);
+    world.pass_with_lease(Duration::from_secs(30));
+    assert!(world.is_closed(subscriber));
+    assert_eq!(world.count(Count::ClosedSlow), 1);
+}
+
+#[test]
+fn while_the_backend_is_away_pubacks_are_withheld_and_then_reading_stops() {
+    for version in [V5, V311] {
+        let mut world = World::with(Limits { receive_maximum: NonZeroU16::new(3).unwrap(), ..limits() });
+        world.backend(Backend::Away);
+        let device = world.connect(version, "d");
+        for n in 1..=3 {
+            world.publish(device, "a", qos1(n));
+        }
+        assert_eq!(world.read(device), []);
+        assert!(!world.is_paused(device));
+        world.publish(device, "a", qos1(4));
+        if version == V5 {
+            assert_eq!(world.closed_with(device), Some(ReasonCode::ReceiveMaximumExceeded), "[MQTT-3.3.4-9]");
+            continue;
+        }
+        assert!(world.is_paused(device), "v3.1.1 has no such word: nothing more is read");
+        world.pass(Duration::from_secs(60));
+        world.backend(Backend::Up);
+        world.confirm_all();
+        assert!(!world.is_paused(device));
+        let ids: Vec<_> = world.read_pubacks(device).into_iter().map(|(id, _)| id).collect();
+        assert_eq!(ids, [1, 2, 3, 4]);
+    }
+}
+
+#[test]
+fn the_uplinks_window_is_shared_in_turn() {
+    let mut world = World::with(Limits { uplink_events_max: 4, ..limits() });
+    let devices: Vec<_> = (0..4).map(|n| world.connect(V5, &format!("d{n}"))).collect();
+    for n in 1..=5 {
+        for &device in &devices {
+            world.publish(device, "a", qos1(n));
+        }
+    }
+    assert_eq!(world.events.len(), 4);
+    let mut rounds = 0;
+    while !world.events.is_empty() {
+        for _ in 0..world.events.len() {
+            world.answer_event(PublishOutcome::Confirmed);
+        }
+        rounds += 1;
+        assert!(world.events.len() <= 4);
+        let served: Vec<_> = devices.iter().map(|&d| world.read_pubacks(d).len()).collect();
+        assert_eq!(served, [1, 1, 1, 1], "round {rounds}");
+    }
+    assert_eq!(rounds, 5);
+}
+
+#[test]
+fn what_waits_in_connections_is_bounded_by_bytes() {
+    let bounds =
+        Limits { uplink_events_max: 1, parked_bytes_max: 250, parked_bytes_total_max: 450, ..limits() };
+    let mut world = World::with(bounds);
+    let first = world.connect(V5, "a");
+    let publish = |n| Packet::Publish(publish_packet("t", &[b'x'; 100], qos1(n)));
+    for n in 1..=4 {
+        world.send(first, publish(n));
+        assert!(!world.is_paused(first), "{n}");
+    }
+    world.send(first, publish(5));
+    assert!(world.is_paused(first), "one in the uplink, three parked, the fifth is not read");
+    let second = world.connect(V5, "b");
+    world.send(second, publish(1));
+    world.send(second, publish(2));
+    world.send(second, publish(3));
+    assert!(world.is_paused(second), "the shard's own bound");
+    world.confirm_all();
+    assert_eq!((world.read_pubacks(first).len(), world.read_pubacks(second).len()), (5, 3));
+    assert_eq!(world.shard.gauges().connections_paused, 0);
+}
+
+#[test]
+fn a_client_that_waits_is_not_blamed_for_its_silence() {
+    let mut world = World::with(Limits { receive_maximum: NonZeroU16::new(1).unwrap(), ..limits() });
+    world.backend(Backend::Away);
+    let mut connect = connect_packet(V311, "d");
+    connect.keep_alive_s = 10;
+    let device = world.connect_as(connect);
+    world.publish(device, "a", qos1(1));
+    world.publish(device, "a", qos1(2));
+    assert!(world.is_paused(device));
+    world.pass(Duration::from_secs(100));
+    assert!(!world.is_closed(device));
+    world.backend(Backend::Up);
+    world.confirm_all();
+    assert!(!world.is_paused(device));
+    world.pass(Duration::from_secs(15));
+    assert!(world.is_closed(device), "from here on its silence is its own");
+}
+
+#[test]
+fn who_waits_and_goes_leaves_nothing_behind() {
+    let (mut world, subscriber) = slow();
+    let publishers: Vec<_> = (0..3).map(|n| world.connect(V5, &format!("p{n}"))).collect();
+    for n in 1..=5 {
+        for &publisher in &publishers {
+            world.publish(publisher, "local/t", qos1(n));
+        }
+    }
+    world.cut(publishers[0]);
+    world.cut(publishers[1]);
+    let received = world.take_publishes(subscriber, true).len();
+    assert!((7..=9).contains(&received), "what was parked for the two is theirs to send again: {received}");
+    assert!(world.read_pubacks(publishers[2]).len() == 5);
+}

@@ -1,0 +1,276 @@
+//! CONNECT: who is let in, who is refused and with what reason, and who has to go.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use roost_wire::Sighting;
+
+use super::world::*;
+use crate::Count;
+use crate::packet::{
+    Auth, Connect, Disconnect, DisconnectProperties, Packet, ProtocolVersion, QoS, ReasonCode, Text, Will,
+    WillProperties,
+};
+use crate::shard::Input;
+
+fn will() -> Option<Will> {
+    Some(Will {
+        topic: Text::from_static("w"),
+        payload: crate::packet::BinaryData::default(),
+        qos: QoS::AtMostOnce,
+        retain: false,
+        properties: WillProperties::default(),
+    })
+}
+
+#[test]
+fn what_is_not_there_yet_is_refused_with_its_reason() {
+    type Change = fn(&mut Connect);
+    let cases: [(&str, Change, ReasonCode, ReasonCode, Count); 4] = [
+        (
+            "a will",
+            |c| c.will = will(),
+            ReasonCode::ImplementationSpecificError,
+            ReasonCode::ServerUnavailable,
+            Count::RefusedWill,
+        ),
+        (
+            "an id with a wildcard",
+            |c| c.client_id = Text::from_static("a+b"),
+            ReasonCode::ClientIdentifierNotValid,
+            ReasonCode::ClientIdentifierNotValid,
+            Count::RefusedClientId,
+        ),
+        (
+            "an id that is too long",
+            |c| c.client_id = Text::parse("x".repeat(65)).unwrap(),
+            ReasonCode::ClientIdentifierNotValid,
+            ReasonCode::ClientIdentifierNotValid,
+            Count::RefusedClientId,
+        ),
+        (
+            "an id with a control character",
+            |c| c.client_id = Text::from_static("a\u{7}"),
+            ReasonCode::ClientIdentifierNotValid,
+            ReasonCode::ClientIdentifierNotValid,
+            Count::RefusedClientId,
+        ),
+    ];
+    for (what, change, in_v5, in_v311, count) in cases {
+        for (version, expected) in [(V5, in_v5), (V311, in_v311)] {
+            let mut world = World::new();
+            let mut connect = connect_packet(version, "d");
+            change(&mut connect);
+            let (client, connack) = world.try_connect(connect);
+            assert_eq!(connack.reason, expected, "{what} in {version:?}");
+            assert!(world.is_closed(client), "{what}");
+            assert_eq!(world.count(count), 1, "{what}");
+            assert_eq!(connack.properties.is_some_and(|p| p.reason_string.is_some()), version == V5);
+        }
+    }
+}
+
+#[test]
+fn extended_authentication_is_refused() {
+    let mut world = World::new();
+    let mut connect = connect_packet(V5, "d");
+    connect.properties.authentication_method = Some(Text::from_static("SCRAM"));
+    assert_eq!(world.try_connect(connect).1.reason, ReasonCode::BadAuthenticationMethod);
+    let client = world.connect(V5, "d");
+    let auth = Auth { reason: ReasonCode::ReAuthenticate, properties: None };
+    world.send(client, Packet::Auth(auth));
+    assert_eq!(world.closed_with(client), Some(ReasonCode::ProtocolError));
+}
+
+#[test]
+fn credentials_are_not_read() {
+    let mut world = World::new();
+    let mut connect = connect_packet(V311, "d");
+    connect.user_name = Some(Text::from_static("anybody"));
+    world.connect_as(connect);
+}
+
+#[test]
+fn connack_says_what_there_is() {
+    let mut world = World::new();
+    let (_, connack) = world.try_connect(connect_packet(V5, "d"));
+    let properties = connack.properties.unwrap();
+    assert_eq!(properties.maximum_qos, Some(QoS::AtLeastOnce));
+    assert_eq!(properties.retain_available, Some(false));
+    assert_eq!(properties.shared_subscription_available, Some(false));
+    assert_eq!(properties.receive_maximum.unwrap().get(), 100);
+    assert_eq!(properties.maximum_packet_size.unwrap().get(), 256 * 1024);
+    assert_eq!(properties.topic_alias_maximum, Some(0));
+    assert_eq!((properties.assigned_client_id, properties.session_expiry_interval_s), (None, None));
+}
+
+#[test]
+fn a_longer_session_expiry_than_allowed_is_cut_and_said() {
+    let mut world = World::new();
+    let mut connect = connect_packet(V5, "d");
+    connect.properties.session_expiry_interval_s = Some(u32::MAX);
+    let (_, connack) = world.try_connect(connect);
+    assert_eq!(connack.properties.unwrap().session_expiry_interval_s, Some(7 * 24 * 3_600));
+}
+
+#[test]
+fn an_empty_client_id_is_replaced_by_one_of_its_own() {
+    let mut world = World::new();
+    let (_, first) = world.try_connect(connect_packet(V5, ""));
+    let (_, second) = world.try_connect(connect_packet(V5, ""));
+    let ids = [first, second].map(|c| c.properties.unwrap().assigned_client_id.unwrap());
+    assert_ne!(ids[0], ids[1]);
+    world.connect(V311, "");
+    let (_, refused) = world.try_connect(persistent(V311, ""));
+    assert_eq!(refused.reason, ReasonCode::ClientIdentifierNotValid, "[MQTT-3.1.3-8]");
+}
+
+#[test]
+fn mqtt_3_1_is_told_which_versions_there_are() {
+    let mut world = World::new();
+    let client = world.open(V311);
+    world.send_bytes(client, BytesMut::from(&b"\x10\x0f\x00\x06MQIsdp\x03\x02\x00\x0a\x00\x01d"[..]));
+    assert!(world.is_closed(client));
+    let packets = world.read(client);
+    let [Packet::Connack(connack)] = &packets[..] else { panic!("{packets:?}") };
+    assert_eq!(connack.reason, ReasonCode::UnsupportedProtocolVersion);
+    assert_eq!(world.count(Count::RefusedVersion), 1);
+}
+
+#[test]
+fn a_stranger_that_does_not_begin_with_connect_is_closed_without_a_word() {
+    for bytes in [&b"\xc0\x00"[..], b"GET / HTTP/1.1\r\n", b"\x10\xff\xff\xff\x7f", b"\x10\xff\xff\x01"] {
+        let mut world = World::new();
+        let client = world.open(V311);
+        world.send_bytes(client, BytesMut::from(bytes));
+        assert!(world.is_closed(client), "{bytes:?}");
+        assert_eq!(world.read(client), [], "{bytes:?}");
+        assert_eq!(world.count(Count::RefusedMalformed), 1, "{bytes:?}");
+        assert!(world.sightings.iter().all(|s| !matches!(s, Sighting::Gone { .. })));
+    }
+}
+
+#[test]
+fn connect_has_to_come_within_ten_seconds_however_slowly_it_drips() {
+    let mut world = World::new();
+    let client = world.open(V5);
+    world.pass(Duration::from_secs(9));
+    world.send_bytes(client, BytesMut::from(&b"\x10"[..]));
+    assert!(!world.is_closed(client));
+    world.pass(Duration::from_secs(1));
+    assert!(world.is_closed(client));
+    assert_eq!(world.count(Count::RefusedTimeout), 1);
+}
+
+#[test]
+fn packets_may_come_in_any_pieces() {
+    let mut world = World::new();
+    let client = world.open(V311);
+    let mut bytes = BytesMut::new();
+    let encoder = crate::packet::Encoder::new(V311);
+    encoder.encode(&Packet::Connect(Box::new(connect_packet(V311, "d"))), &mut bytes).unwrap();
+    encoder.encode(&Packet::Pingreq, &mut bytes).unwrap();
+    for byte in bytes {
+        world.send_bytes(client, BytesMut::from(&[byte][..]));
+    }
+    let packets = world.read(client);
+    assert!(matches!(packets[..], [Packet::Connack(_), Packet::Pingresp]), "{packets:?}");
+}
+
+#[test]
+fn a_second_connect_and_a_malformed_packet_end_the_connection() {
+    for version in [V5, V311] {
+        let mut world = World::new();
+        let client = world.connect(version, "d");
+        world.send(client, Packet::Connect(Box::new(connect_packet(version, "d"))));
+        let expected = (version == V5).then_some(ReasonCode::ProtocolError);
+        assert_eq!(world.closed_with(client), expected);
+        let client = world.connect(version, "e");
+        world.send_bytes(client, BytesMut::from(&b"\x00\x00"[..]));
+        let expected = (version == V5).then_some(ReasonCode::MalformedPacket);
+        assert_eq!(world.closed_with(client), expected);
+    }
+}
+
+#[test]
+fn silence_for_one_and_a_half_keep_alives_ends_the_connection() {
+    for (keep_alive_s, after_s) in [(10, Some(15)), (0, None)] {
+        let mut world = World::new();
+        let mut connect = connect_packet(V5, "d");
+        connect.keep_alive_s = keep_alive_s;
+        let client = world.connect_as(connect);
+        world.pass(Duration::from_secs(10));
+        world.send(client, Packet::Pingreq);
+        assert_eq!(world.read(client), [Packet::Pingresp]);
+        world.pass(Duration::from_millis(14_999));
+        assert!(!world.is_closed(client));
+        world.pass(Duration::from_secs(3_600));
+        match after_s {
+            Some(_) => assert_eq!(world.closed_with(client), Some(ReasonCode::KeepAliveTimeout)),
+            None => assert!(!world.is_closed(client)),
+        }
+    }
+}
+
+#[test]
+fn the_older_connection_of_a_device_is_closed() {
+    for version in [V5, V311] {
+        let mut world = World::new();
+        let older = world.connect(version, "d");
+        world.sightings.clear();
+        let newer = world.connect(version, "d");
+        let expected = (version == V5).then_some(ReasonCode::SessionTakenOver);
+        assert_eq!(world.closed_with(older), expected);
+        assert!(!world.is_closed(newer));
+        let [Sighting::Gone { session: gone, .. }, Sighting::Accepted(present)] = &world.sightings[..] else {
+            panic!("{:?}", world.sightings)
+        };
+        assert!(gone < &present.session, "the router hears of the end before the beginning");
+        assert_eq!(world.count(Count::ClosedTakenOver), 1);
+    }
+}
+
+#[test]
+fn a_goodbye_is_an_end_like_any() {
+    let mut world = World::new();
+    let client = world.connect(V5, "d");
+    world.sightings.clear();
+    world.send(client, Packet::Disconnect(Disconnect::default()));
+    assert!(world.is_closed(client));
+    assert!(matches!(world.sightings[..], [Sighting::Gone { .. }]));
+    assert_eq!(world.shard.gauges(), crate::shard::Gauges::default());
+    world.input(Input::Closed { connection: client });
+    assert_eq!(world.count(Count::ClosedByClient), 1, "and counted once");
+}
+
+#[test]
+fn a_session_that_was_to_end_cannot_be_kept_at_the_goodbye() {
+    let goodbye = |seconds| {
+        let session_expiry_interval_s = Some(seconds);
+        let properties =
+            DisconnectProperties { session_expiry_interval_s, ..DisconnectProperties::default() };
+        Packet::Disconnect(Disconnect { reason: ReasonCode::Success, properties: Some(Box::new(properties)) })
+    };
+    let mut world = World::new();
+    let client = world.connect(V5, "d");
+    world.send(client, goodbye(60));
+    assert_eq!(world.closed_with(client), Some(ReasonCode::ProtocolError), "[MQTT-3.14.2-2]");
+    let client = world.connect_as(persistent(V5, "d"));
+    world.send(client, goodbye(0));
+    assert!(world.is_closed(client));
+    assert_eq!(world.shard.gauges().sessions, 0, "it may be given up");
+}
+
+#[test]
+fn bounds_on_connections_and_sessions_hold() {
+    let mut world = World::with(crate::Limits { connections_max: 2, sessions_max: 2, ..limits() });
+    let kept = world.connect_as(persistent(V311, "a"));
+    world.cut(kept);
+    world.connect(V311, "b");
+    let (_, connack) = world.try_connect(connect_packet(V5, "c"));
+    assert_eq!(connack.reason, ReasonCode::QuotaExceeded);
+    world.connect(V311, "a");
+    let stranger = world.open(ProtocolVersion::V5);
+    assert!(world.is_closed(stranger));
+    assert_eq!((world.count(Count::RefusedSessions), world.count(Count::RefusedConnections)), (1, 1));
+}

@@ -1,0 +1,591 @@
+//! The world around the core. Time is what the test says it is.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use roost_wire::mesh::Report;
+use roost_wire::{
+    BootTime, CommandId, Control, ControlReport, Delivery as Command, Device, Epoch, Heartbeat, Incarnation,
+    LinkId, Now, Outcome, Qos, RouterRun, SessionId, SettlementItem, SettlementReport, ShardId, Sighting,
+    SightingReport, SyncNumber, Topic, WallTime,
+};
+
+use crate::link::{Link, LinkConfig, LinkInput, LinkOutput};
+use crate::packet::{
+    Ack, Connack, Connect, ConnectProperties, DecodeLimits, Decoder, Delivery, Encoder, Packet, PacketId,
+    ProtocolVersion, Publish, QoS, ReasonCode, Subscribe, SubscribeFilter, SubscribeOptions, Text,
+};
+use crate::shard::{Backend, Input, Output, Shard, ShardConfig};
+use crate::{
+    ConnectionId, Count, Limits, Placement, Publication, PublishOutcome, PublishToken, ShardIndex,
+    UplinkRules,
+};
+
+pub(super) use crate::packet::ProtocolVersion::{V5, V311};
+
+/// One gateway and everybody it deals with.
+pub(super) struct World {
+    pub(super) shard: Shard,
+    pub(super) link: Link,
+    pub(super) now: Now,
+    /// Events that the test has not answered yet.
+    pub(super) events: VecDeque<Publication>,
+    /// Reports that the test has not answered yet; none unless `holds_reports`.
+    pub(super) reports: VecDeque<Publication>,
+    pub(super) holds_reports: bool,
+    /// What the router has read.
+    pub(super) sightings: Vec<Sighting>,
+    pub(super) settlements: Vec<SettlementItem>,
+    pub(super) heartbeats: Vec<Heartbeat>,
+    pub(super) is_drained: bool,
+    clients: BTreeMap<ConnectionId, End>,
+    link_id: LinkId,
+    next_connection: u64,
+    next_command: u64,
+}
+
+/// The client's end of a connection.
+struct End {
+    version: ProtocolVersion,
+    decoder: Decoder,
+    bytes: BytesMut,
+    packets: VecDeque<Packet>,
+    is_closed: bool,
+    is_paused: bool,
+    /// Takes no bytes: they are held here.
+    is_stuck: bool,
+    held: usize,
+}
+
+pub(super) fn limits() -> Limits {
+    Limits::default()
+}
+
+pub(super) fn id(n: u16) -> PacketId {
+    PacketId::new(n).unwrap()
+}
+
+pub(super) fn epoch(run: u64, counter: u64) -> Epoch {
+    Epoch { run: RouterRun(run), counter }
+}
+
+pub(super) fn connect_packet(version: ProtocolVersion, client_id: &str) -> Connect {
+    Connect {
+        version,
+        clean_start: true,
+        keep_alive_s: 0,
+        client_id: Text::parse(client_id).unwrap(),
+        will: None,
+        user_name: None,
+        password: None,
+        properties: ConnectProperties::default(),
+    }
+}
+
+/// A CONNECT whose session outlives the connection.
+pub(super) fn persistent(version: ProtocolVersion, client_id: &str) -> Connect {
+    let mut connect = connect_packet(version, client_id);
+    connect.clean_start = false;
+    if version == V5 {
+        connect.properties.session_expiry_interval_s = Some(3_600);
+    }
+    connect
+}
+
+pub(super) fn publish_packet(topic: &str, payload: &[u8], delivery: Delivery) -> Publish {
+    Publish {
+        topic: Text::parse(topic).unwrap(),
+        delivery,
+        retain: false,
+        payload: Bytes::copy_from_slice(payload),
+        properties: None,
+    }
+}
+
+pub(super) fn qos1(n: u16) -> Delivery {
+    Delivery::AtLeastOnce { packet_id: id(n), dup: false }
+}
+
+impl World {
+    /// A gateway with default bounds; backend and link are up, the router has granted a lease.
+    pub(super) fn new() -> Self {
+        Self::with(limits())
+    }
+
+    pub(super) fn with(limits: Limits) -> Self {
+        let mut world = Self::unconnected(limits, UplinkRules::default());
+        world.backend(Backend::Up);
+        world.link_up(1);
+        world.answer_heartbeats(1);
+        world
+    }
+
+    pub(super) fn unconnected(limits: Limits, uplink: UplinkRules) -> Self {
+        let incarnation = Incarnation(7);
+        let shard = ShardConfig {
+            gateway: "eu-1".parse().unwrap(),
+            region: "eu".parse().unwrap(),
+            incarnation,
+            placement: Placement::ALONE,
+            hash_seed: 11,
+            limits,
+            uplink,
+        };
+        let link = LinkConfig {
+            gateway: "eu-1".parse().unwrap(),
+            region: "eu".parse().unwrap(),
+            incarnation,
+            router: ShardId(0),
+            shards: 1,
+            heartbeat: Duration::from_secs(3),
+            lease: Duration::from_secs(10),
+            exchange: "roost.mesh".to_owned(),
+            sightings_key: "sightings.0".to_owned(),
+            settle_key: "settle.0".to_owned(),
+            user: None,
+        };
+        Self {
+            shard: Shard::new(shard),
+            link: Link::new(link),
+            now: Now {
+                boot: BootTime::from_micros(1_000_000),
+                wall: WallTime::from_millis(1_700_000_000_000),
+            },
+            events: VecDeque::new(),
+            reports: VecDeque::new(),
+            holds_reports: false,
+            sightings: Vec::new(),
+            settlements: Vec::new(),
+            heartbeats: Vec::new(),
+            is_drained: false,
+            clients: BTreeMap::new(),
+            link_id: LinkId(0),
+            next_connection: 0,
+            next_command: 0,
+        }
+    }
+
+    // --- time
+
+    /// Lets time pass, with every timer going off on the way.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let end = self.now.boot + time;
+        loop {
+            let next = [self.shard.poll_timeout(), self.link.poll_timeout()].into_iter().flatten().min();
+            let Some(next) = next.filter(|next| *next <= end) else { break };
+            self.set_time(next.max(self.now.boot));
+            self.shard.handle(self.now, Input::Tick);
+            self.link.handle(self.now, LinkInput::Tick);
+            self.run();
+        }
+        self.set_time(end);
+        self.run();
+    }
+
+    fn set_time(&mut self, at: BootTime) {
+        self.now.wall = self.now.wall + at.since(self.now.boot);
+        self.now.boot = at;
+    }
+
+    /// As [`World::pass`], with a router that answers each heartbeat.
+    pub(super) fn pass_with_lease(&mut self, time: Duration) {
+        let end = self.now.boot + time;
+        while self.now.boot < end {
+            self.pass(end.since(self.now.boot).min(Duration::from_secs(1)));
+            self.answer_heartbeats(1);
+        }
+    }
+
+    // --- the core's inputs and outputs
+
+    pub(super) fn input(&mut self, input: Input) {
+        self.shard.handle(self.now, input);
+        self.run();
+    }
+
+    pub(super) fn link_input(&mut self, input: LinkInput) {
+        self.link.handle(self.now, input);
+        self.run();
+    }
+
+    /// Performs all outputs.
+    pub(super) fn run(&mut self) {
+        loop {
+            if let Some(output) = self.shard.poll_output() {
+                self.perform(output);
+            } else if let Some(output) = self.link.poll_output() {
+                match output {
+                    LinkOutput::Publish(report) => self.report(*report),
+                    LinkOutput::ToShard { word, .. } => self.shard.handle(self.now, Input::Link(word)),
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Write { connection, bytes } => {
+                let end = self.clients.get_mut(&connection).unwrap();
+                assert!(!end.is_closed && end.held == 0, "one write at a time");
+                end.receive(&bytes);
+                if end.is_stuck {
+                    end.held = bytes.len();
+                } else {
+                    self.shard.handle(self.now, Input::Written { connection, bytes: bytes.len() });
+                }
+            }
+            Output::Close { connection, last } => {
+                let end = self.clients.get_mut(&connection).unwrap();
+                assert!(!end.is_closed, "closed once");
+                end.receive(&last);
+                end.is_closed = true;
+            }
+            Output::PauseReading { connection } => {
+                let end = self.clients.get_mut(&connection).unwrap();
+                assert!(!std::mem::replace(&mut end.is_paused, true), "paused once");
+            }
+            Output::ResumeReading { connection } => {
+                let end = self.clients.get_mut(&connection).unwrap();
+                assert!(std::mem::replace(&mut end.is_paused, false), "resumed once");
+            }
+            Output::HandOver { .. } => panic!("there is one shard"),
+            Output::Publish(publication) => self.events.push_back(*publication),
+            Output::Link(word) => {
+                self.link.handle(self.now, LinkInput::FromShard { shard: ShardIndex(0), word })
+            }
+            Output::Drained => self.is_drained = true,
+        }
+    }
+
+    fn report(&mut self, report: Publication) {
+        if self.holds_reports {
+            self.reports.push_back(report);
+        } else {
+            self.read_report(&report);
+            self.link.handle(
+                self.now,
+                LinkInput::Published { token: report.token, outcome: PublishOutcome::Confirmed },
+            );
+        }
+    }
+
+    fn read_report(&mut self, report: &Publication) {
+        let body = &report.message.body;
+        match report.message.routing_key.as_str() {
+            "sightings.0" => {
+                for item in SightingReport::from_body(body).unwrap().items {
+                    match item {
+                        Sighting::Heartbeat(heartbeat) => self.heartbeats.push(heartbeat),
+                        other => self.sightings.push(other),
+                    }
+                }
+            }
+            "settle.0" => match SettlementReport::from_body(body).unwrap() {
+                SettlementReport::Gateway { items, .. } => self.settlements.extend(items),
+                SettlementReport::Marker { .. } => panic!("only a router writes those"),
+            },
+            key => panic!("{key}"),
+        }
+    }
+
+    /// Answers the oldest held report. With a confirm the router reads it.
+    pub(super) fn answer_report(&mut self, outcome: PublishOutcome) {
+        let report = self.reports.pop_front().expect("a report is held");
+        if outcome == PublishOutcome::Confirmed {
+            self.read_report(&report);
+        }
+        self.link_input(LinkInput::Published { token: report.token, outcome });
+    }
+
+    /// Answers the oldest event.
+    pub(super) fn answer_event(&mut self, outcome: PublishOutcome) -> Publication {
+        let event = self.events.pop_front().expect("an event is outstanding");
+        self.answer(event.token, outcome);
+        event
+    }
+
+    pub(super) fn answer(&mut self, token: PublishToken, outcome: PublishOutcome) {
+        self.input(Input::Published { token, outcome });
+    }
+
+    pub(super) fn confirm_all(&mut self) {
+        while !self.events.is_empty() {
+            self.answer_event(PublishOutcome::Confirmed);
+        }
+    }
+
+    pub(super) fn count(&self, count: Count) -> u64 {
+        self.shard.counters().of(count) + self.link.counters().of(count)
+    }
+
+    // --- clients
+
+    pub(super) fn open(&mut self, version: ProtocolVersion) -> ConnectionId {
+        self.next_connection += 1;
+        let connection = ConnectionId(self.next_connection);
+        let decoder = Decoder::for_client(version, DecodeLimits::default());
+        self.clients.insert(
+            connection,
+            End {
+                version,
+                decoder,
+                bytes: BytesMut::new(),
+                packets: VecDeque::new(),
+                is_closed: false,
+                is_paused: false,
+                is_stuck: false,
+                held: 0,
+            },
+        );
+        self.input(Input::Opened { connection, entropy: self.next_connection });
+        connection
+    }
+
+    /// Sends a CONNECT on a new connection, and reads its answer.
+    pub(super) fn try_connect(&mut self, connect: Connect) -> (ConnectionId, Connack) {
+        let client = self.open(connect.version);
+        self.send(client, Packet::Connect(Box::new(connect)));
+        match self.clients.get_mut(&client).unwrap().packets.pop_front() {
+            Some(Packet::Connack(connack)) => (client, connack),
+            other => panic!("{other:?} instead of CONNACK"),
+        }
+    }
+
+    pub(super) fn connect_as(&mut self, connect: Connect) -> ConnectionId {
+        let (client, connack) = self.try_connect(connect);
+        assert_eq!(connack.reason, ReasonCode::Success);
+        client
+    }
+
+    /// A client with a clean session.
+    pub(super) fn connect(&mut self, version: ProtocolVersion, client_id: &str) -> ConnectionId {
+        self.connect_as(connect_packet(version, client_id))
+    }
+
+    pub(super) fn send(&mut self, client: ConnectionId, packet: Packet) {
+        let mut bytes = BytesMut::new();
+        Encoder::new(self.clients[&client].version).encode(&packet, &mut bytes).unwrap();
+        self.send_bytes(client, bytes);
+    }
+
+    pub(super) fn send_bytes(&mut self, client: ConnectionId, bytes: BytesMut) {
+        self.input(Input::Received { connection: client, bytes });
+    }
+
+    pub(super) fn publish(&mut self, client: ConnectionId, topic: &str, delivery: Delivery) {
+        self.send(client, Packet::Publish(publish_packet(topic, b"x", delivery)));
+    }
+
+    pub(super) fn puback(&mut self, client: ConnectionId, packet_id: PacketId) {
+        self.send(client, Packet::Puback(Ack::success(packet_id)));
+    }
+
+    pub(super) fn subscribe(&mut self, client: ConnectionId, filter: &str, qos: QoS) -> ReasonCode {
+        self.subscribe_with(client, filter, SubscribeOptions { qos, ..SubscribeOptions::default() })
+    }
+
+    pub(super) fn subscribe_with(
+        &mut self,
+        client: ConnectionId,
+        filter: &str,
+        options: SubscribeOptions,
+    ) -> ReasonCode {
+        let filter = SubscribeFilter { filter: Text::parse(filter).unwrap(), options };
+        self.send(
+            client,
+            Packet::Subscribe(Subscribe { packet_id: id(9), filters: vec![filter], properties: None }),
+        );
+        match self.clients.get_mut(&client).unwrap().packets.pop_back() {
+            Some(Packet::Suback(suback)) => suback.reasons[0],
+            other => panic!("{other:?} instead of SUBACK"),
+        }
+    }
+
+    /// The client's end breaks.
+    pub(super) fn cut(&mut self, client: ConnectionId) {
+        self.clients.get_mut(&client).unwrap().is_closed = true;
+        self.input(Input::Closed { connection: client });
+    }
+
+    /// What the client has read since the last call.
+    pub(super) fn read(&mut self, client: ConnectionId) -> Vec<Packet> {
+        self.clients.get_mut(&client).unwrap().packets.drain(..).collect()
+    }
+
+    pub(super) fn read_publishes(&mut self, client: ConnectionId) -> Vec<Publish> {
+        let publish = |packet| match packet {
+            Packet::Publish(publish) => publish,
+            other => panic!("{other:?} instead of PUBLISH"),
+        };
+        self.read(client).into_iter().map(publish).collect()
+    }
+
+    /// The packet ids and reasons of the PUBACKs that the client has read; nothing else came.
+    pub(super) fn read_pubacks(&mut self, client: ConnectionId) -> Vec<(u16, ReasonCode)> {
+        let puback = |packet| match packet {
+            Packet::Puback(ack) => (ack.packet_id.value(), ack.reason),
+            other => panic!("{other:?} instead of PUBACK"),
+        };
+        self.read(client).into_iter().map(puback).collect()
+    }
+
+    /// The reason of the DISCONNECT that came last, if any, once the gateway has closed the connection.
+    pub(super) fn closed_with(&mut self, client: ConnectionId) -> Option<ReasonCode> {
+        assert!(self.is_closed(client), "the connection is open");
+        match self.read(client).pop() {
+            Some(Packet::Disconnect(disconnect)) => Some(disconnect.reason),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_closed(&self, client: ConnectionId) -> bool {
+        self.clients[&client].is_closed
+    }
+
+    pub(super) fn is_paused(&self, client: ConnectionId) -> bool {
+        self.clients[&client].is_paused
+    }
+
+    /// The client's socket takes nothing any more.
+    pub(super) fn stick(&mut self, client: ConnectionId) {
+        self.clients.get_mut(&client).unwrap().is_stuck = true;
+    }
+
+    /// The client's socket takes everything again.
+    pub(super) fn unstick(&mut self, client: ConnectionId) {
+        let end = self.clients.get_mut(&client).unwrap();
+        end.is_stuck = false;
+        let bytes = std::mem::take(&mut end.held);
+        self.input(Input::Written { connection: client, bytes });
+    }
+
+    // --- backend and router
+
+    pub(super) fn backend(&mut self, backend: Backend) {
+        self.link.handle(self.now, LinkInput::Backend(backend));
+        self.input(Input::Backend(backend));
+    }
+
+    pub(super) fn link_up(&mut self, n: u32) {
+        self.link_id = LinkId(n);
+        let (inbox, control) = (format!("inbox.{n}"), format!("control.{n}"));
+        self.link_input(LinkInput::Up { link: self.link_id, inbox, control });
+    }
+
+    pub(super) fn link_down(&mut self) {
+        self.link_input(LinkInput::Down { link: self.link_id });
+    }
+
+    pub(super) fn router_says(&mut self, run: u64, items: Vec<Control>) {
+        let report = ControlReport { shard: ShardId(0), run: RouterRun(run), items };
+        self.link_input(LinkInput::Control { link: self.link_id, report });
+    }
+
+    /// The router answers what heartbeats it has read.
+    pub(super) fn answer_heartbeats(&mut self, run: u64) {
+        let answers = self
+            .heartbeats
+            .drain(..)
+            .map(|h| Control::HeartbeatAnswer { number: h.number, answered_at: BootTime::from_micros(5) });
+        let items: Vec<_> = answers.collect();
+        if !items.is_empty() {
+            self.router_says(run, items);
+        }
+    }
+
+    /// The newest sync that the router has read in whole: its number, and what it listed.
+    pub(super) fn last_sync(&self) -> (SyncNumber, Vec<u64>) {
+        let mut syncs = self.settlements.iter().filter_map(|item| match item {
+            SettlementItem::Sync { number, in_flight, .. } => {
+                Some((*number, in_flight.iter().map(|c| c.command.sequence).collect()))
+            }
+            SettlementItem::Settled(_) | SettlementItem::Subscribed { .. } => None,
+        });
+        syncs.next_back().expect("a sync was read")
+    }
+
+    /// A new command for the device's present session, with the number of the last sync that the router read.
+    pub(super) fn new_command(&mut self, device: &str, epoch: Epoch) -> Command {
+        self.next_command += 1;
+        self.command(self.next_command, device, epoch)
+    }
+
+    pub(super) fn command(&self, sequence: u64, device: &str, epoch: Epoch) -> Command {
+        let device: Device = device.parse().unwrap();
+        Command {
+            id: CommandId { journal: 1, sequence },
+            session: self.session(&device),
+            topic: Topic::default_for_commands(&device.id),
+            device,
+            epoch,
+            sync: self.last_sync().0,
+            attempt: 1,
+            expires_in_ms: 60_000,
+            payload: Bytes::from(sequence.to_string()),
+            qos: Qos::AtLeastOnce,
+            content_type: None,
+            user_properties: Vec::new(),
+            traceparent: None,
+        }
+    }
+
+    pub(super) fn deliver(&mut self, command: Command) {
+        self.input(Input::Delivery { link: self.link_id, delivery: Box::new(command) });
+    }
+
+    pub(super) fn deliver_through(&mut self, link: u32, command: Command) {
+        self.input(Input::Delivery { link: LinkId(link), delivery: Box::new(command) });
+    }
+
+    /// The session that the router heard of last.
+    pub(super) fn session(&self, device: &Device) -> SessionId {
+        let accepted = |sighting: &Sighting| match sighting {
+            Sighting::Accepted(present) if present.device == *device => Some(present.session),
+            Sighting::Snapshot { present, .. } => {
+                present.iter().find(|p| p.device == *device).map(|p| p.session)
+            }
+            _ => None,
+        };
+        self.sightings.iter().rev().find_map(accepted).unwrap_or_default()
+    }
+
+    /// The outcomes of commands that the router has read since the last call, with the commands' numbers.
+    pub(super) fn outcomes(&mut self) -> Vec<(u64, Outcome)> {
+        let settled = |item: &SettlementItem| match item {
+            SettlementItem::Settled(settlement) => Some((settlement.command.sequence, settlement.outcome)),
+            SettlementItem::Subscribed { .. } | SettlementItem::Sync { .. } => None,
+        };
+        let outcomes = self.settlements.iter().filter_map(settled).collect();
+        self.settlements.retain(|item| settled(item).is_none());
+        outcomes
+    }
+
+    /// The payloads of the commands and messages that the client has read, each acknowledged if `acknowledge`.
+    pub(super) fn take_publishes(&mut self, client: ConnectionId, acknowledge: bool) -> Vec<String> {
+        let mut payloads = Vec::new();
+        loop {
+            let publishes = self.read_publishes(client);
+            if publishes.is_empty() {
+                return payloads;
+            }
+            for publish in publishes {
+                payloads.push(String::from_utf8(publish.payload.to_vec()).unwrap());
+                if let (true, Some(packet_id)) = (acknowledge, publish.delivery.packet_id()) {
+                    self.puback(client, packet_id);
+                }
+            }
+        }
+    }
+}
+
+impl End {
+    fn receive(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        while let Some(packet) = self.decoder.decode(&mut self.bytes).unwrap() {
+            self.packets.push_back(packet);
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Events that were published and that the backend has not answered for good.
+//!
+//! ```text
+//!          ┌─ nacked, up to five times ─┐
+//! event ───┴─> published ─ confirmed ───┴──────────────────> accepted
+//!                 ├─ returned ─> unrouted ─ confirmed ─────> unwanted
+//!                 └─ nacked ───> dead ───── confirmed ─────> dead
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+
+use roost_backend::contract;
+use roost_wire::{Event, HeaderValue, Message, Qos, RoutingKey, envelope::header};
+
+use super::retry::RETRIES_MAX;
+use crate::session::PublishNumber;
+use crate::{
+    ConnectionId, Count, Counters, OnLoss, Publication, PublishOrigin, PublishOutcome, PublishToken,
+    ShardIndex,
+};
+
+/// Who is told when an event is safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waiter {
+    pub(crate) connection: ConnectionId,
+    pub(crate) publish: PublishNumber,
+    /// Whether a local subscriber has the message.
+    pub(crate) had_locally: bool,
+}
+
+/// Where an event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Event,
+    Unrouted,
+    Dead,
+}
+
+#[derive(Debug)]
+struct Outstanding {
+    event: Event,
+    exchange: String,
+    stage: Stage,
+    refusals: u32,
+    bytes: usize,
+    waiter: Option<Waiter>,
+}
+
+/// How an event ended. It is safe, or it was at QoS 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EventEnd {
+    /// The backend has it.
+    Accepted,
+    /// No queue wanted it; it is in `roost.unrouted`.
+    Unwanted,
+    /// The backend refused it each time; it is in `roost.dead`.
+    Dead,
+}
+
+/// What an outcome leads to.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Next {
+    /// It is over; tell the waiter.
+    Ended(Option<Waiter>, EventEnd),
+    /// Publish this.
+    Publish(Box<Publication>),
+    /// Wait, then ask [`Uplink::retry`] with this number.
+    Retry { number: u64, refusals: u32 },
+    /// The token is not known: an outcome that was told twice.
+    Unknown,
+}
+
+/// The events of one shard that are not answered for good; bounded by the caller with [`Uplink::has_room`].
+#[derive(Debug)]
+pub(crate) struct Uplink {
+    origin: ShardIndex,
+    events_max: usize,
+    bytes_max: usize,
+    next_number: u64,
+    outstanding: BTreeMap<u64, Outstanding>,
+    bytes: usize,
+    /// Clients whose next publish waits for room, the longest first. At most once each.
+    pub(crate) holds_up: VecDeque<ConnectionId>,
+}
+
+/// The value of the header that says why an event is in `roost.dead`.
+const REASON_NACKED: &str = "refused by the backend each time: a queue may be full";
+
+impl Uplink {
+    pub(crate) fn new(origin: ShardIndex, events_max: usize, bytes_max: usize) -> Self {
+        Self {
+            origin,
+            events_max,
+            bytes_max,
+            next_number: 0,
+            outstanding: BTreeMap::new(),
+            bytes: 0,
+            holds_up: VecDeque::new(),
+        }
+    }
+
+    /// How many events are outstanding.
+    pub(crate) fn len(&self) -> usize {
+        self.outstanding.len()
+    }
+
+    /// Whether another event may be published. QoS 0 leaves a quarter of the window to QoS 1, so that a flood of it
+    /// stops no client.
+    pub(crate) fn has_room(&self, qos: Qos) -> bool {
+        let (events_max, bytes_max) = match qos {
+            Qos::AtMostOnce => (self.events_max / 4 * 3, self.bytes_max / 4 * 3),
+            Qos::AtLeastOnce | Qos::ExactlyOnce => (self.events_max, self.bytes_max),
+        };
+        self.outstanding.len() < events_max && self.bytes < bytes_max
+    }
+
+    /// How many more events at QoS 1 there is room for by count.
+    pub(crate) fn free(&self) -> usize {
+        if self.bytes >= self.bytes_max { 0 } else { self.events_max.saturating_sub(self.outstanding.len()) }
+    }
+
+    /// Publishes an event. The caller has asked [`Uplink::has_room`].
+    pub(crate) fn publish(
+        &mut self,
+        event: Event,
+        exchange: &str,
+        waiter: Option<Waiter>,
+    ) -> Box<Publication> {
+        let bytes = event.payload.len();
+        self.bytes += bytes;
+        let exchange = exchange.to_owned();
+        self.start(Outstanding { event, exchange, stage: Stage::Event, refusals: 0, bytes, waiter })
+    }
+
+    /// Publishes again what was refused before.
+    pub(crate) fn retry(&mut self, number: u64) -> Option<Box<Publication>> {
+        let mut again = self.outstanding.remove(&number)?;
+        again.event.replayed = true;
+        Some(self.start(again))
+    }
+
+    /// Takes in the outcome of a publication.
+    pub(crate) fn published(
+        &mut self,
+        token: PublishToken,
+        outcome: PublishOutcome,
+        counters: &mut Counters,
+    ) -> Next {
+        let number = token.number();
+        let Some(mut outstanding) = self.outstanding.remove(&number) else { return Next::Unknown };
+        let is_qos0 = outstanding.event.qos == Qos::AtMostOnce;
+        match (outstanding.stage, outcome) {
+            (stage, PublishOutcome::Confirmed) => {
+                let end = stage.end();
+                counters.add(end.count());
+                self.end(outstanding, end)
+            }
+            (Stage::Event, PublishOutcome::Returned) => {
+                outstanding.stage = Stage::Unrouted;
+                Next::Publish(self.start(outstanding))
+            }
+            (_, PublishOutcome::Lost) if is_qos0 => {
+                counters.add(Count::EventDroppedLost);
+                self.end(outstanding, EventEnd::Accepted)
+            }
+            (_, PublishOutcome::Nacked | PublishOutcome::Returned) if is_qos0 => {
+                counters.add(Count::EventDroppedNacked);
+                self.end(outstanding, EventEnd::Accepted)
+            }
+            (Stage::Event, PublishOutcome::Nacked) if outstanding.refusals >= RETRIES_MAX => {
+                outstanding.stage = Stage::Dead;
+                outstanding.refusals = 0;
+                Next::Publish(self.start(outstanding))
+            }
+            // Returned here means that `roost.unrouted` or `roost.dead` has lost its queue: until somebody declares it
+            // again there is no safe place, and so no PUBACK.
+            (_, PublishOutcome::Nacked | PublishOutcome::Lost | PublishOutcome::Returned) => {
+                let has_queue = outcome != PublishOutcome::Returned;
+                counters.add(if has_queue { Count::EventRetried } else { Count::EventRetriedNoQueue });
+                outstanding.refusals += 1;
+                let refusals = outstanding.refusals;
+                self.outstanding.insert(number, outstanding);
+                Next::Retry { number, refusals }
+            }
+        }
+    }
+
+    fn start(&mut self, outstanding: Outstanding) -> Box<Publication> {
+        let number = self.next_number;
+        self.next_number += 1;
+        let on_loss = match outstanding.event.qos {
+            Qos::AtMostOnce => OnLoss::Report,
+            Qos::AtLeastOnce | Qos::ExactlyOnce => OnLoss::PublishAgain,
+        };
+        let publication = Publication {
+            token: PublishToken::new(PublishOrigin::Shard(self.origin), number),
+            message: outstanding.message(),
+            mandatory: true,
+            on_loss,
+        };
+        self.outstanding.insert(number, outstanding);
+        Box::new(publication)
+    }
+
+    fn end(&mut self, outstanding: Outstanding, end: EventEnd) -> Next {
+        self.bytes -= outstanding.bytes;
+        Next::Ended(outstanding.waiter, end)
+    }
+}
+
+impl Outstanding {
+    fn message(&self) -> Message {
+        let event = self.event.clone();
+        match self.stage {
+            Stage::Event => event.into_message(&self.exchange),
+            Stage::Unrouted => event.into_message(contract::UNROUTED),
+            Stage::Dead => {
+                let key = RoutingKey::for_device(&event.device);
+                let mut message = event.into_message(contract::DEAD);
+                key.as_str().clone_into(&mut message.routing_key);
+                let reason = HeaderValue::Text(REASON_NACKED.to_owned());
+                message.properties.set(header::REASON, reason);
+                message
+            }
+        }
+    }
+}
+
+impl Stage {
+    const fn end(self) -> EventEnd {
+        match self {
+            Self::Event => EventEnd::Accepted,
+            Self::Unrouted => EventEnd::Unwanted,
+            Self::Dead => EventEnd::Dead,
+        }
+    }
+}
+
+impl EventEnd {
+    const fn count(self) -> Count {
+        match self {
+            Self::Accepted => Count::EventConfirmed,
+            Self::Unwanted => Count::EventUnrouted,
+            Self::Dead => Count::EventDead,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use roost_wire::{Incarnation, Topic, WallTime};
+
+    use super::*;
+
+    fn event(qos: Qos, sequence: u64) -> Event {
+        Event {
+            device: "d".parse().unwrap(),
+            topic: Topic::parse("a/b").unwrap(),
+            payload: Bytes::from_static(b"12345"),
+            qos,
+            retain: false,
+            dup: false,
+            gateway: "eu-1".parse().unwrap(),
+            region: "eu".parse().unwrap(),
+            incarnation: Incarnation(7),
+            sequence,
+            received_at: WallTime::default(),
+            replayed: false,
+            content_type: None,
+            expiry_s: None,
+            payload_is_utf8: false,
+            response_topic: None,
+            correlation_data: None,
+            user_properties: Vec::new(),
+            traceparent: None,
+        }
+    }
+
+    fn waiter() -> Option<Waiter> {
+        Some(Waiter { connection: ConnectionId(1), publish: PublishNumber(0), had_locally: false })
+    }
+
+    #[test]
+    fn a_refused_event_is_retried_with_its_id_and_then_goes_to_the_dead() {
+        let mut counters = Counters::default();
+        let mut uplink = Uplink::new(ShardIndex(0), 10, 1_000);
+        let mut publication = uplink.publish(event(Qos::AtLeastOnce, 5), "roost.up", waiter());
+        let id = publication.message.properties.message_id.clone();
+        for refusal in 1..=RETRIES_MAX {
+            let next = uplink.published(publication.token, PublishOutcome::Nacked, &mut counters);
+            let Next::Retry { number, refusals } = next else { panic!("{next:?}") };
+            assert_eq!(refusals, refusal);
+            publication = uplink.retry(number).unwrap();
+            assert_eq!(
+                (&publication.message.properties.message_id, &*publication.message.exchange),
+                (&id, "roost.up")
+            );
+            assert_eq!(publication.message.properties.bool(header::REPLAYED), Some(true));
+        }
+        let next = uplink.published(publication.token, PublishOutcome::Nacked, &mut counters);
+        let Next::Publish(dead) = next else { panic!("{next:?}") };
+        assert_eq!((&*dead.message.exchange, &*dead.message.routing_key), ("roost.dead", "main.d"));
+        assert_eq!(dead.message.properties.text(header::REASON), Some(REASON_NACKED));
+        assert_eq!(dead.message.properties.message_id, id);
+        // Where even that is refused, it is tried until it is safe.
+        for _ in 0..20 {
+            let next = uplink.published(publication_token(&uplink), PublishOutcome::Nacked, &mut counters);
+            let Next::Retry { number, .. } = next else { panic!("{next:?}") };
+            uplink.retry(number).unwrap();
+        }
+        let next = uplink.published(publication_token(&uplink), PublishOutcome::Confirmed, &mut counters);
+        assert_eq!(next, Next::Ended(waiter(), EventEnd::Dead));
+        assert_eq!((uplink.len(), uplink.bytes, counters.of(Count::EventDead)), (0, 0, 1));
+    }
+
+    fn publication_token(uplink: &Uplink) -> PublishToken {
+        let number = *uplink.outstanding.keys().next_back().unwrap();
+        PublishToken::new(PublishOrigin::Shard(ShardIndex(0)), number)
+    }
+
+    #[test]
+    fn what_no_queue_wants_is_kept_as_unrouted() {
+        let mut counters = Counters::default();
+        let mut uplink = Uplink::new(ShardIndex(3), 10, 1_000);
+        let publication = uplink.publish(event(Qos::AtLeastOnce, 1), "roost.up", waiter());
+        assert!(publication.mandatory);
+        let next = uplink.published(publication.token, PublishOutcome::Returned, &mut counters);
+        let Next::Publish(unrouted) = next else { panic!("{next:?}") };
+        assert_eq!((&*unrouted.message.exchange, unrouted.mandatory), ("roost.unrouted", true));
+        let next = uplink.published(unrouted.token, PublishOutcome::Confirmed, &mut counters);
+        assert_eq!(next, Next::Ended(waiter(), EventEnd::Unwanted));
+        let again = uplink.published(unrouted.token, PublishOutcome::Confirmed, &mut counters);
+        assert_eq!(again, Next::Unknown);
+    }
+
+    #[test]
+    fn at_qos_0_nothing_is_tried_twice() {
+        for (outcome, count) in [
+            (PublishOutcome::Nacked, Count::EventDroppedNacked),
+            (PublishOutcome::Lost, Count::EventDroppedLost),
+        ] {
+            let mut counters = Counters::default();
+            let mut uplink = Uplink::new(ShardIndex(0), 10, 1_000);
+            let publication = uplink.publish(event(Qos::AtMostOnce, 1), "roost.up", None);
+            assert_eq!(publication.on_loss, OnLoss::Report);
+            let next = uplink.published(publication.token, outcome, &mut counters);
+            assert_eq!((next, counters.of(count)), (Next::Ended(None, EventEnd::Accepted), 1));
+        }
+    }
+
+    #[test]
+    fn a_quarter_of_the_window_is_left_to_qos_1() {
+        let mut uplink = Uplink::new(ShardIndex(0), 4, 1_000);
+        for n in 0..3 {
+            assert!(uplink.has_room(Qos::AtMostOnce));
+            uplink.publish(event(Qos::AtMostOnce, n), "x", None);
+        }
+        assert!(!uplink.has_room(Qos::AtMostOnce) && uplink.has_room(Qos::AtLeastOnce));
+        uplink.publish(event(Qos::AtLeastOnce, 3), "x", None);
+        assert!(!uplink.has_room(Qos::AtLeastOnce));
+        let by_bytes = Uplink { bytes: 1_000, ..Uplink::new(ShardIndex(0), 4, 1_000) };
+        assert!(!by_bytes.has_room(Qos::AtLeastOnce) && by_bytes.free() == 0);
+    }
+}
