@@ -2,7 +2,7 @@
 
 mod backend;
 pub(crate) mod gateway;
-mod router;
+pub(crate) mod router;
 
 use std::io::Write;
 use std::path::Path;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::bail;
 use roost_config::{Role, Settings};
 use roost_gateway::shell::Gateway;
+use roost_router::shell::Router;
 
 pub(crate) use backend::Backend;
 
@@ -45,16 +46,25 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             stop.or_abandon(backend.drain(grace)).await;
         }
         Settings::Gateway(settings) => {
-            let mut gateway = Gateway::start(gateway::config(&settings)).await?;
+            let gateway = Gateway::start(gateway::config(&settings)).await?;
             let signal = tokio::select! {
                 signal = stop.asked() => signal,
-                () = failed(&mut gateway) => bail!("gateway {} has ended by itself: see its log above", settings.id),
+                () = failed(|| gateway.has_failed()) => bail!("gateway {} has ended by itself: see its log above", settings.id),
             };
             let grace = settings.shutdown_grace;
             tracing::info!(signal, grace_s = grace.as_secs(), "draining");
             gateway::report(settings.id.as_str(), stop.or_abandon(gateway.drain(grace)).await);
         }
-        Settings::Router(settings) => router::start(&settings)?,
+        Settings::Router(settings) => {
+            let router = Router::start(router::config(&settings)).await?;
+            let signal = tokio::select! {
+                signal = stop.asked() => signal,
+                () = failed(|| router.has_failed()) => bail!("the router of shard {} has ended by itself: see its log above", settings.shard),
+            };
+            let grace = settings.shutdown_grace;
+            tracing::info!(signal, grace_s = grace.as_secs(), "draining");
+            router::report(stop.or_abandon(router.drain(grace)).await);
+        }
     }
     tracing::info!("ended in good order");
     Ok(())
@@ -63,11 +73,11 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
 /// How often a role looks whether its thread still runs.
 const ALIVE_CHECK: Duration = Duration::from_secs(1);
 
-/// Waits until the gateway has ended by itself, which is a fault of the program: a process that serves nobody must end,
-/// so that its manager starts another.
-async fn failed(gateway: &mut Gateway) {
+/// Waits until a role has ended by itself, which is a fault of the program: a process that serves nobody must end, so that
+/// its manager starts another.
+async fn failed(has_failed: impl Fn() -> bool) {
     let mut ticks = tokio::time::interval(ALIVE_CHECK);
-    while !gateway.has_failed() {
+    while !has_failed() {
         ticks.tick().await;
     }
 }

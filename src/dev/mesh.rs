@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use roost_backend::AmqpAddress;
-use roost_config::{BackendSettings, GatewaySettings};
+use roost_config::{BackendSettings, GatewaySettings, RouterSettings};
 use roost_gateway::Count;
 use roost_gateway::shell::Gateway;
+use roost_router::shell::Router;
 
 use super::counts::Counts;
 use super::data::Data;
 use super::endpoints::{Endpoints, Listener};
-use crate::role::{Backend, gateway};
+use crate::role::{Backend, gateway, router};
 
 /// How long a drain may take: the default of every role.
 pub(crate) const GRACE: Duration = roost_config::gateway::SHUTDOWN_GRACE;
@@ -29,23 +30,26 @@ const EVENTS_UP: [Count; 3] = [Count::EventConfirmed, Count::EventUnrouted, Coun
 pub(crate) struct Mesh {
     /// `None`: the broker is somebody else's.
     backend: Option<Backend>,
+    router: Router,
     gateways: Vec<(&'static str, Gateway)>,
 }
 
 impl Mesh {
-    /// Starts the broker, then the gateways.
+    /// Starts the broker, then the router, then the gateways.
     pub(crate) async fn start(endpoints: &Endpoints, data: &Data) -> anyhow::Result<Self> {
         let (amqp, is_embedded) = endpoints.amqp();
         let backend = match is_embedded {
             true => Some(Backend::start(backend_settings(endpoints, data.path().join("backend"))).await?),
             false => None,
         };
+        let router = router_settings(endpoints, data.path().join("router"), &amqp);
+        let router = Router::start(router::config(&router)).await?;
         let mut gateways = Vec::new();
         for (id, region, listen, admin) in GATEWAYS {
             let settings = gateway_settings(endpoints, (id, region), (listen, admin), &amqp);
             gateways.push((id, Gateway::start(gateway::config(&settings)).await?));
         }
-        Ok(Self { backend, gateways })
+        Ok(Self { backend, router, gateways })
     }
 
     /// What the live line counts.
@@ -57,16 +61,21 @@ impl Mesh {
             counts.events += EVENTS_UP.iter().map(|count| figures.counters.of(*count)).sum::<u64>();
             counts.commands += figures.counters.of(Count::CommandTaken);
         }
+        let router = self.router.snapshot();
+        counts.custody = router.commands_in_custody as u64;
+        let finals = router.counters.receipts.iter().filter(|((state, _), _)| state.is_final());
+        counts.receipts = finals.map(|(_, many)| many).sum();
         counts
     }
 
-    /// In the order in which they lean on each other: gateways, broker.
+    /// In the order in which they lean on each other: gateways, router, broker.
     pub(crate) async fn drain(self) {
         let mut drains = tokio::task::JoinSet::new();
         for (id, gateway) in self.gateways {
             drains.spawn(async move { gateway::report(id, gateway.drain(GRACE).await) });
         }
         drains.join_all().await;
+        router::report(self.router.drain(GRACE).await);
         if let Some(backend) = self.backend {
             backend.drain(GRACE).await;
         }
@@ -79,6 +88,10 @@ fn backend_settings(endpoints: &Endpoints, data: PathBuf) -> BackendSettings {
         admin: endpoints.of(Listener::AdminBackend),
         ..BackendSettings::new(data)
     }
+}
+
+fn router_settings(endpoints: &Endpoints, data: PathBuf, amqp: &AmqpAddress) -> RouterSettings {
+    RouterSettings { http: endpoints.of(Listener::Api), amqp: amqp.clone(), ..RouterSettings::new(data) }
 }
 
 fn gateway_settings(

@@ -197,6 +197,8 @@ impl Engine {
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Snapshot {
             counters: self.core.counters().clone(),
             log,
+            commands_in_custody: self.core.journal().commands(),
+            bytes_in_custody: self.core.journal().bytes(),
             requests_waiting: self.waiters.len(),
             publications_waiting: self.publications.waiting(),
         };
