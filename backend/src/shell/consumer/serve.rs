@@ -11,6 +11,7 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, Basi
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Error, Event};
 use roost_wire::LinkId;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use super::{Books, ConsumePlan, ConsumeQueue, ConsumerEvent, Delivered, DeliveryToken, Desk, closed};
@@ -89,7 +90,7 @@ impl Attempt<'_> {
                     Err(_) => return Ok(()),
                 },
                 Some(arrival) = deliveries.next(), if event.is_none() => {
-                    event = Some(self.take(arrival)?);
+                    event = self.hand_on(arrival, &mut deliveries)?;
                 }
                 // Notifications only wake: what waits is in the books.
                 () = self.desk.some.notified(), if answer_at.is_none() => {}
@@ -132,6 +133,26 @@ impl Attempt<'_> {
             channels.push(channel);
         }
         Ok((channels, deliveries))
+    }
+
+    /// Hands on a delivery, and those that are there already: waking for each alone costs as much again. Gives back the one that
+    /// the reader has no room for.
+    fn hand_on(
+        &self,
+        first: Arrival,
+        deliveries: &mut SelectAll<BoxStream<'static, Arrival>>,
+    ) -> Result<Option<ConsumerEvent>, Trouble> {
+        let mut arrival = Some(first);
+        // Answers wait meanwhile, so it is as many as are answered at once.
+        for _ in 0..super::ANSWERS {
+            let Some(next) = arrival.take() else { return Ok(None) };
+            let event = self.take(next)?;
+            match self.events.try_send(event) {
+                Ok(()) => arrival = deliveries.next().now_or_never().flatten(),
+                Err(TrySendError::Full(event) | TrySendError::Closed(event)) => return Ok(Some(event)),
+            }
+        }
+        arrival.map(|arrival| self.take(arrival)).transpose()
     }
 
     fn take(&self, Arrival { queue, delivery }: Arrival) -> Result<ConsumerEvent, Trouble> {

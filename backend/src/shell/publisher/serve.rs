@@ -279,3 +279,47 @@ async fn reason(error: &Error, mut notices: Pin<&mut impl Stream<Item = Event>>)
 fn boot_time(started: Instant) -> BootTime {
     BootTime::default() + started.elapsed()
 }
+
+#[cfg(test)]
+mod tests {
+    use roost_wire::Message;
+
+    use super::*;
+    use crate::window::{OnLoss, Publish};
+
+    const TIMEOUT: Duration = Duration::from_secs(1);
+
+    fn in_flight_since(millis: u64) -> Window {
+        let message = Message {
+            exchange: String::new(),
+            routing_key: String::new(),
+            properties: roost_wire::Properties::default(),
+            body: bytes::Bytes::new(),
+        };
+        let mut window = Window::new(9);
+        window.push(Publish { message, mandatory: false, on_loss: OnLoss::Report, token: 0 });
+        window.send(at(millis), 1);
+        window
+    }
+
+    fn at(millis: u64) -> BootTime {
+        BootTime::from_micros(millis * 1_000)
+    }
+
+    #[test]
+    fn a_confirm_is_overdue_after_the_timeout_but_not_while_blocked_nor_right_after() {
+        let window = in_flight_since(500);
+        let mut pace = Pace { blocked: false, quiet_since: at(0), linger_until: None };
+        assert!(!pace.is_overdue(&window, at(1_500), TIMEOUT));
+        assert!(pace.is_overdue(&window, at(1_501), TIMEOUT));
+        pace.blocked = true;
+        assert!(!pace.is_overdue(&window, at(900_000), TIMEOUT));
+        (pace.blocked, pace.quiet_since) = (false, at(900_000));
+        assert!(!pace.is_overdue(&window, at(901_000), TIMEOUT));
+        assert!(pace.is_overdue(&window, at(901_001), TIMEOUT));
+        assert!(
+            !pace.is_overdue(&Window::new(1), at(901_001), TIMEOUT),
+            "nothing in flight is nothing overdue"
+        );
+    }
+}
