@@ -8,8 +8,8 @@ use tracing_subscriber::EnvFilter;
 /// What a command that answers a person logs by itself.
 pub(crate) const QUIET: &str = "warn";
 
-/// What a process that serves logs by itself.
-pub(crate) const SERVING: &str = "info";
+/// What a process that serves logs by itself. The AMQP library repeats at length what the link says in a line.
+pub(crate) const SERVING: &str = "info,lapin=off";
 
 /// Starts logging. Called once.
 pub(crate) fn start(filter: Option<&str>, default: &str) -> anyhow::Result<()> {

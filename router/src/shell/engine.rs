@@ -146,9 +146,9 @@ impl Engine {
 
     fn part_changed(&self, part: &'static str, trouble: Option<&str>) {
         match trouble {
-            None if self.readiness.ready(part) => tracing::info!("{part}: up"),
+            None if self.readiness.ready(part) => tracing::info!("{part}: ready"),
             Some(reason) if self.readiness.not_ready(part, reason) => {
-                tracing::warn!(%reason, "{part}: away; trying on");
+                tracing::warn!(%reason, "{part}: waiting");
             }
             None | Some(_) => {}
         }
