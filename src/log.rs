@@ -5,11 +5,13 @@ use std::io::IsTerminal;
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
+// Of lapin nothing: what it calls an error is a link that is made again, and the link itself says so, with the reason.
+
 /// What a command that answers a person logs by itself.
-pub(crate) const QUIET: &str = "warn";
+pub(crate) const QUIET: &str = "warn,lapin=off";
 
 /// What a process that serves logs by itself.
-pub(crate) const SERVING: &str = "info";
+pub(crate) const SERVING: &str = "info,lapin=off";
 
 /// Starts logging. Called once.
 pub(crate) fn start(filter: Option<&str>, default: &str) -> anyhow::Result<()> {

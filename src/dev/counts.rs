@@ -11,7 +11,7 @@ pub(crate) struct Counts {
     pub(crate) events: u64,
     /// Commands taken in by the gateways, each attempt.
     pub(crate) commands: u64,
-    /// Commands that wait for their device now.
+    /// Commands in custody that are not at a gateway now.
     pub(crate) parked: u64,
     /// Final receipts.
     pub(crate) receipts: u64,
@@ -25,7 +25,7 @@ impl Counts {
             (grown / since.as_secs_f64().max(0.001)).round()
         };
         format!(
-            "{} devices · {} events/s up · {} commands/s down · {} parked · {} receipts",
+            "devices {} · events up {}/s · commands down {}/s · parked {} · receipts {}",
             self.devices,
             a_second(self.events, earlier.events),
             a_second(self.commands, earlier.commands),
@@ -44,6 +44,6 @@ mod tests {
         let earlier = Counts { devices: 9, events: 100, commands: 10, parked: 7, receipts: 1 };
         let now = Counts { devices: 2, events: 350, commands: 10, parked: 3, receipts: 5 };
         let line = now.line(earlier, Duration::from_millis(500));
-        assert_eq!(line, "2 devices · 500 events/s up · 0 commands/s down · 3 parked · 5 receipts");
+        assert_eq!(line, "devices 2 · events up 500/s · commands down 0/s · parked 3 · receipts 5");
     }
 }

@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use roost_backend::AmqpAddress;
-use roost_config::{BackendSettings, GatewaySettings};
+use roost_config::{BackendSettings, GatewaySettings, RouterSettings};
 use roost_gateway::Count;
 use roost_gateway::shell::Gateway;
+use roost_router::shell::Router;
+use roost_wire::ReceiptState;
 
 use super::counts::Counts;
 use super::data::Data;
 use super::endpoints::{Endpoints, Listener};
-use crate::role::{Backend, gateway};
+use crate::role::{Backend, gateway, router};
 
 /// How long a drain may take: the default of every role.
 pub(crate) const GRACE: Duration = roost_config::gateway::SHUTDOWN_GRACE;
@@ -29,44 +31,59 @@ const EVENTS_UP: [Count; 3] = [Count::EventConfirmed, Count::EventUnrouted, Coun
 pub(crate) struct Mesh {
     /// `None`: the broker is somebody else's.
     backend: Option<Backend>,
+    router: Router,
     gateways: Vec<(&'static str, Gateway)>,
 }
 
 impl Mesh {
-    /// Starts the broker, then the gateways.
+    /// Starts the broker, then the router, then the gateways.
     pub(crate) async fn start(endpoints: &Endpoints, data: &Data) -> anyhow::Result<Self> {
         let (amqp, is_embedded) = endpoints.amqp();
         let backend = match is_embedded {
             true => Some(Backend::start(backend_settings(endpoints, data.path().join("backend"))).await?),
             false => None,
         };
+        let settings = RouterSettings {
+            http: endpoints.of(Listener::Api),
+            amqp: amqp.clone(),
+            ..RouterSettings::new(data.path().join("router"))
+        };
+        let router = Router::start(router::config(&settings)).await?;
         let mut gateways = Vec::new();
         for (id, region, listen, admin) in GATEWAYS {
             let settings = gateway_settings(endpoints, (id, region), (listen, admin), &amqp);
             gateways.push((id, Gateway::start(gateway::config(&settings)).await?));
         }
-        Ok(Self { backend, gateways })
+        Ok(Self { backend, router, gateways })
     }
 
     /// What the live line counts.
     pub(crate) fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
+        let router = self.router.snapshot();
+        let finals =
+            |((state, _), count): (&(ReceiptState, _), &u64)| if state.is_final() { *count } else { 0 };
+        let mut counts =
+            Counts { receipts: router.counters.receipts.iter().map(finals).sum(), ..Counts::default() };
+        let mut at_gateways = 0;
         for (_, gateway) in &self.gateways {
             let figures = gateway.snapshot();
             counts.devices += figures.gauges.sessions_connected as u64;
             counts.events += EVENTS_UP.iter().map(|count| figures.counters.of(*count)).sum::<u64>();
             counts.commands += figures.counters.of(Count::CommandTaken);
+            at_gateways += figures.gauges.commands;
         }
+        counts.parked = router.commands_in_custody.saturating_sub(at_gateways) as u64;
         counts
     }
 
-    /// In the order in which they lean on each other: gateways, broker.
+    /// In the order in which they lean on each other: gateways, router, broker.
     pub(crate) async fn drain(self) {
         let mut drains = tokio::task::JoinSet::new();
         for (id, gateway) in self.gateways {
             drains.spawn(async move { gateway::report(id, gateway.drain(GRACE).await) });
         }
         drains.join_all().await;
+        router::report(self.router.drain(GRACE).await);
         if let Some(backend) = self.backend {
             backend.drain(GRACE).await;
         }

@@ -196,6 +196,7 @@ impl Engine {
         let log = self.log.status().borrow().clone();
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Snapshot {
             counters: self.core.counters().clone(),
+            commands_in_custody: self.core.journal().commands(),
             log,
             requests_waiting: self.waiters.len(),
             publications_waiting: self.publications.waiting(),

@@ -10,6 +10,8 @@ use crate::Counters;
 pub struct Snapshot {
     /// What the core counted since the start.
     pub counters: Counters,
+    /// Commands in custody: accepted, and not final.
+    pub commands_in_custody: usize,
     /// How the journal's log fares.
     pub log: LogStatus,
     /// HTTP requests that wait for their command.
@@ -54,6 +56,8 @@ impl Snapshot {
         for (reason, value) in &c.drops {
             page.sample(&[("reason", reason.as_str())], value);
         }
+        page.family("roost_router_commands_in_custody", Gauge, "Commands accepted, and not final.")
+            .sample(&[], self.commands_in_custody);
         self.journal(&mut page);
         page.family("roost_router_requests_waiting", Gauge, "HTTP requests that wait for their command.")
             .sample(&[], self.requests_waiting);
