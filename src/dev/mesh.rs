@@ -9,6 +9,7 @@ use roost_gateway::Count;
 use roost_gateway::shell::Gateway;
 use roost_router::shell::Router;
 use roost_wire::ReceiptState;
+use tokio::time::Instant;
 
 use super::counts::Counts;
 use super::data::Data;
@@ -17,6 +18,9 @@ use crate::role::{Backend, gateway, router};
 
 /// How long a drain may take: the default of every role.
 pub(crate) const GRACE: Duration = roost_config::gateway::SHUTDOWN_GRACE;
+
+/// What a part gets when the ones before it have used up the grace: enough to close its files.
+const LEAST_GRACE: Duration = Duration::from_secs(1);
 
 /// The gateways, each with its region and where it listens.
 const GATEWAYS: [(&str, &str, Listener, Listener); 2] = [
@@ -76,16 +80,24 @@ impl Mesh {
         counts
     }
 
-    /// In the order in which they lean on each other: gateways, router, broker.
+    /// Whether a part has ended by itself, which is a fault of the program.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.router.has_failed() || self.gateways.iter().any(|(_, gateway)| gateway.has_failed())
+    }
+
+    /// In the order in which they lean on each other: gateways, router, broker. They share one grace.
     pub(crate) async fn drain(self) {
+        let deadline = Instant::now() + GRACE;
+        let left = || deadline.saturating_duration_since(Instant::now()).max(LEAST_GRACE);
         let mut drains = tokio::task::JoinSet::new();
         for (id, gateway) in self.gateways {
-            drains.spawn(async move { gateway::report(id, gateway.drain(GRACE).await) });
+            let grace = left();
+            drains.spawn(async move { gateway::report(id, gateway.drain(grace).await) });
         }
         drains.join_all().await;
-        router::report(self.router.drain(GRACE).await);
+        router::report(self.router.drain(left()).await);
         if let Some(backend) = self.backend {
-            backend.drain(GRACE).await;
+            backend.drain(left()).await;
         }
     }
 }
