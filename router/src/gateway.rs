@@ -196,9 +196,7 @@ impl Gateway {
         if new_link || regained {
             // Of its own accord it syncs and announces; it is asked only if that does not come.
             let fresh = Owed { since: now, asked_at: now };
-            if !self.is_synced_over(link) || regained {
-                self.sync_owed = Some(fresh);
-            }
+            self.sync_owed = (!self.is_synced_over(link)).then_some(fresh);
             self.snapshot_owed = Some(fresh);
         } else if self.sync_owed.is_some_and(|owed| now.since(owed.since) > patience) {
             return Pulse::NotSynced;
@@ -219,6 +217,9 @@ impl Gateway {
         self.marker = Some(marker);
         self.sync_list = None;
         self.snapshot_list = None;
+        if let Some(synced) = &mut self.synced {
+            synced.link = None;
+        }
     }
 
     /// Its mark has been read: nothing of it can come any more.

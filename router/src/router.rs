@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use publications::Publications;
 use roost_wire::{BootTime, Device, GatewayId, Now, RouterRun, ShardId, WallTime};
 
+use syncs::EarlySync;
+
 use crate::custody::Mailbox;
 use crate::gateway::Gateway;
 use crate::journal::{Journal, Record};
@@ -49,6 +51,8 @@ pub struct RouterCore {
     gateways: BTreeMap<GatewayId, Gateway>,
     /// Gateways that may hold commands of the run before.
     recovering: BTreeSet<GatewayId>,
+    /// Syncs of runs that no sighting has named yet. Bounded like the gateways.
+    early_syncs: BTreeMap<GatewayId, EarlySync>,
     questions: Questions,
     /// Devices with commands in custody: bounded by those.
     mailboxes: BTreeMap<Device, Mailbox>,
@@ -91,6 +95,7 @@ impl RouterCore {
             timers: Timers::default(),
             gateways: BTreeMap::new(),
             recovering: BTreeSet::new(),
+            early_syncs: BTreeMap::new(),
             questions: Questions::default(),
             mailboxes: BTreeMap::new(),
             publications: Publications::default(),
@@ -113,12 +118,16 @@ impl RouterCore {
                 Queue::Commands => self.command_came(now, source, message),
                 Queue::Expired => self.expired_came(now, source, message),
                 Queue::Sightings => {
+                    let before = self.last;
                     self.sightings_came(now, &message);
-                    self.say(Output::Ack(source));
+                    // Which run of a gateway is the newer one is said here and nowhere else: it is read again until it is on disk.
+                    let gate = if self.last == before { Lsn::ZERO } else { self.last };
+                    self.say_after(gate, Output::Ack(source));
                 }
                 Queue::Settlements => {
                     self.settlements_came(now, &message);
-                    self.say(Output::Ack(source));
+                    // What it led to must be on disk first: nobody says "delivered" twice.
+                    self.say_after(self.last, Output::Ack(source));
                 }
             },
             Input::Http { request, command } => self.http_came(now, request, command),

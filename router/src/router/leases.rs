@@ -31,7 +31,7 @@ impl RouterCore {
         }
     }
 
-    /// A report of a gateway's run has come. False if it is not to be believed: voided by a newer one, or beyond the bound.
+    /// A sighting of a gateway's run has come. False if it is not to be believed: voided by a newer one, or beyond the bound.
     pub(super) fn meet(&mut self, now: Now, id: &GatewayId, incarnation: Incarnation) -> bool {
         match self.gateways.get(id) {
             Some(gateway) if gateway.incarnation == incarnation => return true,
@@ -52,7 +52,13 @@ impl RouterCore {
         if let Some(gateway) = self.gateways.get_mut(id) {
             gateway.seen_lsn = lsn;
         }
+        self.apply_early(now, id, incarnation);
         true
+    }
+
+    /// Whether a report is of a gateway's newest run, as its sightings say.
+    pub(super) fn is_current(&self, id: &GatewayId, incarnation: Incarnation) -> bool {
+        self.gateways.get(id).is_some_and(|gateway| gateway.incarnation == incarnation)
     }
 
     fn begin_incarnation(&mut self, now: Now, id: &GatewayId, incarnation: Incarnation) {

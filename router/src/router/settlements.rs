@@ -10,6 +10,7 @@ use roost_wire::{
 
 use super::RouterCore;
 use super::receipts::End;
+use super::syncs::SyncPart;
 use crate::DropReason;
 use crate::journal::Record;
 use crate::timers::Timer;
@@ -30,7 +31,7 @@ impl RouterCore {
                 if !self.is_believed(message, &gateway) {
                     return self.counters.drop(DropReason::WrongUser);
                 }
-                let is_current = self.meet(now, &gateway, incarnation);
+                let is_current = self.is_current(&gateway, incarnation);
                 for item in items {
                     self.settlement_item(now, (&gateway, incarnation, link), is_current, item);
                 }
@@ -54,8 +55,10 @@ impl RouterCore {
                 }
             }
             SettlementItem::Sync { number, first, last, in_flight } => {
-                if is_current {
-                    self.sync_part(now, (gateway, incarnation, link), number, (first, last), in_flight);
+                let part = SyncPart { number, first, last, in_flight };
+                match is_current {
+                    true => self.sync_part(now, (gateway, incarnation, link), part),
+                    false => self.keep_early(gateway, incarnation, link, part),
                 }
             }
         }

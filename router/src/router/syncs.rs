@@ -13,6 +13,22 @@ use crate::journal::Record;
 use crate::timers::Timer;
 use crate::{DropReason, Lsn};
 
+/// A part of a sync.
+#[derive(Debug)]
+pub(super) struct SyncPart {
+    pub(super) number: SyncNumber,
+    pub(super) first: bool,
+    pub(super) last: bool,
+    pub(super) in_flight: Vec<InFlight>,
+}
+
+/// The last sync of a run that is not known yet.
+#[derive(Debug)]
+pub(super) struct EarlySync {
+    incarnation: Incarnation,
+    parts: Vec<(LinkId, SyncPart)>,
+}
+
 impl RouterCore {
     /// At a start: every command that the journal holds waits at its place.
     pub(super) fn fill_mailboxes(&mut self, now: Now) {
@@ -26,14 +42,49 @@ impl RouterCore {
         }
     }
 
-    pub(super) fn sync_part(
+    /// Which of two runs of a gateway is the newer one is said by its sightings alone: the order of two queues says nothing. What
+    /// a run that they have not named yet holds is kept until they do.
+    pub(super) fn keep_early(
         &mut self,
-        now: Now,
-        from: (&GatewayId, Incarnation, LinkId),
-        number: SyncNumber,
-        (first, last): (bool, bool),
-        in_flight: Vec<InFlight>,
+        id: &GatewayId,
+        incarnation: Incarnation,
+        link: LinkId,
+        part: SyncPart,
     ) {
+        let known = self.gateways.get(id);
+        let has_room = known.is_some()
+            || self.early_syncs.contains_key(id)
+            || self.early_syncs.len() < self.limits.gateways_max;
+        if known.is_some_and(|gateway| gateway.is_voided(incarnation)) || !has_room {
+            return self.counters.drop(DropReason::VoidedIncarnation);
+        }
+        let early = self
+            .early_syncs
+            .entry(id.clone())
+            .or_insert_with(|| EarlySync { incarnation, parts: Vec::new() });
+        if part.first || early.incarnation != incarnation {
+            *early = EarlySync { incarnation, parts: Vec::new() };
+        }
+        let kept: usize = early.parts.iter().map(|(_, part)| part.in_flight.len()).sum();
+        if kept + part.in_flight.len() > self.limits.list_max || (early.parts.is_empty() && !part.first) {
+            self.early_syncs.remove(id);
+            return self.counters.drop(DropReason::BrokenList);
+        }
+        early.parts.push((link, part));
+    }
+
+    /// A run has been named by a sighting: what it had said of what it holds counts now.
+    pub(super) fn apply_early(&mut self, now: Now, id: &GatewayId, incarnation: Incarnation) {
+        let Some(early) = self.early_syncs.remove(id).filter(|early| early.incarnation == incarnation) else {
+            return;
+        };
+        for (link, part) in early.parts {
+            self.sync_part(now, (id, incarnation, link), part);
+        }
+    }
+
+    pub(super) fn sync_part(&mut self, now: Now, from: (&GatewayId, Incarnation, LinkId), part: SyncPart) {
+        let SyncPart { number, first, last, in_flight } = part;
         let Some(gateway) = self.gateways.get_mut(from.0) else { return };
         if !gateway.is_new_sync(number) {
             return self.counters.drop(DropReason::Repeated);
@@ -46,7 +97,7 @@ impl RouterCore {
             Some(_) | None => {
                 gateway.sync_list = None;
                 self.counters.drop(DropReason::BrokenList);
-                // Asked for again even if one is owed: this was it.
+                // Asked for again with an answer to a heartbeat: this was it.
                 gateway.owe_sync(now.boot);
                 return;
             }

@@ -146,9 +146,9 @@ impl Engine {
 
     fn part_changed(&self, part: &'static str, trouble: Option<&str>) {
         match trouble {
-            None if self.readiness.ready(part) => tracing::info!("{part}: up"),
+            None if self.readiness.ready(part) => tracing::info!("{part}: ready"),
             Some(reason) if self.readiness.not_ready(part, reason) => {
-                tracing::warn!(%reason, "{part}: away; trying on");
+                tracing::warn!(%reason, "{part}: waiting");
             }
             None | Some(_) => {}
         }
@@ -196,8 +196,9 @@ impl Engine {
         let log = self.log.status().borrow().clone();
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Snapshot {
             counters: self.core.counters().clone(),
-            commands_in_custody: self.core.journal().commands(),
             log,
+            commands_in_custody: self.core.journal().commands(),
+            bytes_in_custody: self.core.journal().bytes(),
             requests_waiting: self.waiters.len(),
             publications_waiting: self.publications.waiting(),
         };

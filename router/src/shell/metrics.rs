@@ -10,10 +10,12 @@ use crate::Counters;
 pub struct Snapshot {
     /// What the core counted since the start.
     pub counters: Counters,
-    /// Commands in custody: accepted, and not final.
-    pub commands_in_custody: usize,
     /// How the journal's log fares.
     pub log: LogStatus,
+    /// Commands that the mesh answers for.
+    pub commands_in_custody: usize,
+    /// Bytes of their payloads.
+    pub bytes_in_custody: usize,
     /// HTTP requests that wait for their command.
     pub requests_waiting: usize,
     /// Publications that wait for the publisher.
@@ -56,9 +58,11 @@ impl Snapshot {
         for (reason, value) in &c.drops {
             page.sample(&[("reason", reason.as_str())], value);
         }
-        page.family("roost_router_commands_in_custody", Gauge, "Commands accepted, and not final.")
-            .sample(&[], self.commands_in_custody);
         self.journal(&mut page);
+        page.family("roost_router_commands_in_custody", Gauge, "Commands that the mesh answers for.")
+            .sample(&[], self.commands_in_custody);
+        page.family("roost_router_custody_bytes", Gauge, "Bytes of their payloads.")
+            .sample(&[], self.bytes_in_custody);
         page.family("roost_router_requests_waiting", Gauge, "HTTP requests that wait for their command.")
             .sample(&[], self.requests_waiting);
         page.family("roost_router_publications_waiting", Gauge, "Publications that wait for the publisher.")

@@ -93,7 +93,8 @@ impl Router {
         }
         let journal = replay(&opened)?;
         let last = Lsn(opened.last().0);
-        let core = RouterCore::start(now(), config.shard, config.limits.clone(), journal, last, rand::random());
+        let core =
+            RouterCore::start(now(), config.shard, config.limits.clone(), journal, last, rand::random());
         let log = opened.start()?;
 
         let readiness = Readiness::default();

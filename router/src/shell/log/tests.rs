@@ -186,7 +186,7 @@ fn a_batch_that_reached_the_disk_in_part_is_cut_even_if_its_end_is_whole() {
 async fn a_changed_byte_in_a_durable_record_is_an_error_with_file_and_offset() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = start(dir.path());
-    append_each(&mut log, 1..=12).await;
+    append_each(&mut log, 1..=24).await;
     log.close(Duration::MAX).await;
     let segments = files(dir.path(), "segment");
     assert!(segments.len() > 2);
@@ -200,7 +200,7 @@ async fn a_changed_byte_in_a_durable_record_is_an_error_with_file_and_offset() {
             fs::write(path, &whole).unwrap();
         }
     }
-    assert_eq!(replay(dir.path()).unwrap(), records(1..=12));
+    assert_eq!(replay(dir.path()).unwrap(), records(1..=24));
 }
 
 #[tokio::test]
