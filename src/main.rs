@@ -1,3 +1,79 @@
 //! `roost`: parse, build, run, drain. Nothing else.
 
-fn main() {}
+mod api;
+mod cli;
+mod config_check;
+mod dev;
+mod locate;
+mod log;
+mod role;
+mod send;
+mod span;
+mod stop;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use cli::{Cli, Command, ConfigCommand};
+use roost_config::Role;
+
+/// A command line that cannot be understood. (clap's own 2 means something else to `roost send`.)
+const EXIT_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "roost: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let log = cli.log.as_deref();
+    let role = |role: Role, file: &Path| {
+        log::start(log, log::SERVING)?;
+        role::run(role, file)
+    };
+    match cli.command {
+        Command::Dev(arguments) => {
+            log::start(log, log::QUIET)?;
+            dev::run(arguments)
+        }
+        Command::Gateway(arguments) => role(Role::Gateway, &arguments.config),
+        Command::Router(arguments) => role(Role::Router, &arguments.config),
+        Command::Backend(arguments) => role(Role::Backend, &arguments.config),
+        Command::Config { command: ConfigCommand::Check { file } } => config_check::run(&file),
+        Command::Send(arguments) => {
+            log::start(log, log::QUIET)?;
+            client_runtime()?.block_on(send::run(arguments))
+        }
+        Command::Locate(arguments) => {
+            log::start(log, log::QUIET)?;
+            client_runtime()?.block_on(locate::run(arguments))
+        }
+    }
+}
+
+/// One thread is enough to ask one question.
+fn client_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    // A pipe that nobody reads any more is no reason to fail otherwise than by this code.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(EXIT_USAGE),
+    }
+}

@@ -134,3 +134,46 @@ fn of_shard(shard: ShardId) -> Topology {
         .bind(&sightings, MESH, &sightings_key(shard))
         .bind(&settle, MESH, &settle_key(shard))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{QueueKind, QueueLife};
+
+    #[test]
+    fn the_contract_holds_every_name_once_and_binds_only_what_it_declares() {
+        let contract = Topology::contract(3);
+        let exchanges: BTreeSet<&str> = contract.exchanges.iter().map(|e| e.name.as_str()).collect();
+        let queues: BTreeSet<&str> = contract.queues.iter().map(|q| q.name.as_str()).collect();
+        assert_eq!((exchanges.len(), queues.len()), (contract.exchanges.len(), contract.queues.len()));
+        assert_eq!((exchanges.len(), queues.len()), (8, 2 + 3 * 4));
+        for binding in &contract.bindings {
+            assert!(exchanges.contains(binding.exchange.as_str()), "{binding:?}");
+            assert!(queues.contains(binding.queue.as_str()), "{binding:?}");
+        }
+    }
+
+    #[test]
+    fn every_queue_survives_a_restart_and_every_quorum_queue_refuses_rather_than_drops() {
+        for queue in Topology::contract(1).queues {
+            assert_eq!(queue.life, QueueLife::Durable, "{}", queue.name);
+            let drops = matches!(queue.length_max, Some((_, Overflow::DropHead)));
+            assert!(!(drops && queue.kind == QueueKind::Quorum), "{}", queue.name);
+        }
+    }
+
+    #[test]
+    fn names_say_whose_they_are_and_fit_amqp() {
+        let gateway = GatewayId::parse(&"g".repeat(64)).unwrap();
+        let inbox = inbox_queue(&gateway, Incarnation(0xbeef), LinkId(u32::MAX));
+        assert!(inbox.len() <= 255);
+        let eu = GatewayId::parse("eu-1").unwrap();
+        assert_eq!(inbox_queue(&eu, Incarnation(0xbeef), LinkId(2)), "roost.inbox.eu-1.000000000000beef.2");
+        assert_eq!(
+            control_queue(&eu, Incarnation(0xbeef), LinkId(2)),
+            "roost.control.eu-1.000000000000beef.2"
+        );
+    }
+}

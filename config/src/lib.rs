@@ -1,1 +1,31 @@
 //! Reads, checks and explains configuration files.
+//!
+//! A file becomes a typed value or a list of everything that is wrong with it, each with line and column:
+//!
+//! - [`document`] reads YAML into a tree that knows the position of every key and value. (A derived serde struct would stop
+//!   at its first error, and an operator would meet them one by one.)
+//! - `section` reads keys out of one mapping of that tree; the keys it was asked for are the keys that exist, so any other
+//!   is refused with the nearest one that does.
+//! - [`GatewaySettings`], [`RouterSettings`] and [`BackendSettings`] are what the three roles read. Every default is a
+//!   constant whose doc says why that number.
+//! - [`Settings::read`] looks at the top-level `role:` and reads one of the three.
+
+pub mod backend;
+#[cfg(test)]
+mod contract;
+pub mod document;
+pub mod gateway;
+mod nearest;
+mod problem;
+mod role;
+pub mod router;
+mod section;
+pub mod uplink;
+mod value;
+
+pub use backend::{BackendLimits, BackendSettings, User};
+pub use gateway::{GatewayLimits, GatewaySettings, MeshSettings};
+pub use problem::{Problem, Problems};
+pub use role::{Role, Settings};
+pub use router::{LifetimeSettings, MailboxSettings, RouterSettings};
+pub use uplink::{Acknowledge, Order, UplinkRule, UplinkSettings};

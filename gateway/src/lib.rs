@@ -50,6 +50,7 @@ mod placement;
 mod publication;
 mod session;
 pub mod shard;
+pub mod shell;
 pub mod subscriptions;
 #[cfg(test)]
 mod tests;

@@ -14,10 +14,19 @@ pub fn endpoints<M>(readiness: Readiness, metrics: M) -> Router
 where
     M: Fn() -> String + Clone + Send + Sync + 'static,
 {
+    endpoints_asking(readiness, move || std::future::ready(metrics()))
+}
+
+/// As [`endpoints`], where the page has to be asked for from somebody.
+pub fn endpoints_asking<M, F>(readiness: Readiness, metrics: M) -> Router
+where
+    M: Fn() -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = String> + Send + 'static,
+{
     Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(async move || ready(&readiness)))
-        .route("/metrics", get(async move || page(metrics())))
+        .route("/metrics", get(async move || page(metrics().await)))
 }
 
 fn ready(readiness: &Readiness) -> Response {

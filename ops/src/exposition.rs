@@ -15,12 +15,12 @@ pub enum MetricKind {
 #[derive(Debug, Default)]
 pub struct Exposition {
     text: String,
-    family: &'static str,
+    family: String,
 }
 
 impl Exposition {
     /// Begins a family: its samples follow. Names are `roost_…` in base units.
-    pub fn family(&mut self, name: &'static str, kind: MetricKind, help: &str) -> &mut Self {
+    pub fn family(&mut self, name: &str, kind: MetricKind, help: &str) -> &mut Self {
         let kind = match kind {
             MetricKind::Counter => "counter",
             MetricKind::Gauge => "gauge",
@@ -29,13 +29,13 @@ impl Exposition {
         let _ = write!(self.text, "# HELP {name} ");
         escape(&mut self.text, help, false);
         let _ = write!(self.text, "\n# TYPE {name} {kind}\n");
-        self.family = name;
+        name.clone_into(&mut self.family);
         self
     }
 
     /// One sample of the family that was begun last. Labels are few and bounded: never a device, never a topic.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) -> &mut Self {
-        self.text.push_str(self.family);
+        self.text.push_str(&self.family);
         for (i, (name, value)) in labels.iter().enumerate() {
             self.text.push(if i == 0 { '{' } else { ',' });
             let _ = write!(self.text, "{name}=\"");

@@ -15,7 +15,7 @@ mod problem;
 mod readiness;
 
 pub use clock::now;
-pub use endpoints::endpoints;
+pub use endpoints::{endpoints, endpoints_asking};
 pub use exposition::{Exposition, MetricKind};
 pub use listen::{ListenError, listen, listen_on_loopback};
 pub use problem::Problem;

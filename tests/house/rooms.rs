@@ -15,6 +15,7 @@ const ALLOWED: [(&str, &[&str]); 7] = [
         ".",
         &[
             "roost-wire",
+            "roost-ops",
             "roost-backend",
             "roost-gateway",
             "roost-router",

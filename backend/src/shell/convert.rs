@@ -218,3 +218,124 @@ fn short(what: &str, text: &str) -> Result<ShortString, Unrepresentable> {
     let error = |_| Unrepresentable::TooLong { what: what.to_owned(), bytes: text.len() };
     ShortString::try_new(text).map_err(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use lapin::types::{DecimalValue, LongString};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FRAME_MAX: usize = 131_072;
+
+    fn message(properties: Properties) -> Message {
+        Message { exchange: "e".into(), routing_key: "k".into(), properties, body: Bytes::new() }
+    }
+
+    fn refusal(message: &Message) -> Unrepresentable {
+        Outgoing::new(message, "guest", FRAME_MAX).map(drop).expect_err("AMQP cannot carry it")
+    }
+
+    #[test]
+    fn every_field_type_is_read_as_the_largest_of_its_kind() {
+        let text = |bytes: &[u8]| AMQPValue::LongString(LongString::from(bytes));
+        let table = [
+            (AMQPValue::Void, HeaderValue::Void),
+            (AMQPValue::Boolean(true), HeaderValue::Bool(true)),
+            (AMQPValue::ShortShortInt(i8::MIN), HeaderValue::Int(-128)),
+            (AMQPValue::ShortShortUInt(u8::MAX), HeaderValue::Int(255)),
+            (AMQPValue::ShortInt(i16::MIN), HeaderValue::Int(-32_768)),
+            (AMQPValue::ShortUInt(u16::MAX), HeaderValue::Int(65_535)),
+            (AMQPValue::LongInt(i32::MIN), HeaderValue::Int(-2_147_483_648)),
+            (AMQPValue::LongUInt(u32::MAX), HeaderValue::Int(4_294_967_295)),
+            (AMQPValue::LongLongInt(i64::MIN), HeaderValue::Int(i64::MIN)),
+            (AMQPValue::Float(0.5), HeaderValue::Double(0.5)),
+            (AMQPValue::Double(-2.25), HeaderValue::Double(-2.25)),
+            (AMQPValue::DecimalValue(DecimalValue { scale: 2, value: 325 }), HeaderValue::Double(3.25)),
+            (AMQPValue::ShortString("s".into()), HeaderValue::Text("s".into())),
+            (text("ü".as_bytes()), HeaderValue::Text("ü".into())),
+            (text(b"\xff"), HeaderValue::Bytes(Bytes::from_static(b"\xff"))),
+            (AMQPValue::ByteArray(b"abc".as_slice().into()), HeaderValue::Bytes(Bytes::from_static(b"abc"))),
+            (AMQPValue::Timestamp(7), HeaderValue::Timestamp(7)),
+            (AMQPValue::FieldArray(vec![AMQPValue::Void].into()), HeaderValue::List(vec![HeaderValue::Void])),
+            (AMQPValue::FieldTable(FieldTable::default()), HeaderValue::Table(Headers::new())),
+        ];
+        for (theirs, ours) in table {
+            assert_eq!(incoming_value(&theirs), ours, "{theirs:?}");
+        }
+    }
+
+    #[test]
+    fn every_message_says_who_published_it() {
+        let forged = Properties { user_id: Some("somebody-else".into()), ..Properties::default() };
+        let outgoing = Outgoing::new(&message(forged), "eu-1", FRAME_MAX).expect("it fits");
+        assert_eq!(outgoing.properties.user_id().as_ref().map(ShortString::as_str), Some("eu-1"));
+    }
+
+    #[test]
+    fn what_amqp_cannot_carry_is_refused_and_not_panicked_about() {
+        let long = "x".repeat(256);
+        let key = Message { routing_key: long.clone(), ..message(Properties::default()) };
+        assert_eq!(refusal(&key), Unrepresentable::TooLong { what: "the routing key".into(), bytes: 256 });
+        let id = message(Properties { message_id: Some(long), ..Properties::default() });
+        assert_eq!(refusal(&id), Unrepresentable::TooLong { what: "message_id".into(), bytes: 256 });
+        let mut large = message(Properties::default());
+        large.properties.set("large", "x".repeat(FRAME_MAX));
+        assert!(matches!(refusal(&large), Unrepresentable::Properties { .. }));
+        let nest = |value, _: usize| HeaderValue::List(vec![value]);
+        let mut deep = message(Properties::default());
+        deep.properties.set("deep", (0..DEPTH_MAX).fold(HeaderValue::Void, nest));
+        assert!(Outgoing::new(&deep, "guest", FRAME_MAX).is_ok());
+        deep.properties.set("deep", (0..=DEPTH_MAX).fold(HeaderValue::Void, nest));
+        assert_eq!(refusal(&deep), Unrepresentable::Depth { name: "deep".into() });
+    }
+
+    fn value() -> impl Strategy<Value = HeaderValue> {
+        let leaf = prop_oneof![
+            Just(HeaderValue::Void),
+            any::<bool>().prop_map(HeaderValue::Bool),
+            any::<i64>().prop_map(HeaderValue::Int),
+            (-1e9..1e9_f64).prop_map(HeaderValue::Double),
+            ".{0,20}".prop_map(HeaderValue::Text),
+            proptest::collection::vec(any::<u8>(), 0..20).prop_map(|b| HeaderValue::Bytes(b.into())),
+            any::<u64>().prop_map(HeaderValue::Timestamp),
+        ];
+        leaf.prop_recursive(4, 32, 4, |value| {
+            prop_oneof![
+                proptest::collection::vec(value.clone(), 0..4).prop_map(HeaderValue::List),
+                proptest::collection::btree_map("[a-z]{1,9}", value, 0..4).prop_map(HeaderValue::Table),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn properties_are_read_as_they_were_written_and_never_larger_than_said(
+            headers in proptest::collection::btree_map(".{0,30}", value(), 0..6),
+            texts in proptest::collection::vec(proptest::option::of("[ -~]{0,60}"), 6),
+            priority in proptest::option::of(any::<u8>()),
+            timestamp_s in proptest::option::of(any::<u64>()),
+            persistent in any::<bool>(),
+        ) {
+            let mut texts = texts.into_iter();
+            let mut text = || texts.next().flatten();
+            let ours = Properties {
+                content_type: text(),
+                headers,
+                delivery_mode: if persistent { DeliveryMode::Persistent } else { DeliveryMode::Transient },
+                priority,
+                correlation_id: text(),
+                reply_to: text(),
+                expiration: text(),
+                message_id: text(),
+                timestamp_s,
+                kind: text(),
+                user_id: Some("guest".into()),
+            };
+            let (theirs, bytes) = outgoing_properties(&ours, "guest").expect("all of it fits");
+            prop_assert_eq!(incoming_properties(&theirs), ours);
+            let frame = lapin::protocol::basic::gen_properties(&theirs)(Vec::new().into()).map(|w| w.write.len());
+            prop_assert!(frame.is_ok_and(|frame| frame <= bytes + 2), "two bytes of flags beside");
+        }
+    }
+}

@@ -36,3 +36,11 @@ impl Retry {
         tokio::time::sleep(wait).await;
     }
 }
+
+/// Waits for a moment; without one, for ever.
+pub(super) async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -16,18 +16,21 @@ impl GatewayConfig<'_> {
     pub(crate) fn yaml(&self) -> String {
         let Self { name, region, amqp, mqtt_port, admin_port } = self;
         format!(
-            "name: {name}\nregion: {region}\namqp: {amqp:?}\nmqtt: \"127.0.0.1:{mqtt_port}\"\nadmin: \"127.0.0.1:{admin_port}\"\n"
+            "role: gateway\nid: {name}\nregion: {region}\namqp: {amqp:?}\nlisten: \"127.0.0.1:{mqtt_port}\"\nadmin: \"127.0.0.1:{admin_port}\"\n"
         )
     }
 }
 
 pub(crate) fn router_yaml(amqp: &str, api_port: u16, data: &Path) -> String {
-    format!("amqp: {amqp:?}\nhttp: \"127.0.0.1:{api_port}\"\ndata: {:?}\n", data.display().to_string())
+    format!(
+        "role: router\namqp: {amqp:?}\nhttp: \"127.0.0.1:{api_port}\"\ndata: {:?}\n",
+        data.display().to_string()
+    )
 }
 
 pub(crate) fn backend_yaml(amqp_port: u16, admin_port: u16, data: &Path) -> String {
     format!(
-        "listen: \"127.0.0.1:{amqp_port}\"\nadmin: \"127.0.0.1:{admin_port}\"\ndata: {:?}\n",
+        "role: backend\nlisten: \"127.0.0.1:{amqp_port}\"\nadmin: \"127.0.0.1:{admin_port}\"\ndata: {:?}\n",
         data.display().to_string()
     )
 }

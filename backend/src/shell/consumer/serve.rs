@@ -1,7 +1,7 @@
 //! One link of a consumer, from the connection to the end.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use futures_util::stream::{self, BoxStream, SelectAll};
@@ -11,15 +11,16 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, Basi
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Error, Event};
 use roost_wire::LinkId;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
-use super::{Books, ConsumePlan, ConsumerEvent, Delivered, DeliveryToken, Desk, closed};
+use super::{Books, ConsumePlan, ConsumeQueue, ConsumerEvent, Delivered, DeliveryToken, Desk, closed};
 use crate::ledger::{Answer, Ledger, Verdict};
 use crate::shell::LinkConfig;
 use crate::shell::convert::incoming;
 use crate::shell::declare::declare;
 use crate::shell::link::{Link, Trouble, within};
-use crate::shell::retry::Retry;
+use crate::shell::retry::{Retry, sleep_until};
 
 /// How long the first answer waits for company.
 const ANSWER_DELAY: Duration = Duration::from_millis(2);
@@ -33,8 +34,11 @@ pub(super) struct Attempt<'a> {
     pub(super) events: &'a mpsc::Sender<ConsumerEvent>,
 }
 
-/// All queues' deliveries; each queue's stream ends with `None`.
-type Deliveries<'a> = SelectAll<BoxStream<'a, (usize, Option<Result<Delivery, Error>>)>>;
+/// What one queue's stream gives: a delivery, or `None` as the last thing.
+struct Arrival {
+    queue: usize,
+    delivery: Option<Result<Delivery, Error>>,
+}
 
 impl Attempt<'_> {
     /// Connects and consumes until the link is lost, with the reason; `None` if the consumer was closed.
@@ -69,56 +73,89 @@ impl Attempt<'_> {
         retry.up();
         let mut notices = pin!(link.events());
         let mut event = Some(ConsumerEvent::Up { link: self.link });
+        let mut answer_at = None;
         loop {
+            match self.desk.books(|books| books.ledger.waiting()) {
+                0 => answer_at = None,
+                super::ANSWERS.. => {
+                    self.answer(&channels).await?;
+                    answer_at = None;
+                }
+                _ => drop(answer_at.get_or_insert_with(|| Instant::now() + ANSWER_DELAY)),
+            }
             tokio::select! {
                 permit = self.events.reserve(), if event.is_some() => match permit {
                     Ok(permit) => if let Some(event) = event.take() { permit.send(event) },
                     // Nobody reads: what was not answered goes back.
                     Err(_) => return Ok(()),
                 },
-                Some((queue, delivery)) = deliveries.next(), if event.is_none() => {
-                    event = self.take(queue, delivery)?;
+                Some(arrival) = deliveries.next(), if event.is_none() => {
+                    event = self.hand_on(arrival, &mut deliveries)?;
                 }
-                () = self.answers_wait() => self.answer(&channels).await?,
+                // Notifications only wake: what waits is in the books.
+                () = self.desk.some.notified(), if answer_at.is_none() => {}
+                () = self.desk.enough.notified() => {}
+                () = sleep_until(answer_at), if answer_at.is_some() => self.answer(&channels).await?,
                 Some(notice) = notices.next() => if let Event::Error(error) = notice {
                     return Err(Trouble::new("consuming", &error));
                 },
                 () = closed(close) => return self.answer(&channels).await,
+                () = self.events.closed() => return Ok(()),
             }
         }
     }
 
     /// Declares, and consumes every queue on a channel of its own.
-    async fn prepare<'b>(&self, link: &Link) -> Result<(Vec<Channel>, Deliveries<'b>), Trouble> {
+    async fn prepare(
+        &self,
+        link: &Link,
+    ) -> Result<(Vec<Channel>, SelectAll<BoxStream<'static, Arrival>>), Trouble> {
         let timeout = self.config.timeout;
         declare(link, &self.plan.topology, timeout).await?;
         let ledger = Ledger::new(self.plan.queues.len());
         self.desk.books(|books| *books = Books { link: self.link, ledger });
         let mut channels = Vec::new();
-        let mut deliveries = Deliveries::new();
-        for (index, queue) in self.plan.queues.iter().enumerate() {
+        let mut deliveries = SelectAll::new();
+        for (queue, ConsumeQueue { name, prefetch }) in self.plan.queues.iter().enumerate() {
             let channel = link.channel().await?;
-            let what = format!("consuming queue `{}`", queue.name);
-            let name = ShortString::try_new(queue.name.as_str())
+            let what = format!("consuming queue `{name}`");
+            let name = ShortString::try_new(name.as_str())
                 .map_err(|error| Trouble::Broken { what: what.clone(), text: error.to_string() })?;
             let consuming = async {
-                channel.basic_qos(queue.prefetch.max(1), BasicQosOptions::default()).await?;
+                channel.basic_qos((*prefetch).max(1), BasicQosOptions::default()).await?;
                 let tag = ShortString::default();
                 channel.basic_consume(name, tag, BasicConsumeOptions::default(), FieldTable::default()).await
             };
             let consumer = within(timeout, &what, consuming).await?;
-            let ended = stream::once(async move { (index, None) });
-            deliveries.push(consumer.map(move |delivery| (index, Some(delivery))).chain(ended).boxed());
+            let arrivals = consumer.map(move |delivery| Arrival { queue, delivery: Some(delivery) });
+            let end = stream::once(async move { Arrival { queue, delivery: None } });
+            deliveries.push(arrivals.chain(end).boxed());
             channels.push(channel);
         }
         Ok((channels, deliveries))
     }
 
-    fn take(
+    /// Hands on a delivery, and those that are there already: waking for each alone costs as much again. Gives back the one that
+    /// the reader has no room for.
+    fn hand_on(
         &self,
-        queue: usize,
-        delivery: Option<Result<Delivery, Error>>,
+        first: Arrival,
+        deliveries: &mut SelectAll<BoxStream<'static, Arrival>>,
     ) -> Result<Option<ConsumerEvent>, Trouble> {
+        let mut arrival = Some(first);
+        // Answers wait meanwhile, so it is as many as are answered at once.
+        for _ in 0..super::ANSWERS {
+            let Some(next) = arrival.take() else { return Ok(None) };
+            let event = self.take(next)?;
+            match self.events.try_send(event) {
+                Ok(()) => arrival = deliveries.next().now_or_never().flatten(),
+                Err(TrySendError::Full(event) | TrySendError::Closed(event)) => return Ok(Some(event)),
+            }
+        }
+        arrival.map(|arrival| self.take(arrival)).transpose()
+    }
+
+    fn take(&self, Arrival { queue, delivery }: Arrival) -> Result<ConsumerEvent, Trouble> {
         let what = || format!("consuming queue `{}`", self.plan.queues[queue].name);
         let delivery = match delivery {
             Some(Ok(delivery)) => delivery,
@@ -132,18 +169,7 @@ impl Attempt<'_> {
         let token = DeliveryToken { link: self.link, queue, tag };
         self.desk.books(|books| books.ledger.delivered(queue, tag));
         let delivered = Delivered { token, queue, redelivered, message: incoming(delivery) };
-        Ok(Some(ConsumerEvent::Delivery(delivered)))
-    }
-
-    /// Ends when it is time to send answers. Nothing is forgotten if it is dropped: what waits is in the books.
-    async fn answers_wait(&self) {
-        match self.desk.books(|books| books.ledger.waiting()) {
-            0 => self.desk.some.notified().await,
-            super::ANSWERS.. => return,
-            _ => {}
-        }
-        // A notification may be an old one; then no answer waits, and sending none costs nothing.
-        let _ = tokio::time::timeout(ANSWER_DELAY, self.desk.enough.notified()).await;
+        Ok(ConsumerEvent::Delivery(delivered))
     }
 
     async fn answer(&self, channels: &[Channel]) -> Result<(), Trouble> {

@@ -1,19 +1,21 @@
 //! Publishing over one link, as long as it lasts.
 
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{Fuse, FusedFuture, join_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, Stream, StreamExt};
 use lapin::options::BasicPublishOptions;
-use lapin::{Channel, Confirmation, Error, ErrorKind, Event, PublisherConfirm};
+use lapin::{Channel, Confirmation, Error, ErrorKind, Event};
 use roost_wire::BootTime;
 
 use super::outbox::Outbox;
 use super::{Desk, Ending, PublisherEvent, closed};
 use crate::shell::convert::{Outgoing, incoming};
 use crate::shell::link::{Link, Trouble};
+use crate::shell::retry::sleep_until;
 use crate::window::{Confirm, Place, Window};
 
 /// How many messages are given to lapin at once: measured to cost 6 to 7 µs of CPU each, against 64 to 80 µs one by one.
@@ -29,46 +31,31 @@ impl Desk {
             (self.link.timeout, self.link.address.user().to_owned(), link.frame_max());
         let Self { window, published, events, close, started, .. } = self;
         let mut notices = pin!(link.events());
-        let mut sending = pin!(Fuse::terminated());
-        let mut confirms = FuturesUnordered::new();
+        let unwritten = AtomicUsize::new(0);
+        let mut flights = FuturesUnordered::new();
         let mut watch =
             tokio::time::interval((timeout / 10).clamp(Duration::from_millis(5), Duration::from_secs(1)));
         let mut pace = Pace { blocked: false, quiet_since: boot_time(*started), linger_until: None };
         let (mut deadline, mut drained) = (None, false);
         let mut taken = Vec::with_capacity(BATCH_MAX);
         let trouble = loop {
-            if sending.is_terminated() && pace.may_send(window) {
+            if unwritten.load(Ordering::Relaxed) == 0 && pace.may_send(window) {
                 let places = window.send(boot_time(*started), BATCH_MAX);
                 let batch = encode(window, events, places, &user, frame_max);
-                if !batch.is_empty() {
-                    let batch = batch
-                        .into_iter()
-                        .map(|(place, outgoing, mandatory)| publish(channel, place, outgoing, mandatory));
-                    sending.set(join_all(batch).fuse());
-                }
+                unwritten.store(batch.len(), Ordering::Relaxed);
+                let fly = |(place, outgoing, mandatory)| fly(channel, &unwritten, place, outgoing, mandatory);
+                flights.extend(batch.into_iter().map(fly));
             }
-            if drained && window.is_empty() && sending.is_terminated() {
+            if drained && window.is_empty() {
                 return Ending::Closed;
             }
             let room = window.room().min((2 * BATCH_MAX).saturating_sub(window.unsent()));
             tokio::select! {
-                results = &mut sending, if !sending.is_terminated() => {
-                    let mut failed = None;
-                    for (place, result) in results {
-                        match result {
-                            Ok(confirm) => confirms.push(confirm.map(move |confirm| (place, confirm))),
-                            Err(error) => failed = failed.or(Some(error)),
-                        }
-                    }
-                    if let Some(error) = failed {
-                        break reason("publishing", &error, notices.as_mut()).await;
-                    }
-                }
-                Some(first) = confirms.next(), if !confirms.is_empty() => {
-                    let failed = hear(window, channel, &mut confirms, Some(first));
+                landed = progress(&mut flights, &unwritten), if !flights.is_empty() => {
+                    let failed = hear(window, channel, &mut flights, landed);
                     events.done(window.settle());
                     if let Some(error) = failed {
-                        break reason("confirming", &error, notices.as_mut()).await;
+                        break reason(&error, notices.as_mut()).await;
                     }
                 }
                 count = published.recv_many(&mut taken, room), if room > 0 && !drained && events.is_empty() => {
@@ -100,7 +87,7 @@ impl Desk {
             }
         };
         // What the broker confirmed before the end is not published again.
-        hear(window, channel, &mut confirms, None);
+        hear(window, channel, &mut flights, None);
         events.done(window.settle());
         Ending::Lost(trouble)
     }
@@ -157,15 +144,44 @@ fn encode(
     batch
 }
 
-async fn publish(
+/// What a flight ends with.
+struct Landed {
+    place: Place,
+    confirmation: Result<Confirmation, Error>,
+}
+
+/// One message on its way: written, then confirmed. First polls happen in the order in which flights are added, and that is the
+/// order on the wire.
+async fn fly(
     channel: &Channel,
+    unwritten: &AtomicUsize,
     place: Place,
     outgoing: Outgoing,
     mandatory: bool,
-) -> (Place, Result<PublisherConfirm, Error>) {
+) -> Landed {
     let Outgoing { exchange, routing_key, properties, body } = outgoing;
     let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
-    (place, channel.basic_publish(exchange, routing_key, options, &body, properties).await)
+    let written = channel.basic_publish(exchange, routing_key, options, &body, properties).await;
+    unwritten.fetch_sub(1, Ordering::Relaxed);
+    let confirmation = match written {
+        Ok(confirm) => confirm.await,
+        Err(error) => Err(error),
+    };
+    Landed { place, confirmation }
+}
+
+/// Waits for a landing, or (`None`) until a batch that is being written is written.
+async fn progress<F>(flights: &mut FuturesUnordered<F>, unwritten: &AtomicUsize) -> Option<Landed>
+where
+    F: Future<Output = Landed>,
+{
+    let writing = unwritten.load(Ordering::Relaxed) > 0;
+    std::future::poll_fn(|context| match flights.poll_next_unpin(context) {
+        Poll::Ready(landed) => Poll::Ready(landed),
+        Poll::Pending if writing && unwritten.load(Ordering::Relaxed) == 0 => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// Reads every confirm that is there, and every return that belongs to one of them; gives the first error.
@@ -174,23 +190,26 @@ async fn publish(
 /// in no order. So a return may hang on another message's confirm. But it always hangs on one that was completed
 /// before the end of the frame that acknowledged its own message, since brokers send a return before its
 /// confirm and confirms in ascending order. Thus: read all confirms that are there; if a return hung on one of them, wait
-/// until lapin is through with its frame, and read again. Then no return is missing.
+/// until lapin is through with its frame, and read again, until none comes with a return. Then no return is missing. (For
+/// this the set must hold all that is in flight, also what is still being written.) It ends, since nothing is sent meanwhile.
 fn hear<F>(
     window: &mut Window,
     channel: &Channel,
-    confirms: &mut FuturesUnordered<F>,
-    first: Option<(Place, Result<Confirmation, Error>)>,
+    flights: &mut FuturesUnordered<F>,
+    first: Option<Landed>,
 ) -> Option<Error>
 where
-    F: Future<Output = (Place, Result<Confirmation, Error>)>,
+    F: Future<Output = Landed>,
 {
     let mut round = Round { window, error: None, returns: 0 };
-    first.into_iter().for_each(|confirm| round.note(confirm));
-    round.drain(confirms);
-    if round.returns > 0 {
+    first.into_iter().for_each(|landed| round.note(landed));
+    loop {
+        round.drain(flights);
+        if std::mem::take(&mut round.returns) == 0 {
+            break;
+        }
         // lapin handles a frame of confirms under one lock, which this call takes for a moment; it is never awaited.
         let _ = channel.wait_for_confirms().now_or_never();
-        round.drain(confirms);
     }
     round.error
 }
@@ -203,20 +222,20 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    fn drain<F>(&mut self, confirms: &mut FuturesUnordered<F>)
+    fn drain<F>(&mut self, flights: &mut FuturesUnordered<F>)
     where
-        F: Future<Output = (Place, Result<Confirmation, Error>)>,
+        F: Future<Output = Landed>,
     {
         // Twice: the set stops early now and then, to let others run.
         for _ in 0..2 {
-            while let Some(Some(confirm)) = confirms.next().now_or_never() {
-                self.note(confirm);
+            while let Some(Some(landed)) = flights.next().now_or_never() {
+                self.note(landed);
             }
         }
     }
 
-    fn note(&mut self, (place, confirm): (Place, Result<Confirmation, Error>)) {
-        let (heard, returned) = match confirm {
+    fn note(&mut self, Landed { place, confirmation }: Landed) {
+        let (heard, returned) = match confirmation {
             Ok(Confirmation::Ack(returned)) => (Confirm::Ack, returned),
             Ok(Confirmation::Nack(returned)) => (Confirm::Nack, returned),
             Ok(Confirmation::NotRequested) => return,
@@ -238,7 +257,7 @@ impl Round<'_> {
 
 /// Why the link is lost. lapin refuses further publishes as soon as it reads that a channel is being closed, and says why a
 /// moment later.
-async fn reason(what: &str, error: &Error, mut notices: Pin<&mut impl Stream<Item = Event>>) -> Trouble {
+async fn reason(error: &Error, mut notices: Pin<&mut impl Stream<Item = Event>>) -> Trouble {
     let is_consequence =
         matches!(error.kind(), ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidConnectionState(_));
     let cause = async {
@@ -253,7 +272,7 @@ async fn reason(what: &str, error: &Error, mut notices: Pin<&mut impl Stream<Ite
         true => tokio::time::timeout(Duration::from_secs(1), cause).await.ok().flatten(),
         false => None,
     };
-    Trouble::new(what, cause.as_ref().unwrap_or(error))
+    Trouble::new("publishing", cause.as_ref().unwrap_or(error))
 }
 
 /// The time since the task began: only differences matter.
@@ -261,9 +280,46 @@ fn boot_time(started: Instant) -> BootTime {
     BootTime::default() + started.elapsed()
 }
 
-async fn sleep_until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
-        None => std::future::pending().await,
+#[cfg(test)]
+mod tests {
+    use roost_wire::Message;
+
+    use super::*;
+    use crate::window::{OnLoss, Publish};
+
+    const TIMEOUT: Duration = Duration::from_secs(1);
+
+    fn in_flight_since(millis: u64) -> Window {
+        let message = Message {
+            exchange: String::new(),
+            routing_key: String::new(),
+            properties: roost_wire::Properties::default(),
+            body: bytes::Bytes::new(),
+        };
+        let mut window = Window::new(9);
+        window.push(Publish { message, mandatory: false, on_loss: OnLoss::Report, token: 0 });
+        window.send(at(millis), 1);
+        window
+    }
+
+    fn at(millis: u64) -> BootTime {
+        BootTime::from_micros(millis * 1_000)
+    }
+
+    #[test]
+    fn a_confirm_is_overdue_after_the_timeout_but_not_while_blocked_nor_right_after() {
+        let window = in_flight_since(500);
+        let mut pace = Pace { blocked: false, quiet_since: at(0), linger_until: None };
+        assert!(!pace.is_overdue(&window, at(1_500), TIMEOUT));
+        assert!(pace.is_overdue(&window, at(1_501), TIMEOUT));
+        pace.blocked = true;
+        assert!(!pace.is_overdue(&window, at(900_000), TIMEOUT));
+        (pace.blocked, pace.quiet_since) = (false, at(900_000));
+        assert!(!pace.is_overdue(&window, at(901_000), TIMEOUT));
+        assert!(pace.is_overdue(&window, at(901_001), TIMEOUT));
+        assert!(
+            !pace.is_overdue(&Window::new(1), at(901_001), TIMEOUT),
+            "nothing in flight is nothing overdue"
+        );
     }
 }

@@ -1,0 +1,244 @@
+//! The file of a gateway.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use roost_backend::AmqpAddress;
+use roost_wire::{GatewayId, Region};
+
+use crate::section::Section;
+use crate::uplink::UplinkSettings;
+use crate::value::{address, loopback_address, parsed, path, seconds, whole};
+
+/// What `role: gateway` reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GatewaySettings {
+    /// `id`: this gateway across all its runs. Required; two gateways never share one.
+    pub id: GatewayId,
+    /// `region`: the gateways behind one balancer and one DNS name. Required.
+    pub region: Region,
+    /// `data`: where the spool will live. Nothing is written there yet.
+    pub data: Option<PathBuf>,
+    /// `listen`: MQTT.
+    pub listen: SocketAddr,
+    /// `admin`: `/livez`, `/readyz`, `/metrics`; loopback only.
+    pub admin: SocketAddr,
+    /// `amqp`: the backend.
+    pub amqp: AmqpAddress,
+    /// `limits`
+    pub limits: GatewayLimits,
+    /// `uplink`
+    pub uplink: UplinkSettings,
+    /// `mesh`
+    pub mesh: MeshSettings,
+    /// `shutdown_grace_s`: how long a drain may take.
+    pub shutdown_grace: Duration,
+}
+
+/// `limits`: the bounds on what devices cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayLimits {
+    /// Connections at once; one more is closed and counted.
+    pub connections_max: usize,
+    /// Sessions, connected or kept; one more is refused with 0x97 (3.1.1: 0x03).
+    pub sessions_max: usize,
+    /// Bytes of one packet, told to v5 clients as Maximum Packet Size; a longer one closes the connection with 0x95.
+    pub packet_bytes_max: u32,
+    /// Messages that wait for one session; see `session_queue_bytes_max`.
+    pub session_queue_messages_max: usize,
+    /// Bytes that wait for one session; a slow subscriber that reaches either bound slows its publishers, and one that is
+    /// away loses the oldest, counted.
+    pub session_queue_bytes_max: usize,
+    /// QoS 1 publishes of one client that wait for their PUBACK, told to v5 clients as Receive Maximum; beyond it a v5
+    /// client is disconnected with 0x93, and a 3.1.1 client is no longer read.
+    pub receive_maximum: u16,
+    /// `session_expiry_s_max`: the longest session expiry; a v5 client that asks for more is told this.
+    pub session_expiry_max: Duration,
+    /// How long a connection may take until its CONNECT is whole; then it is closed.
+    pub connect_timeout: Duration,
+}
+
+/// `mesh`: the gateway's side of leases, heartbeats and settlements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeshSettings {
+    /// `heartbeat_s`: how often the router is told that the gateway lives.
+    pub heartbeat: Duration,
+    /// `lease_s`: how long commands may be delivered after the last heartbeat that was answered.
+    pub lease: Duration,
+    /// `settle_timeout_s`: how long a device may take for a command's PUBACK.
+    pub settle_timeout: Duration,
+    /// `shards`: how many routers there are; fixed when a deployment is created.
+    pub shards: u16,
+}
+
+/// 127.0.0.1:1883, MQTT's registered port. Loopback, so that a gateway without users is not open to the world by default.
+pub const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1883));
+/// 127.0.0.1:8081, beside the router's 8080.
+pub const ADMIN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8081));
+/// The embedded broker's address and RabbitMQ's default, with the user that both have at first.
+pub const AMQP: &str = "amqp://guest:guest@127.0.0.1:5672/%2f";
+/// 100,000: beyond what one machine's limit on open files lets in by default, so that the limit is the machine's.
+pub const CONNECTIONS_MAX: usize = 100_000;
+/// 200,000: devices that roam leave sessions behind until these expire.
+pub const SESSIONS_MAX: usize = 200_000;
+/// 256 KiB: a device's picture fits, and 10,000 of them at once do not fill a machine.
+pub const PACKET_BYTES_MAX: u32 = 256 * 1024;
+/// 1,000: some minutes of a busy topic for a client that reconnects.
+pub const SESSION_QUEUE_MESSAGES_MAX: usize = 1_000;
+/// 1 MiB: 1,000 messages of 1 KiB; 10,000 sessions that are all full stay below 10 GiB.
+pub const SESSION_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+/// 100: at a round trip of 100 ms to the backend one device still publishes 1,000 messages a second.
+pub const RECEIVE_MAXIMUM: u16 = 100;
+/// 7 days: the longest lifetime of a command by default; who stays away longer begins anew.
+pub const SESSION_EXPIRY_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// 10 s: a bad radio needs some; who has not said CONNECT by then is not a device.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// 3 s: three fit into a lease, so that two lost in a row do not end it.
+pub const HEARTBEAT: Duration = Duration::from_secs(3);
+/// 10 s: how long a device of a dead gateway waits for its commands, against how often a pause looks like a death.
+pub const LEASE: Duration = Duration::from_secs(10);
+/// 30 s: a device that sleeps its radio between packets answers within it.
+pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// 1: one router serves a fleet until it is measured not to.
+pub const SHARDS: u16 = 1;
+/// 30 s: what systemd and Kubernetes give before they kill.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
+
+impl GatewaySettings {
+    /// The defaults for a gateway of this name.
+    #[must_use]
+    pub fn new(id: GatewayId, region: Region) -> Self {
+        Self {
+            id,
+            region,
+            data: None,
+            listen: LISTEN,
+            admin: ADMIN,
+            amqp: default_amqp(),
+            limits: GatewayLimits::default(),
+            uplink: UplinkSettings::default(),
+            mesh: MeshSettings::default(),
+            shutdown_grace: SHUTDOWN_GRACE,
+        }
+    }
+
+    pub(crate) fn read(mut root: Section<'_>) -> Option<Self> {
+        let id = root.required("id", parsed::<GatewayId>);
+        let region = root.required("region", parsed::<Region>);
+        let data = root.optional("data", path);
+        let listen = root.or("listen", LISTEN, address);
+        let admin = root.or("admin", ADMIN, loopback_address);
+        let amqp = root.or("amqp", default_amqp(), parsed::<AmqpAddress>);
+        let limits = GatewayLimits::read(root.section("limits"));
+        let uplink = UplinkSettings::read(root.section("uplink"));
+        let mesh = MeshSettings::read(root.section("mesh"));
+        let shutdown_grace = root.or("shutdown_grace_s", SHUTDOWN_GRACE, seconds(1..=3_600));
+        if listen == admin {
+            root.say("admin", format!("{admin} is where MQTT listens already"));
+        }
+        root.finish();
+        Some(Self {
+            id: id?,
+            region: region?,
+            data,
+            listen,
+            admin,
+            amqp,
+            limits,
+            uplink,
+            mesh,
+            shutdown_grace,
+        })
+    }
+}
+
+impl Default for GatewayLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: CONNECTIONS_MAX,
+            sessions_max: SESSIONS_MAX,
+            packet_bytes_max: PACKET_BYTES_MAX,
+            session_queue_messages_max: SESSION_QUEUE_MESSAGES_MAX,
+            session_queue_bytes_max: SESSION_QUEUE_BYTES_MAX,
+            receive_maximum: RECEIVE_MAXIMUM,
+            session_expiry_max: SESSION_EXPIRY_MAX,
+            connect_timeout: CONNECT_TIMEOUT,
+        }
+    }
+}
+
+impl GatewayLimits {
+    fn read(mut s: Section<'_>) -> Self {
+        let d = Self::default();
+        let limits = Self {
+            connections_max: s.or("connections_max", d.connections_max, whole(1..=10_000_000)),
+            sessions_max: s.or("sessions_max", d.sessions_max, whole(1..=10_000_000)),
+            // Below 1 KiB a CONNECT with a topic and properties does not fit; MQTT ends at 268,435,455 bytes [MQTT-2.1.4].
+            packet_bytes_max: s.or("packet_bytes_max", d.packet_bytes_max, whole(1_024..=64 * 1024 * 1024)),
+            session_queue_messages_max: s.or(
+                "session_queue_messages_max",
+                d.session_queue_messages_max,
+                whole(1..=1_000_000),
+            ),
+            session_queue_bytes_max: s.or(
+                "session_queue_bytes_max",
+                d.session_queue_bytes_max,
+                whole(1_024..=1024 * 1024 * 1024),
+            ),
+            receive_maximum: s.or("receive_maximum", d.receive_maximum, whole(1..=u16::MAX)),
+            session_expiry_max: s.or(
+                "session_expiry_s_max",
+                d.session_expiry_max,
+                seconds(0..=365 * 24 * 3_600),
+            ),
+            connect_timeout: s.or("connect_timeout_s", d.connect_timeout, seconds(1..=60)),
+        };
+        if limits.session_queue_bytes_max < limits.packet_bytes_max as usize {
+            s.say(
+                "session_queue_bytes_max",
+                format!(
+                    "{} is less than packet_bytes_max, {}: the largest packet would never fit",
+                    limits.session_queue_bytes_max, limits.packet_bytes_max
+                ),
+            );
+        }
+        s.finish();
+        limits
+    }
+}
+
+impl Default for MeshSettings {
+    fn default() -> Self {
+        Self { heartbeat: HEARTBEAT, lease: LEASE, settle_timeout: SETTLE_TIMEOUT, shards: SHARDS }
+    }
+}
+
+impl MeshSettings {
+    fn read(mut s: Section<'_>) -> Self {
+        let d = Self::default();
+        let mesh = Self {
+            heartbeat: s.or("heartbeat_s", d.heartbeat, seconds(1..=60)),
+            lease: s.or("lease_s", d.lease, seconds(2..=600)),
+            settle_timeout: s.or("settle_timeout_s", d.settle_timeout, seconds(1..=3_600)),
+            shards: s.or("shards", d.shards, whole(1..=SHARDS)),
+        };
+        if mesh.lease < 2 * mesh.heartbeat {
+            s.say(
+                "lease_s",
+                format!(
+                    "{} is less than twice heartbeat_s, {}: one lost heartbeat would end the lease",
+                    mesh.lease.as_secs(),
+                    mesh.heartbeat.as_secs()
+                ),
+            );
+        }
+        s.finish();
+        mesh
+    }
+}
+
+/// [`AMQP`] as a value.
+pub(crate) fn default_amqp() -> AmqpAddress {
+    AMQP.parse().expect("the constant is an AMQP address; a test reads it")
+}

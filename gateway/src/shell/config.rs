@@ -1,0 +1,64 @@
+//! What a gateway is started with.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use roost_backend::AmqpAddress;
+use roost_wire::{GatewayId, Region, ShardId};
+
+use crate::{Limits, UplinkRules};
+
+/// A gateway's configuration: typed, with a default for everything that has one.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// Which gateway it is.
+    pub id: GatewayId,
+    /// Its region.
+    pub region: Region,
+    /// Where devices connect.
+    pub listen: SocketAddr,
+    /// Where operators ask; loopback only.
+    pub admin: SocketAddr,
+    /// The cluster.
+    pub amqp: AmqpAddress,
+    /// Which router has custody of its devices' commands.
+    pub router: ShardId,
+    /// How often it says "I am alive".
+    pub heartbeat: Duration,
+    /// For how long after sending an answered heartbeat it may deliver commands.
+    pub lease: Duration,
+    /// The bounds of its shard.
+    pub limits: Limits,
+    /// What becomes an event.
+    pub uplink: UplinkRules,
+}
+
+impl GatewayConfig {
+    /// Three chances within a lease for a heartbeat to be answered.
+    pub const HEARTBEAT: Duration = Duration::from_secs(3);
+    /// Longer than a broker's failover, shorter than a person's patience.
+    pub const LEASE: Duration = Duration::from_secs(10);
+
+    /// A gateway with the defaults.
+    #[must_use]
+    pub fn new(
+        id: GatewayId,
+        region: Region,
+        listen: SocketAddr,
+        admin: SocketAddr,
+        amqp: AmqpAddress,
+    ) -> Self {
+        Self {
+            id,
+            region,
+            listen,
+            admin,
+            amqp,
+            router: ShardId(0),
+            heartbeat: Self::HEARTBEAT,
+            lease: Self::LEASE,
+            limits: Limits::default(),
+            uplink: UplinkRules::default(),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! One task for each connection: it waits until the socket can do what is wanted, and says so to the world.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use super::socket::Socket;
+use super::world::World;
+
+/// How long the last words may take to be written. A client that does not read is cut off.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How long the client's last bytes are awaited and thrown away, and how many. To close with bytes unread would reset the
+/// connection, and the client might lose the reason it was just told.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 64 * 1024;
+
+/// Serves one connection until it is closed by either side.
+pub(super) async fn serve(world: Rc<RefCell<World>>, socket: Rc<Socket>) {
+    while wait(&world, &socket).await {}
+    let closed_by_us = socket.wants().close;
+    drop(world);
+    if closed_by_us && let Some(mut stream) = Rc::into_inner(socket).map(Farewell::from) {
+        stream.say().await;
+    }
+}
+
+/// Waits for one thing and does it; false when the connection is over.
+async fn wait(world: &Rc<RefCell<World>>, socket: &Rc<Socket>) -> bool {
+    let wants = socket.wants();
+    if wants.close {
+        return false;
+    }
+    tokio::select! {
+        ready = socket.stream.readable(), if wants.read => ready.is_ok() && world.borrow_mut().receive(socket),
+        ready = socket.stream.writable(), if wants.write => {
+            world.borrow_mut().writable(socket);
+            ready.is_ok()
+        }
+        // While it is neither read nor written, a broken connection is noticed only by its keep alive.
+        () = socket.changed() => true,
+    }
+}
+
+/// A connection that the shard has forgotten: what is left to be written, then the end.
+struct Farewell {
+    stream: tokio::net::TcpStream,
+    words: [bytes::Bytes; 2],
+}
+
+impl From<Socket> for Farewell {
+    fn from(socket: Socket) -> Self {
+        let words = socket.last_words();
+        Self { stream: socket.stream, words }
+    }
+}
+
+impl Farewell {
+    async fn say(&mut self) {
+        // Whoever does not take its last words in time does without them.
+        if let Ok(Ok(())) = timeout(LAST_WORDS, self.write()).await {
+            let _ = timeout(LINGER, self.drain()).await;
+        }
+    }
+
+    async fn write(&mut self) -> io::Result<()> {
+        for words in &self.words {
+            self.stream.write_all(words).await?;
+        }
+        self.stream.shutdown().await
+    }
+
+    async fn drain(&mut self) -> io::Result<()> {
+        let mut buffer = vec![0; 4 * 1024];
+        let mut drained = 0;
+        while drained < LINGER_BYTES_MAX {
+            match self.stream.read(&mut buffer).await? {
+                0 => break,
+                bytes => drained += bytes,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! Takes connections in, one after another, and never waits for one of them.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::connection::serve;
+use super::world::World;
+
+/// After an accept that failed (most likely: no descriptor is free), how long until the next try. The connection waits in
+/// the kernel's backlog meanwhile.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// How long connections that were closed may take to say goodbye.
+const FAREWELLS: Duration = Duration::from_secs(7);
+
+/// The tasks of all connections, joined at the end.
+pub(super) struct Connections {
+    listener: TcpListener,
+    tasks: JoinSet<()>,
+}
+
+impl Connections {
+    pub(super) fn new(listener: TcpListener) -> Self {
+        Self { listener, tasks: JoinSet::new() }
+    }
+
+    /// Accepts for ever; stop it by dropping the future.
+    pub(super) async fn accept(&mut self, world: &Rc<RefCell<World>>) {
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        // Small packets must not wait for each other's acknowledgements.
+                        let _ = stream.set_nodelay(true);
+                        if let Some(socket) = world.borrow_mut().open(stream) {
+                            self.tasks.spawn_local(serve(Rc::clone(world), socket));
+                        }
+                    }
+                    Err(error) => {
+                        world.borrow_mut().accept_failed(&error);
+                        sleep(RETRY).await;
+                    }
+                },
+                Some(_) = self.tasks.join_next() => {}
+            }
+        }
+    }
+
+    /// Waits, within a bound, until every connection has been closed; returns how many were cut.
+    pub(super) async fn join(mut self) -> usize {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = timeout(FAREWELLS, all).await;
+        let cut = self.tasks.len();
+        self.tasks.shutdown().await;
+        cut
+    }
+}

@@ -1,0 +1,133 @@
+//! Carry what AMQP says into the world.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use roost_backend::contract::{control_queue, inbox_queue};
+use roost_backend::shell::{ConsumePlan, ConsumeQueue, Consumer, ConsumerEvent, PublisherEvent};
+use roost_backend::{Queue, Topology};
+use roost_ops::Readiness;
+use roost_wire::{GatewayId, Incarnation, LinkId};
+use tokio::sync::mpsc;
+
+use super::world::World;
+use crate::shard::Backend;
+
+/// Which of the two publishing connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Events.
+    Uplink,
+    /// Sightings and settlements.
+    Mesh,
+}
+
+/// Commands that the broker may send ahead of their acknowledgement, which leaves as they are taken in.
+const INBOX_PREFETCH: u16 = 1_000;
+/// The same for all else.
+const CONTROL_PREFETCH: u16 = 500;
+
+/// Their places in the plan.
+const INBOX: usize = 0;
+
+/// How many events are taken in at once, so that their effects leave together.
+const BATCH: usize = 256;
+
+impl Side {
+    const fn part(self) -> &'static str {
+        match self {
+            Self::Uplink => "AMQP uplink",
+            Self::Mesh => "AMQP mesh",
+        }
+    }
+}
+
+/// What the gateway consumes over its `link`-th connection: two queues that are that link's own.
+pub(super) fn plan(gateway: &GatewayId, incarnation: Incarnation, shards: u16, link: LinkId) -> ConsumePlan {
+    let inbox = inbox_queue(gateway, incarnation, link);
+    let control = control_queue(gateway, incarnation, link);
+    let own = Topology::of(Queue::of_link(&inbox)).and(Topology::of(Queue::of_link(&control)));
+    ConsumePlan {
+        topology: Topology::contract(shards).and(own),
+        queues: vec![
+            ConsumeQueue { name: inbox, prefetch: INBOX_PREFETCH },
+            ConsumeQueue { name: control, prefetch: CONTROL_PREFETCH },
+        ],
+    }
+}
+
+/// Carries the events of one publisher until it is closed.
+pub(super) async fn publisher(
+    world: Rc<RefCell<World>>,
+    side: Side,
+    readiness: Readiness,
+    mut events: mpsc::Receiver<PublisherEvent>,
+) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while events.recv_many(&mut batch, BATCH).await > 0 {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for event in batch.drain(..) {
+            let backend = match event {
+                PublisherEvent::Done { token, outcome } => {
+                    outcomes.push((token, outcome));
+                    continue;
+                }
+                PublisherEvent::Up | PublisherEvent::Unblocked => {
+                    if readiness.ready(side.part()) {
+                        tracing::info!("{} is up", side.part());
+                    }
+                    Backend::Up
+                }
+                PublisherEvent::Down { reason } | PublisherEvent::Blocked { reason } => {
+                    if readiness.not_ready(side.part(), &reason) {
+                        tracing::warn!(%reason, "{} is away; trying on", side.part());
+                    }
+                    Backend::Away
+                }
+            };
+            // In order: an outcome that came before a loss is told before it.
+            world.borrow_mut().published(outcomes.drain(..));
+            world.borrow_mut().backend(side, backend);
+        }
+        world.borrow_mut().published(outcomes);
+    }
+}
+
+/// Carries commands and control reports until the consumer is closed.
+pub(super) async fn consumer(
+    world: Rc<RefCell<World>>,
+    gateway: (GatewayId, Incarnation),
+    consumer: Rc<Consumer>,
+    readiness: Readiness,
+    mut events: mpsc::Receiver<ConsumerEvent>,
+) {
+    const PART: &str = "AMQP inbox";
+    let mut current = LinkId::default();
+    while let Some(event) = events.recv().await {
+        match event {
+            ConsumerEvent::Up { link } => {
+                current = link;
+                readiness.ready(PART);
+                tracing::info!(%link, "AMQP inbox is up");
+                let (id, incarnation) = &gateway;
+                let inbox = inbox_queue(id, *incarnation, link);
+                let control = control_queue(id, *incarnation, link);
+                world.borrow_mut().link_up(link, inbox, control);
+            }
+            ConsumerEvent::Down { link, reason } => {
+                if readiness.not_ready(PART, &reason) {
+                    tracing::warn!(%link, %reason, "AMQP inbox is away; trying on");
+                }
+                world.borrow_mut().link_down(link);
+            }
+            ConsumerEvent::Delivery(delivered) => {
+                // The router's journal keeps every command until it is settled: nothing is lost by this.
+                consumer.ack(delivered.token);
+                match delivered.queue {
+                    INBOX => world.borrow_mut().inbox(current, delivered),
+                    _ => world.borrow_mut().control(current, delivered),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The thread that runs a world.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use roost_backend::shell::{Consumer, ConsumerEvent, PublisherEvent};
+use roost_ops::{Readiness, now};
+use roost_wire::{GatewayId, Incarnation};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{interval, sleep};
+
+use super::listener::Connections;
+use super::metrics::Snapshot;
+use super::orders::Order;
+use super::outbox::Outbox;
+use super::pumps::{self, Side};
+use super::world::World;
+use crate::link::Link;
+use crate::shard::Shard;
+
+/// How old the figures may be that `/metrics` shows.
+const SNAPSHOT_EVERY: Duration = Duration::from_millis(200);
+
+/// Without anything to wait for, the timer sleeps this long.
+const IDLE: Duration = Duration::from_secs(3_600);
+
+/// Everything a world is made of; it can be sent to the thread.
+pub(super) struct Parts {
+    pub(super) gateway: GatewayId,
+    pub(super) incarnation: Incarnation,
+    pub(super) shard: Shard,
+    pub(super) link: Link,
+    pub(super) listener: std::net::TcpListener,
+    pub(super) uplink: Outbox,
+    pub(super) uplink_events: mpsc::Receiver<PublisherEvent>,
+    pub(super) mesh: Outbox,
+    pub(super) mesh_events: mpsc::Receiver<PublisherEvent>,
+    pub(super) consumer: Consumer,
+    pub(super) consumer_events: mpsc::Receiver<ConsumerEvent>,
+    pub(super) readiness: Readiness,
+    pub(super) snapshot: Arc<Mutex<Snapshot>>,
+    pub(super) orders: mpsc::Receiver<Order>,
+}
+
+/// Runs the world until it is told to stop, or its handle is dropped.
+pub(super) fn run(parts: Parts) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, live(parts))
+}
+
+async fn live(parts: Parts) -> std::io::Result<()> {
+    let Parts { gateway, incarnation, shard, link, uplink, mesh, readiness, mut orders, .. } = parts;
+    let world = Rc::new(RefCell::new(World::new(shard, link, uplink, mesh)));
+    let own = || Rc::clone(&world);
+    let consumer = Rc::new(parts.consumer);
+    let (uplink_events, mesh_events) = (parts.uplink_events, parts.mesh_events);
+    let tasks = [
+        spawn_local(pumps::publisher(own(), Side::Uplink, readiness.clone(), uplink_events)),
+        spawn_local(pumps::publisher(own(), Side::Mesh, readiness.clone(), mesh_events)),
+        spawn_local(pumps::consumer(
+            own(),
+            (gateway, incarnation),
+            Rc::clone(&consumer),
+            readiness,
+            parts.consumer_events,
+        )),
+        spawn_local(keep_time(own())),
+        spawn_local(take_snapshots(own(), parts.snapshot)),
+    ];
+    let mut connections = Connections::new(TcpListener::from_std(parts.listener)?);
+    let order = tokio::select! {
+        order = orders.recv() => order,
+        () = connections.accept(&world) => None,
+    };
+    if let Some(Order::Drain { grace, done }) = order {
+        world.borrow_mut().drain(grace);
+        let drained = Rc::clone(&world.borrow().drained);
+        drained.notified().await;
+        let cut = connections.join().await;
+        let _ = done.send(cut);
+        // The reports of the drain go on being published until the handle says that they are confirmed.
+        let _ = orders.recv().await;
+    }
+    for task in tasks {
+        task.abort();
+        let _ = task.await;
+    }
+    if let Some(consumer) = Rc::into_inner(consumer) {
+        consumer.close().await;
+    }
+    Ok(())
+}
+
+/// Calls the world whenever its time has come.
+async fn keep_time(world: Rc<RefCell<World>>) {
+    let timer = Rc::clone(&world.borrow().timer);
+    loop {
+        let deadline = world.borrow().deadline();
+        let wait = deadline.map_or(IDLE, |deadline| deadline.since(now().boot));
+        tokio::select! {
+            () = sleep(wait) => world.borrow_mut().tick(),
+            () = timer.notified() => {}
+        }
+    }
+}
+
+async fn take_snapshots(world: Rc<RefCell<World>>, snapshot: Arc<Mutex<Snapshot>>) {
+    let mut every = interval(SNAPSHOT_EVERY);
+    loop {
+        every.tick().await;
+        *snapshot.lock().unwrap_or_else(PoisonError::into_inner) = world.borrow().snapshot();
+    }
+}

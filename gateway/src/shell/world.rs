@@ -1,0 +1,295 @@
+//! One shard, its sockets, and the gateway's link: everything that one thread owns.
+
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use roost_backend::shell::{Delivered, Published};
+use roost_ops::now;
+use roost_wire::mesh::Report as _;
+use roost_wire::{BootTime, ControlReport, Delivery, LinkId, Now};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use super::metrics::{ShellCounters, Snapshot};
+use super::outbox::Outbox;
+use super::pumps::Side;
+use super::socket::Socket;
+use crate::link::{Link, LinkInput, LinkOutput};
+use crate::shard::{Backend, Input, Output, Shard};
+use crate::{ConnectionId, PublishOrigin, PublishOutcome, PublishToken, ShardIndex};
+
+/// What is read at once, at most. One buffer serves all connections.
+const READ_BYTES: usize = 64 * 1024;
+
+/// When the buffer has less room than this, it is made anew (or taken over again, if nobody holds a part of it).
+const READ_BYTES_MIN: usize = 4 * 1024;
+
+/// The only shard, as long as there is one.
+const SHARD: ShardIndex = ShardIndex(0);
+
+/// What the thread owns. Every method feeds the cores and then performs all they ask for.
+pub(super) struct World {
+    shard: Shard,
+    link: Link,
+    sockets: HashMap<ConnectionId, Rc<Socket>>,
+    connections: u64,
+    /// Sockets that were given something to write since the last flush.
+    to_flush: Vec<Rc<Socket>>,
+    uplink: Outbox,
+    mesh: Outbox,
+    read_buffer: BytesMut,
+    /// Woken when the time to come back may have become earlier.
+    pub(super) timer: Rc<Notify>,
+    deadline: Option<BootTime>,
+    /// Woken when a drain is over.
+    pub(super) drained: Rc<Notify>,
+    counters: ShellCounters,
+}
+
+impl World {
+    pub(super) fn new(shard: Shard, link: Link, uplink: Outbox, mesh: Outbox) -> Self {
+        Self {
+            shard,
+            link,
+            sockets: HashMap::new(),
+            connections: 0,
+            to_flush: Vec::new(),
+            uplink,
+            mesh,
+            read_buffer: BytesMut::new(),
+            timer: Rc::default(),
+            deadline: None,
+            drained: Rc::default(),
+            counters: ShellCounters::default(),
+        }
+    }
+
+    /// A connection was accepted; `None` if the shard closed it at once.
+    pub(super) fn open(&mut self, stream: TcpStream) -> Option<Rc<Socket>> {
+        let connection = ConnectionId(self.connections);
+        self.connections += 1;
+        let socket = Rc::new(Socket::new(connection, stream));
+        self.sockets.insert(connection, Rc::clone(&socket));
+        self.feed(Input::Opened { connection, entropy: rand::random() });
+        Some(socket)
+    }
+
+    pub(super) fn accept_failed(&mut self, error: &io::Error) {
+        if self.counters.accept_failed() {
+            tracing::warn!(%error, "a connection could not be accepted; trying on");
+        }
+    }
+
+    /// The socket may have bytes; false when the connection is over.
+    pub(super) fn receive(&mut self, socket: &Rc<Socket>) -> bool {
+        if self.read_buffer.capacity() - self.read_buffer.len() < READ_BYTES_MIN {
+            self.read_buffer.reserve(READ_BYTES);
+        }
+        match socket.stream.try_read_buf(&mut self.read_buffer) {
+            Ok(0) => self.closed(socket),
+            Ok(_) => {
+                let bytes = self.read_buffer.split();
+                self.feed(Input::Received { connection: socket.id, bytes });
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+            Err(_) => self.closed(socket),
+        }
+    }
+
+    /// The socket takes bytes again.
+    pub(super) fn writable(&mut self, socket: &Rc<Socket>) {
+        let bytes = socket.flush();
+        if bytes > 0 {
+            self.feed(Input::Written { connection: socket.id, bytes });
+        }
+    }
+
+    /// The publisher of events or of reports is up, away or blocked.
+    pub(super) fn backend(&mut self, side: Side, backend: Backend) {
+        match side {
+            Side::Uplink => self.shard.handle(now(), Input::Backend(backend)),
+            Side::Mesh => self.link.handle(now(), LinkInput::Backend(backend)),
+        }
+        self.perform();
+    }
+
+    /// Outcomes of publications, as many as are at hand.
+    pub(super) fn published(&mut self, outcomes: impl IntoIterator<Item = (u64, Published)>) {
+        let now = now();
+        for (token, outcome) in outcomes {
+            let token = PublishToken(token);
+            let outcome = match outcome {
+                Published::Confirmed => PublishOutcome::Confirmed,
+                Published::Returned { .. } => PublishOutcome::Returned,
+                Published::Nacked => PublishOutcome::Nacked,
+                Published::Lost => PublishOutcome::Lost,
+                Published::Refused { reason } => {
+                    tracing::warn!(%reason, "AMQP cannot carry a message; it counts as refused");
+                    PublishOutcome::Nacked
+                }
+            };
+            match token.origin() {
+                PublishOrigin::Link => self.link.handle(now, LinkInput::Published { token, outcome }),
+                PublishOrigin::Shard(_) => self.shard.handle(now, Input::Published { token, outcome }),
+            }
+        }
+        self.uplink.push();
+        self.mesh.push();
+        self.perform();
+    }
+
+    pub(super) fn link_up(&mut self, link: LinkId, inbox: String, control: String) {
+        self.link.handle(now(), LinkInput::Up { link, inbox, control });
+        self.perform();
+    }
+
+    pub(super) fn link_down(&mut self, link: LinkId) {
+        self.link.handle(now(), LinkInput::Down { link });
+        self.perform();
+    }
+
+    /// Commands, from the inbox of this link.
+    pub(super) fn inbox(&mut self, link: LinkId, delivered: Delivered) {
+        match Delivery::from_message(&delivered.message) {
+            Ok(delivery) => {
+                self.shard.handle(now(), Input::Delivery { link, delivery: Box::new(delivery) });
+                self.perform();
+            }
+            Err(error) => {
+                self.counters.unreadable();
+                tracing::warn!(%error, "dropped a message from the inbox");
+            }
+        }
+    }
+
+    /// A report, from the control queue of this link.
+    pub(super) fn control(&mut self, link: LinkId, delivered: Delivered) {
+        match ControlReport::from_body(&delivered.message.body) {
+            Ok(report) => {
+                self.link.handle(now(), LinkInput::Control { link, report });
+                self.perform();
+            }
+            Err(error) => {
+                self.counters.unreadable();
+                tracing::warn!(%error, "dropped a message from the control queue");
+            }
+        }
+    }
+
+    pub(super) fn drain(&mut self, grace: Duration) {
+        self.link.handle(now(), LinkInput::Drain);
+        self.feed(Input::Drain { grace });
+    }
+
+    /// The time of [`World::deadline`] has come.
+    pub(super) fn tick(&mut self) {
+        let now = now();
+        self.shard.handle(now, Input::Tick);
+        self.link.handle(now, LinkInput::Tick);
+        self.perform();
+    }
+
+    /// When to call [`World::tick`] if nothing happens before.
+    pub(super) fn deadline(&self) -> Option<BootTime> {
+        self.deadline
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let mut counters = self.shard.counters().clone();
+        counters.add_all(self.link.counters());
+        Snapshot { counters, gauges: self.shard.gauges(), shell: self.counters }
+    }
+
+    fn closed(&mut self, socket: &Rc<Socket>) -> bool {
+        self.sockets.remove(&socket.id);
+        self.feed(Input::Closed { connection: socket.id });
+        false
+    }
+
+    fn feed(&mut self, input: Input) {
+        self.shard.handle(now(), input);
+        self.perform();
+    }
+
+    /// Performs everything the cores ask for, and what they ask for in turn. It ends, since every queue behind a socket
+    /// and every word between the cores is bounded.
+    fn perform(&mut self) {
+        let now = now();
+        loop {
+            while let Some(output) = self.shard.poll_output() {
+                self.shard_asks(now, output);
+            }
+            let mut quiet = true;
+            while let Some(output) = self.link.poll_output() {
+                quiet = false;
+                self.link_asks(now, output);
+            }
+            for socket in std::mem::take(&mut self.to_flush) {
+                let bytes = socket.flush();
+                if bytes > 0 {
+                    quiet = false;
+                    self.shard.handle(now, Input::Written { connection: socket.id, bytes });
+                }
+            }
+            if quiet {
+                break;
+            }
+        }
+        self.set_timer();
+    }
+
+    fn shard_asks(&mut self, now: Now, output: Output) {
+        match output {
+            Output::Write { connection, bytes } => {
+                if let Some(socket) = self.sockets.get(&connection) {
+                    socket.write(bytes);
+                    self.to_flush.push(Rc::clone(socket));
+                }
+            }
+            Output::Close { connection, last } => {
+                if let Some(socket) = self.sockets.remove(&connection) {
+                    socket.close(last);
+                }
+            }
+            Output::PauseReading { connection } => self.pause(connection, true),
+            Output::ResumeReading { connection } => self.pause(connection, false),
+            Output::HandOver { hand_over, .. } => {
+                // With one shard every device is its own.
+                debug_assert!(false, "{:?} belongs to no other shard", hand_over.connection());
+            }
+            Output::Publish(publication) => self.uplink.publish(*publication),
+            Output::Link(word) => self.link.handle(now, LinkInput::FromShard { shard: SHARD, word }),
+            Output::Drained => self.drained.notify_one(),
+        }
+    }
+
+    fn link_asks(&mut self, now: Now, output: LinkOutput) {
+        match output {
+            LinkOutput::Publish(publication) => self.mesh.publish(*publication),
+            LinkOutput::ToShard { word, .. } => self.shard.handle(now, Input::Link(word)),
+        }
+    }
+
+    fn pause(&self, connection: ConnectionId, paused: bool) {
+        if let Some(socket) = self.sockets.get(&connection) {
+            socket.pause(paused);
+        }
+    }
+
+    fn set_timer(&mut self) {
+        let earliest = [self.shard.poll_timeout(), self.link.poll_timeout()].into_iter().flatten().min();
+        let sooner = match (earliest, self.deadline) {
+            (Some(new), Some(old)) => new < old,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        self.deadline = earliest;
+        if sooner {
+            self.timer.notify_one();
+        }
+    }
+}

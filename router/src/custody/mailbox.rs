@@ -1,0 +1,156 @@
+//! One device's commands.
+
+use std::collections::BTreeMap;
+
+use roost_wire::{BootTime, Epoch, GatewayId, Incarnation, ReceiptReason, ReceiptState, Region, SessionId};
+
+use super::Hold;
+use crate::{Lsn, RequestId};
+
+/// The commands of one device, in the order of their places, which is the order in which they reach it.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    pub(crate) entries: BTreeMap<u64, Entry>,
+    pub(crate) hold: Option<Hold>,
+    /// The session that has no subscription for the first command, until it says that it has subscribed.
+    pub(crate) unsubscribed: Option<(GatewayId, Incarnation, SessionId)>,
+    /// Nothing is offered before the timer: a gateway gave a command back for a reason of its own.
+    pub(crate) is_resting: bool,
+    waiting: usize,
+    waiting_bytes: usize,
+}
+
+/// One command.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// The record of its acceptance.
+    pub(crate) lsn: Lsn,
+    pub(crate) bytes: usize,
+    /// How often it was given to a gateway.
+    pub(crate) attempt: u32,
+    /// How often it was written to the device and not answered.
+    pub(crate) unanswered: u32,
+    /// When it was given to a gateway last.
+    pub(crate) given_at: BootTime,
+    /// HTTP requests that hear of it.
+    pub(crate) watchers: Vec<RequestId>,
+    /// What was said of it last.
+    pub(crate) told: Option<(ReceiptState, Option<ReceiptReason>, u32)>,
+    /// The gateway it was given to last.
+    pub(crate) last: Option<LastGiven>,
+    is_outstanding: bool,
+}
+
+/// Where a command was last.
+#[derive(Debug, Clone)]
+pub(crate) struct LastGiven {
+    pub(crate) epoch: Epoch,
+    pub(crate) gateway: GatewayId,
+    pub(crate) region: Option<Region>,
+}
+
+impl Mailbox {
+    /// Takes a command in, behind the others.
+    pub(crate) fn put(&mut self, sequence: u64, lsn: Lsn, bytes: usize, attempt: u32) {
+        let entry = Entry {
+            lsn,
+            bytes,
+            attempt,
+            unanswered: 0,
+            given_at: BootTime::default(),
+            watchers: Vec::new(),
+            told: None,
+            last: None,
+            is_outstanding: false,
+        };
+        self.entries.insert(sequence, entry);
+        self.waiting += 1;
+        self.waiting_bytes += bytes;
+    }
+
+    /// A command has ended.
+    pub(crate) fn remove(&mut self, sequence: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&sequence)?;
+        if entry.is_outstanding {
+            if let Some(hold) = &mut self.hold {
+                hold.outstanding.remove(&sequence);
+            }
+        } else {
+            self.waiting -= 1;
+            self.waiting_bytes -= entry.bytes;
+        }
+        Some(entry)
+    }
+
+    /// A request hears of a command from now on.
+    pub(crate) fn watch(&mut self, sequence: u64, request: RequestId) {
+        if let Some(entry) = self.entries.get_mut(&sequence) {
+            entry.watchers.push(request);
+        }
+    }
+
+    /// How many requests hear of a command.
+    pub(crate) fn watchers(&self, sequence: u64) -> usize {
+        self.entries.get(&sequence).map_or(0, |entry| entry.watchers.len())
+    }
+
+    /// It is at the gateway that has the hold.
+    pub(crate) fn give(&mut self, sequence: u64) {
+        let (Some(hold), Some(entry)) = (&mut self.hold, self.entries.get_mut(&sequence)) else { return };
+        if !std::mem::replace(&mut entry.is_outstanding, true) {
+            self.waiting -= 1;
+            self.waiting_bytes -= entry.bytes;
+        }
+        hold.outstanding.insert(sequence);
+    }
+
+    /// It waits again, at its old place, and the hold ends. True if it was outstanding.
+    pub(crate) fn take_back(&mut self, sequence: u64) -> bool {
+        let Some(hold) = self.hold.as_mut().filter(|hold| hold.outstanding.contains(&sequence)) else {
+            return false;
+        };
+        hold.outstanding.remove(&sequence);
+        hold.is_ending = true;
+        if let Some(entry) = self.entries.get_mut(&sequence) {
+            entry.is_outstanding = false;
+            self.waiting += 1;
+            self.waiting_bytes += entry.bytes;
+        }
+        true
+    }
+
+    pub(crate) fn is_outstanding(&self, sequence: u64) -> bool {
+        self.entries.get(&sequence).is_some_and(|entry| entry.is_outstanding)
+    }
+
+    /// The first command that waits, if it is durable: nothing goes out before its turn.
+    pub(crate) fn first_waiting(&self, durable: Lsn) -> Option<u64> {
+        let (sequence, entry) = self.entries.iter().find(|(_, entry)| !entry.is_outstanding)?;
+        (entry.lsn <= durable).then_some(*sequence)
+    }
+
+    /// The commands that wait and are durable, in order.
+    pub(crate) fn waiting(&self, durable: Lsn) -> impl Iterator<Item = u64> {
+        let waits =
+            self.entries.iter().filter(move |(_, entry)| !entry.is_outstanding && entry.lsn <= durable);
+        waits.map(|(sequence, _)| *sequence)
+    }
+
+    pub(crate) fn waiting_count(&self) -> usize {
+        self.waiting
+    }
+
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// When the command that waits longest for an answer was given away.
+    pub(crate) fn oldest_given_at(&self) -> Option<BootTime> {
+        self.entries.values().filter(|entry| entry.is_outstanding).map(|entry| entry.given_at).min()
+    }
+
+    /// Whether nothing is left to remember.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.entries.is_empty() && self.hold.as_ref().is_none_or(|hold| hold.outstanding.is_empty())
+    }
+}

@@ -1,0 +1,325 @@
+//! One gateway as the router sees it: its run, its link, its lease, its sync.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use roost_wire::{BootTime, Device, Heartbeat, InFlight, Incarnation, LinkId, Region, RouterRun, SyncNumber};
+
+use crate::Lsn;
+use crate::clock::ClockBounds;
+use crate::journal::KnownGateway;
+
+/// A gateway.
+///
+/// ```text
+///            heartbeat               sync, durable
+///  (first) ───────────► leased ─────────────────────► ready: commands may be forwarded
+///                         │ ▲ ▲                         │  new link, inbox gone, publication lost, settle timeout:
+///       no answer for     │ │ └─────────────────────────┘  leased, and owes a sync
+///       lease + margin    ▼ │ heartbeat
+///                       lapsed ── marker read ──► lost: nothing of it can come any more
+/// ```
+#[derive(Debug)]
+pub struct Gateway {
+    /// Its region, once it has said so.
+    pub region: Option<Region>,
+    /// Its newest run.
+    pub incarnation: Incarnation,
+    /// How its clock stands to ours.
+    pub bounds: ClockBounds,
+    /// How many devices it says are connected.
+    pub sessions: u64,
+    /// Whether it is going away.
+    pub draining: bool,
+    /// When it was last answered in this run.
+    pub answered_at: Option<BootTime>,
+    /// Until when it may deliver commands, margin included; none if that has lapsed.
+    pub(crate) lease_until: Option<BootTime>,
+    /// The mark that must be read before what it holds is reassigned.
+    pub(crate) marker: Option<u64>,
+    /// Whether the journal knows that nothing of it can come any more.
+    pub(crate) lost: bool,
+    /// Devices with a hold here, in any of its runs.
+    pub(crate) holding: BTreeSet<Device>,
+    /// When the journal's record of this incarnation is durable.
+    pub(crate) seen_lsn: Lsn,
+    /// The parts of a sync so far.
+    pub(crate) sync_list: Option<Vec<InFlight>>,
+    /// The parts of a snapshot so far.
+    pub(crate) snapshot_list: Option<BTreeSet<Device>>,
+    voided: VecDeque<Incarnation>,
+    link: Option<Link>,
+    last_heartbeat: Option<u64>,
+    synced: Option<Synced>,
+    sync_owed: Option<Owed>,
+    snapshot_owed: Option<Owed>,
+}
+
+#[derive(Debug)]
+struct Link {
+    id: LinkId,
+    inbox: String,
+    control: String,
+    /// The broker said that the inbox is not there.
+    is_gone: bool,
+}
+
+#[derive(Debug)]
+struct Synced {
+    number: SyncNumber,
+    /// Over which link, in this run; none if the journal says so.
+    link: Option<LinkId>,
+    lsn: Lsn,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Owed {
+    since: BootTime,
+    asked_at: BootTime,
+}
+
+/// Whether commands may be forwarded to a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Yes.
+    Ready,
+    /// It is there, but its sync is not read yet, or its link is gone.
+    NotReady,
+    /// Its lease has lapsed: it is in doubt what it holds.
+    Lapsed,
+}
+
+/// What a heartbeat is to the router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pulse {
+    /// To be answered.
+    Fresh {
+        /// It came over a link that was not known: what was said over the old one may be lost.
+        new_link: bool,
+        /// The lease had lapsed, or there was none in this run.
+        regained: bool,
+    },
+    /// Read before, or of an older link.
+    Repeated,
+    /// It owes a sync for so long that it is not answered until its lease has lapsed.
+    NotSynced,
+}
+
+impl Gateway {
+    pub(crate) fn new(incarnation: Incarnation) -> Self {
+        Self {
+            region: None,
+            incarnation,
+            bounds: ClockBounds::default(),
+            sessions: 0,
+            draining: false,
+            answered_at: None,
+            lease_until: None,
+            marker: None,
+            lost: false,
+            holding: BTreeSet::new(),
+            seen_lsn: Lsn::ZERO,
+            sync_list: None,
+            snapshot_list: None,
+            voided: VecDeque::new(),
+            link: None,
+            last_heartbeat: None,
+            synced: None,
+            sync_owed: None,
+            snapshot_owed: None,
+        }
+    }
+
+    /// As the journal knows it at a start. Unless it is lost it may hold a lease that the run before gave it.
+    pub(crate) fn known(known: &KnownGateway, lease_until: BootTime) -> Self {
+        Self {
+            lease_until: (!known.lost).then_some(lease_until),
+            lost: known.lost,
+            voided: known.voided.clone(),
+            synced: known.synced.map(|number| Synced { number, link: None, lsn: Lsn::ZERO }),
+            ..Self::new(known.incarnation)
+        }
+    }
+
+    pub(crate) fn is_voided(&self, incarnation: Incarnation) -> bool {
+        self.voided.contains(&incarnation)
+    }
+
+    /// A new run of it: everything that its old run said is void, and the new one owes a sync and a snapshot.
+    pub(crate) fn begin_incarnation(&mut self, now: BootTime, incarnation: Incarnation, voided_max: usize) {
+        if self.voided.len() >= voided_max {
+            self.voided.pop_front();
+        }
+        self.voided.push_back(self.incarnation);
+        let owed = Some(Owed { since: now, asked_at: now });
+        *self = Self {
+            region: self.region.take(),
+            lease_until: self.lease_until,
+            marker: self.marker,
+            lost: self.lost,
+            holding: std::mem::take(&mut self.holding),
+            voided: std::mem::take(&mut self.voided),
+            sync_owed: owed,
+            snapshot_owed: owed,
+            ..Self::new(incarnation)
+        };
+    }
+
+    /// Takes in a heartbeat, short of answering it.
+    pub(crate) fn pulse(
+        &mut self,
+        now: BootTime,
+        link: LinkId,
+        beat: &Heartbeat,
+        run: RouterRun,
+        patience: std::time::Duration,
+    ) -> Pulse {
+        let known = self.link.as_ref().map(|link| link.id);
+        if self.last_heartbeat.is_some_and(|last| beat.number <= last)
+            || known.is_some_and(|known| link < known)
+        {
+            return Pulse::Repeated;
+        }
+        self.last_heartbeat = Some(beat.number);
+        self.bounds.heartbeat(now, beat.sent_at);
+        if let Some(echo) = beat.echo.filter(|echo| echo.run == run) {
+            self.bounds.echo(now, echo.answered_at, echo.read_at);
+        }
+        self.sessions = beat.sessions;
+        self.draining = beat.draining;
+        let regained = self.lease_until.is_none() || self.answered_at.is_none();
+        let new_link = known != Some(link);
+        if new_link {
+            let (inbox, control) = (beat.inbox.clone(), beat.control.clone());
+            self.link = Some(Link { id: link, inbox, control, is_gone: false });
+            self.snapshot_list = None;
+        }
+        if new_link || regained {
+            // Of its own accord it syncs and announces; it is asked only if that does not come.
+            let fresh = Owed { since: now, asked_at: now };
+            self.sync_owed = (!self.is_synced_over(link)).then_some(fresh);
+            self.snapshot_owed = Some(fresh);
+        } else if self.sync_owed.is_some_and(|owed| now.since(owed.since) > patience) {
+            return Pulse::NotSynced;
+        }
+        Pulse::Fresh { new_link, regained }
+    }
+
+    /// It has been answered.
+    pub(crate) fn answered(&mut self, now: BootTime, lease_until: BootTime) {
+        self.answered_at = Some(now);
+        self.lease_until = Some(lease_until);
+        self.lost = false;
+    }
+
+    /// Its lease has lapsed.
+    pub(crate) fn lapse(&mut self, marker: u64) {
+        self.lease_until = None;
+        self.marker = Some(marker);
+        self.sync_list = None;
+        self.snapshot_list = None;
+        if let Some(synced) = &mut self.synced {
+            synced.link = None;
+        }
+    }
+
+    /// Its mark has been read: nothing of it can come any more.
+    pub(crate) fn forget_lease(&mut self) {
+        self.marker = None;
+        self.lost = self.lease_until.is_none();
+    }
+
+    /// It owes a sync from now on: none of its commands go out before that is read. True if it must be asked for.
+    pub(crate) fn owe_sync(&mut self, now: BootTime) -> bool {
+        let is_new = self.sync_owed.is_none();
+        self.sync_owed.get_or_insert(Owed { since: now, asked_at: now });
+        is_new
+    }
+
+    /// What it owes for so long that it is asked again: (sync, snapshot).
+    pub(crate) fn overdue(&mut self, now: BootTime, after: std::time::Duration) -> (bool, bool) {
+        let overdue = |owed: &mut Option<Owed>| match owed {
+            Some(owed) if now.since(owed.asked_at) >= after => {
+                owed.asked_at = now;
+                true
+            }
+            Some(_) | None => false,
+        };
+        (overdue(&mut self.sync_owed), overdue(&mut self.snapshot_owed))
+    }
+
+    /// Whether a sync with that number says something new.
+    pub(crate) fn is_new_sync(&self, number: SyncNumber) -> bool {
+        self.synced.as_ref().is_none_or(|synced| number > synced.number)
+    }
+
+    /// A sync has been read to its end; its number counts once `lsn` is durable.
+    pub(crate) fn sync(&mut self, number: SyncNumber, link: LinkId, lsn: Lsn) {
+        self.synced = Some(Synced { number, link: Some(link), lsn });
+        self.marker = None;
+        if let Some(known) = &mut self.link {
+            known.is_gone &= known.id != link;
+        }
+        if self.link.as_ref().is_none_or(|known| known.id <= link) {
+            self.sync_owed = None;
+        }
+    }
+
+    pub(crate) fn snapshot(&mut self) {
+        self.snapshot_owed = None;
+    }
+
+    /// The broker said that the inbox is not there: this link has ended.
+    pub(crate) fn inbox_gone(&mut self, inbox: &str) {
+        if let Some(link) = self.link.as_mut().filter(|link| link.inbox == inbox) {
+            link.is_gone = true;
+        }
+    }
+
+    /// Whether commands may be forwarded to it.
+    #[must_use]
+    pub fn standing(&self, durable: Lsn) -> Standing {
+        if self.lease_until.is_none() {
+            return Standing::Lapsed;
+        }
+        let is_durable =
+            self.synced.as_ref().is_some_and(|synced| synced.lsn <= durable) && self.seen_lsn <= durable;
+        let linked =
+            self.link.as_ref().filter(|link| !link.is_gone).is_some_and(|link| self.is_synced_over(link.id));
+        match is_durable && linked && self.sync_owed.is_none() {
+            true => Standing::Ready,
+            false => Standing::NotReady,
+        }
+    }
+
+    /// Whether it can be asked something.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.lease_until.is_some() && self.answered_at.is_some() && self.link.is_some()
+    }
+
+    /// Where its commands go, and the number they carry.
+    pub(crate) fn inbox(&self) -> Option<(&str, SyncNumber)> {
+        let (link, synced) = (self.link.as_ref()?, self.synced.as_ref()?);
+        Some((&link.inbox, synced.number))
+    }
+
+    pub(crate) fn control(&self) -> Option<&str> {
+        self.link.as_ref().map(|link| link.control.as_str())
+    }
+
+    /// The link that it was last heard over.
+    #[must_use]
+    pub fn link(&self) -> Option<LinkId> {
+        self.link.as_ref().map(|link| link.id)
+    }
+
+    /// The number of the sync that was read last.
+    #[must_use]
+    pub fn sync_number(&self) -> Option<SyncNumber> {
+        self.synced.as_ref().map(|synced| synced.number)
+    }
+
+    fn is_synced_over(&self, link: LinkId) -> bool {
+        self.synced.as_ref().is_some_and(|synced| synced.link == Some(link))
+    }
+}

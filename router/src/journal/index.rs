@@ -1,0 +1,219 @@
+//! The index: what the records say, taken together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use roost_wire::{CommandId, Device, GatewayId, MessageId, RouterRun, WallTime};
+
+use super::finals::Finals;
+use super::gateways::KnownGateways;
+use super::{Accepted, Final, GivenTo, KnownGateway, Record};
+
+/// What the journal holds: the commands in custody, the finals that are remembered, the receipts that are owed, the
+/// gateways that are known, and the run.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Journal {
+    run: RouterRun,
+    id: Option<u32>,
+    next: u64,
+    live: BTreeMap<u64, Live>,
+    ids: BTreeMap<Device, BTreeMap<MessageId, u64>>,
+    bytes: usize,
+    finals: Finals,
+    gateways: KnownGateways,
+}
+
+/// A command that has not ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Live {
+    /// The command.
+    pub command: Arc<Accepted>,
+    /// The gateway that has it, or has not said yet what became of it.
+    pub given_to: Option<GivenTo>,
+    /// Whether a gateway was lost that had it: the device may have it.
+    pub interrupted: bool,
+}
+
+impl Journal {
+    /// Takes in one record: the only way in which the index changes. What a record refers to and is not there is passed
+    /// over: a snapshot may already contain what a record behind it says.
+    pub fn apply(&mut self, record: &Record) {
+        match record {
+            Record::RunStarted { run, journal } => {
+                self.run = *run;
+                self.id = Some(*journal);
+            }
+            Record::Used { next } => self.next = self.next.max(*next),
+            Record::Accepted(command) => self.accept(command),
+            Record::Given { sequence, to } => {
+                if let Some(live) = self.live.get_mut(sequence) {
+                    live.given_to = Some(to.clone());
+                }
+            }
+            Record::TakenBack { sequence } => {
+                if let Some(live) = self.live.get_mut(sequence) {
+                    live.given_to = None;
+                }
+            }
+            Record::Interrupted { sequence } => {
+                if let Some(live) = self.live.get_mut(sequence) {
+                    live.given_to = None;
+                    live.interrupted = true;
+                }
+            }
+            Record::Finished { end, owed } => self.finish(end, *owed),
+            Record::ReceiptPublished { sequence } => self.finals.receipt_published(*sequence),
+            Record::GatewaySeen { gateway, incarnation } => self.gateways.seen(gateway, *incarnation),
+            Record::GatewaySynced { gateway, incarnation, number } => {
+                self.gateways.synced(gateway, *incarnation, *number);
+            }
+            Record::GatewayLost { gateway } => self.gateways.lost(gateway),
+        }
+    }
+
+    /// The records that build this index from nothing. Cheap: payloads are shared, not copied.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<Record> {
+        let mut records = Vec::new();
+        if let Some(journal) = self.id {
+            records.push(Record::RunStarted { run: self.run, journal });
+        }
+        records.push(Record::Used { next: self.next });
+        self.gateways.snapshot(&mut records);
+        for live in self.live.values() {
+            records.push(Record::Accepted(live.command.clone()));
+            let sequence = live.command.sequence;
+            if live.interrupted {
+                records.push(Record::Interrupted { sequence });
+            }
+            if live.given_to != live.command.given_to || live.interrupted {
+                records.push(match live.given_to.clone() {
+                    Some(to) => Record::Given { sequence, to },
+                    None => Record::TakenBack { sequence },
+                });
+            }
+        }
+        for end in self.finals.iter() {
+            let owed = self.finals.is_owed(end.receipt.command_id.sequence);
+            records.push(Record::Finished { end: end.clone(), owed });
+        }
+        records
+    }
+
+    /// The run that wrote last; 0 before the first.
+    #[must_use]
+    pub fn run(&self) -> RouterRun {
+        self.run
+    }
+
+    /// The journal's own number; none before the first run.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.id
+    }
+
+    /// The place of the next command.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The commands in custody, in order.
+    pub fn live(&self) -> impl Iterator<Item = &Live> {
+        self.live.values()
+    }
+
+    /// A command in custody, by its place.
+    #[must_use]
+    pub fn command(&self, sequence: u64) -> Option<&Live> {
+        self.live.get(&sequence)
+    }
+
+    /// The place of a device's command with this message id, if it is in custody.
+    #[must_use]
+    pub fn live_id(&self, device: &Device, id: &MessageId) -> Option<u64> {
+        self.ids.get(device)?.get(id).copied()
+    }
+
+    /// How a device's command with this message id ended, if that is remembered.
+    #[must_use]
+    pub fn final_of(&self, device: &Device, id: &MessageId) -> Option<&Arc<Final>> {
+        self.finals.find(device, id)
+    }
+
+    /// The final at a place, if it is remembered.
+    #[must_use]
+    pub fn final_at(&self, sequence: u64) -> Option<&Arc<Final>> {
+        self.finals.of(sequence)
+    }
+
+    /// The finals whose receipt is not published yet, in order.
+    pub fn owed(&self) -> impl Iterator<Item = &Arc<Final>> {
+        self.finals.owed()
+    }
+
+    /// The gateways that are known.
+    pub fn gateways(&self) -> impl Iterator<Item = (&GatewayId, &KnownGateway)> {
+        self.gateways.iter()
+    }
+
+    /// How many commands are in custody.
+    #[must_use]
+    pub fn commands(&self) -> usize {
+        self.live.len()
+    }
+
+    /// How many bytes of payload are in custody.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many finals are remembered.
+    #[must_use]
+    pub fn finals(&self) -> usize {
+        self.finals.len()
+    }
+
+    /// The mesh's name for the command at a place. A journal that never had a run has no names to give: 0.
+    #[must_use]
+    pub fn command_id(&self, sequence: u64) -> CommandId {
+        CommandId { journal: self.id.unwrap_or_default(), sequence }
+    }
+
+    /// Forgets finals whose time has come, and the first to go beyond `max`: at most `batch` of them. Not a record: the clock
+    /// says it again after a restart. Gives how many were forgotten before their time.
+    pub fn forget(&mut self, now: WallTime, max: usize, batch: usize) -> u64 {
+        (0..batch).map_while(|_| self.finals.forget_one(now, max)).map(u64::from).sum()
+    }
+
+    /// Forgets a device's oldest final if it has more than `max`. True if so.
+    pub fn forget_oldest_of(&mut self, device: &Device, max: usize) -> bool {
+        self.finals.forget_oldest_of(device, max)
+    }
+
+    fn accept(&mut self, command: &Arc<Accepted>) {
+        self.next = self.next.max(command.sequence + 1);
+        self.bytes += command.request.payload.len();
+        let ids = self.ids.entry(command.request.device.clone()).or_default();
+        ids.insert(command.request.message_id.clone(), command.sequence);
+        let live = Live { command: command.clone(), given_to: command.given_to.clone(), interrupted: false };
+        self.live.insert(command.sequence, live);
+    }
+
+    fn finish(&mut self, end: &Arc<Final>, owed: bool) {
+        let sequence = end.receipt.command_id.sequence;
+        self.next = self.next.max(sequence + 1);
+        if let Some(live) = self.live.remove(&sequence) {
+            let request = &live.command.request;
+            self.bytes -= request.payload.len();
+            if let Some(ids) = self.ids.get_mut(&request.device) {
+                ids.remove(&request.message_id);
+                if ids.is_empty() {
+                    self.ids.remove(&request.device);
+                }
+            }
+        }
+        self.finals.insert(end.clone(), owed);
+    }
+}

@@ -1,0 +1,121 @@
+//! What the router wants done.
+
+use roost_wire::{ControlReport, Delivery, GatewayId, Message, Presence, Receipt, RouterRun};
+
+use crate::journal::Record;
+use crate::{Lsn, PublishToken, RequestId, SourceToken};
+
+/// One effect, to be performed in the order given.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Append this record to the log; tell [`crate::Input::Durable`] when it is on disk. What depends on it is not said
+    /// before. Numbers follow each other without a gap, from the one after `last` that the core was started with.
+    Journal {
+        /// The record's number.
+        lsn: Lsn,
+        /// The record; [`Record::encode`] gives its bytes.
+        record: Record,
+    },
+    /// Acknowledge this message to its queue.
+    Ack(SourceToken),
+    /// Publish to AMQP; tell [`crate::Input::Published`] the outcome.
+    Publish {
+        /// The name to tell it by.
+        token: PublishToken,
+        /// What, and where to.
+        what: Publication,
+    },
+    /// Tell an HTTP request where its command stands. The first answer comes when the command is durable or refused; then
+    /// one at each change of state, the last of which is final ([`roost_wire::ReceiptState::is_final`]). Answers to a
+    /// request that is over are dropped.
+    Answer {
+        /// Which request.
+        request: RequestId,
+        /// Where it stands.
+        receipt: Box<Receipt>,
+    },
+    /// Stop consuming [`crate::Queue::Commands`]: the bound on commands in custody is reached.
+    PauseCommands,
+    /// Consume them again.
+    ResumeCommands,
+}
+
+/// A message to AMQP.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Publication {
+    /// A command to a gateway's inbox, through the default exchange: `delivery.into_message(&inbox)`. Mandatory; never
+    /// published again by the shell.
+    Delivery {
+        /// Which gateway's.
+        gateway: GatewayId,
+        /// The name of the inbox.
+        inbox: String,
+        /// The command.
+        delivery: Box<Delivery>,
+    },
+    /// A word to a gateway's control queue, through the default exchange. Not mandatory, never published again: the router
+    /// says it again by itself where it matters.
+    Control {
+        /// The name of the control queue.
+        queue: String,
+        /// What is said.
+        report: Box<ControlReport>,
+    },
+    /// A receipt. Published again after a lost connection.
+    Receipt {
+        /// Where to.
+        to: ReceiptAddress,
+        /// What it says.
+        receipt: Box<Receipt>,
+    },
+    /// A device has come or gone: `presence.to_message("roost.presence")`. Published again after a lost connection.
+    Presence(Box<Presence>),
+    /// The router's own mark: a [`roost_wire::SettlementReport::Marker`] through `roost.mesh` with the key `settle.<shard>`.
+    /// Published again after a lost connection.
+    Marker {
+        /// This run.
+        run: RouterRun,
+        /// Counted within it.
+        number: u64,
+    },
+    /// A message that is not a command, or was rejected: the message to the exchange `roost.dead` (key `tenant.device`, or its
+    /// old key if that names no device), with the header `roost-reason`. Published again after a lost connection.
+    DeadLetter {
+        /// The message with its reason in the headers; exchange and key are set by the core.
+        message: Box<Message>,
+    },
+}
+
+/// Where a receipt goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReceiptAddress {
+    /// The exchange `roost.receipts`: `receipt.to_message("roost.receipts")`.
+    Exchange,
+    /// The queue that the sender named, through the default exchange; not mandatory: if it is gone, so is its receipt.
+    Queue(String),
+}
+
+impl Publication {
+    /// Whether the broker must return it if no queue wants it.
+    #[must_use]
+    pub const fn mandatory(&self) -> bool {
+        match self {
+            Self::Delivery { .. } => true,
+            Self::Control { .. }
+            | Self::Receipt { .. }
+            | Self::Presence(_)
+            | Self::Marker { .. }
+            | Self::DeadLetter { .. } => false,
+        }
+    }
+
+    /// Whether the shell publishes it again when its connection was lost before the confirm. If not, it reports
+    /// [`crate::PublishOutcome::Lost`].
+    #[must_use]
+    pub const fn publish_again(&self) -> bool {
+        match self {
+            Self::Delivery { .. } | Self::Control { .. } => false,
+            Self::Receipt { .. } | Self::Presence(_) | Self::Marker { .. } | Self::DeadLetter { .. } => true,
+        }
+    }
+}

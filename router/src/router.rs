@@ -1,0 +1,255 @@
+//! The whole router: a plain state machine. This file holds its state and the ways in and out; each kind of thing that can happen
+//! has a file of its own.
+
+mod expiry;
+mod explain;
+mod intake;
+mod leases;
+mod offer;
+mod publications;
+mod questions;
+mod receipts;
+mod settlements;
+mod sightings;
+mod syncs;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use publications::Publications;
+use roost_wire::{BootTime, Device, GatewayId, Now, RouterRun, ShardId, WallTime};
+
+use syncs::EarlySync;
+
+use crate::custody::Mailbox;
+use crate::gateway::Gateway;
+use crate::journal::{Journal, Record};
+use crate::location::Locations;
+use crate::question::Questions;
+use crate::timers::{Timer, Timers};
+use crate::{Counters, Input, Limits, Lsn, Output, Queue};
+
+/// The router's core. Feed it inputs with the time; after each, drain [`RouterCore::poll_output`] and perform what it gives.
+#[derive(Debug)]
+pub struct RouterCore {
+    shard: ShardId,
+    limits: Limits,
+    journal: Journal,
+    run: RouterRun,
+    /// The record of this run: nothing is said to a gateway, and nothing forwarded, before it is durable.
+    run_lsn: Lsn,
+    last: Lsn,
+    durable: Lsn,
+    outputs: VecDeque<Output>,
+    /// What is said once a record is durable. Bounded by the commands in custody and what the queues' prefetch lets in.
+    gated: BTreeMap<Lsn, Vec<Output>>,
+    /// Commands whose record is not durable yet, in order.
+    unsafe_yet: VecDeque<(Lsn, u64)>,
+    timers: Timers,
+    locations: Locations,
+    gateways: BTreeMap<GatewayId, Gateway>,
+    /// Gateways that may hold commands of the run before.
+    recovering: BTreeSet<GatewayId>,
+    /// Syncs of runs that no sighting has named yet. Bounded like the gateways.
+    early_syncs: BTreeMap<GatewayId, EarlySync>,
+    questions: Questions,
+    /// Devices with commands in custody: bounded by those.
+    mailboxes: BTreeMap<Device, Mailbox>,
+    publications: Publications,
+    epochs: u64,
+    markers: u64,
+    is_paused: bool,
+    counters: Counters,
+}
+
+impl RouterCore {
+    /// Starts a run on what was replayed: `journal` has every record applied, `last` is the number of the last one in the log
+    /// ([`Lsn::ZERO`] if there is none), `entropy` is 64 random bits (the journal's own number is drawn from it, once).
+    ///
+    /// The new run's number is the one after the last, and never below the seconds since 1970: so it grows also if the journal
+    /// was lost, and gateways do not take its epochs for old ones.
+    #[must_use]
+    pub fn start(
+        now: Now,
+        shard: ShardId,
+        limits: Limits,
+        journal: Journal,
+        last: Lsn,
+        entropy: u64,
+    ) -> Self {
+        let run = RouterRun(journal.run().next().0.max(now.wall.as_millis() / 1_000));
+        let id = journal.id().unwrap_or((entropy >> 32) as u32 ^ entropy as u32);
+        let mut core = Self {
+            shard,
+            locations: Locations::new(limits.locations_max),
+            limits,
+            journal,
+            run,
+            run_lsn: last.next(),
+            last,
+            durable: last,
+            outputs: VecDeque::new(),
+            gated: BTreeMap::new(),
+            unsafe_yet: VecDeque::new(),
+            timers: Timers::default(),
+            gateways: BTreeMap::new(),
+            recovering: BTreeSet::new(),
+            early_syncs: BTreeMap::new(),
+            questions: Questions::default(),
+            mailboxes: BTreeMap::new(),
+            publications: Publications::default(),
+            epochs: 0,
+            markers: 0,
+            is_paused: false,
+            counters: Counters::default(),
+        };
+        core.record(Record::RunStarted { run, journal: id });
+        core.know_gateways(now);
+        core.fill_mailboxes(now);
+        core.publish_owed();
+        core
+    }
+
+    /// Takes in one thing that happened.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Delivered { queue, source, message } => match queue {
+                Queue::Commands => self.command_came(now, source, message),
+                Queue::Expired => self.expired_came(now, source, message),
+                Queue::Sightings => {
+                    let before = self.last;
+                    self.sightings_came(now, &message);
+                    // Which run of a gateway is the newer one is said here and nowhere else: it is read again until it is on disk.
+                    let gate = if self.last == before { Lsn::ZERO } else { self.last };
+                    self.say_after(gate, Output::Ack(source));
+                }
+                Queue::Settlements => {
+                    self.settlements_came(now, &message);
+                    // What it led to must be on disk first: nobody says "delivered" twice.
+                    self.say_after(self.last, Output::Ack(source));
+                }
+            },
+            Input::Http { request, command } => self.http_came(now, request, command),
+            Input::Durable { lsn } => self.durable(now, lsn),
+            Input::Published { token, outcome } => self.published(now, token, outcome),
+            Input::Tick => {}
+        }
+        self.tick(now);
+    }
+
+    /// The next effect, in order; `None` when there is none for now.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to come back with [`Input::Tick`] if nothing happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<BootTime> {
+        self.timers.next()
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What the journal holds, with all records given out so far.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The records that stand for all records given out so far, up to [`RouterCore::last`].
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<Record> {
+        self.journal.snapshot()
+    }
+
+    /// The number of the last record given out, drained from the outputs or not.
+    #[must_use]
+    pub fn last(&self) -> Lsn {
+        self.last
+    }
+
+    /// This run.
+    #[must_use]
+    pub fn run(&self) -> RouterRun {
+        self.run
+    }
+
+    /// Whether commands may be forwarded: after a start every gateway that may still hold some must have synced, or its
+    /// lease must have lapsed. For `/readyz`.
+    #[must_use]
+    pub fn is_recovered(&self) -> bool {
+        self.run_lsn <= self.durable && self.recovering.is_empty()
+    }
+
+    fn tick(&mut self, now: Now) {
+        while let Some(timer) = self.timers.pop(now.boot) {
+            match timer {
+                Timer::Expiry(sequence) => self.expiry_due(now, sequence),
+                Timer::Settle(device) => self.settle_due(now, &device),
+                Timer::Offer(device) => self.rested(now, &device),
+                Timer::Lease(gateway) => self.lease_due(now, &gateway),
+                Timer::Question(device) => self.question_due(now, &device),
+                Timer::Publish(token) => self.publish_due(token),
+            }
+        }
+        self.forget(now.wall);
+    }
+
+    /// Forgets a few finals with each input, so that none of them pays for all.
+    fn forget(&mut self, now: WallTime) {
+        const BATCH: usize = 8;
+        for _ in 0..self.journal.forget(now, self.limits.finals_max, BATCH) {
+            self.counters.drop(crate::DropReason::ForgottenEarly);
+        }
+    }
+
+    /// Appends a record, and changes the index by it.
+    fn record(&mut self, record: Record) -> Lsn {
+        self.journal.apply(&record);
+        self.last = self.last.next();
+        self.say(Output::Journal { lsn: self.last, record });
+        self.last
+    }
+
+    fn say(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    /// Says it once the record is durable.
+    fn say_after(&mut self, gate: Lsn, output: Output) {
+        match gate <= self.durable {
+            true => self.say(output),
+            false => self.gated.entry(gate).or_default().push(output),
+        }
+    }
+
+    fn durable(&mut self, now: Now, lsn: Lsn) {
+        let before = self.durable;
+        self.durable = before.max(lsn);
+        while let Some(entry) = self.gated.first_entry().filter(|entry| *entry.key() <= lsn) {
+            let outputs = entry.remove();
+            self.outputs.extend(outputs);
+        }
+        while let Some((_, sequence)) = self.unsafe_yet.pop_front_if(|(gate, _)| *gate <= lsn) {
+            self.accepted_durably(now, sequence);
+        }
+        if before < self.run_lsn && self.is_recovered() {
+            self.recovered(now);
+        }
+        self.offer_where_ready(now, before);
+    }
+
+    /// The end of a start: what has waited for it goes on.
+    fn recovered(&mut self, now: Now) {
+        self.expire_overdue(now);
+        let devices: Vec<Device> = self.mailboxes.keys().cloned().collect();
+        for device in devices {
+            self.offer(now, &device);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Lifetimes end.
+
+use roost_wire::{Device, Now, ReceiptReason, ReceiptState};
+
+use super::RouterCore;
+use super::receipts::End;
+use crate::timers::Timer;
+
+impl RouterCore {
+    /// A command's lifetime has ended. If it waits it ends; if it is outstanding its answer is waited for, which may still be
+    /// "delivered"; and after a start nobody can know before the gateways have said what they hold.
+    pub(super) fn expiry_due(&mut self, now: Now, sequence: u64) {
+        let Some(live) = self.journal.command(sequence) else { return };
+        let (device, deadline) = (live.command.request.device.clone(), live.command.deadline);
+        if deadline > now.wall {
+            // The wall clock was set back.
+            return self.timers.set(Timer::Expiry(sequence), now.boot + deadline.since(now.wall));
+        }
+        let is_outstanding =
+            self.mailboxes.get(&device).is_some_and(|mailbox| mailbox.is_outstanding(sequence));
+        if self.is_recovered() && !is_outstanding {
+            self.expire(now, sequence);
+            self.offer(now, &device);
+        }
+    }
+
+    pub(super) fn is_overdue(&self, now: Now, sequence: u64) -> bool {
+        self.is_recovered()
+            && self.journal.command(sequence).is_some_and(|live| live.command.deadline <= now.wall)
+    }
+
+    /// Ends a command that waits and whose lifetime has ended.
+    pub(super) fn expire(&mut self, now: Now, sequence: u64) {
+        let was_lost = self.journal.command(sequence).is_some_and(|live| live.interrupted);
+        let end = match was_lost {
+            true => End::new(ReceiptState::Unknown, Some(ReceiptReason::Interrupted)),
+            false => End::new(ReceiptState::Expired, None),
+        };
+        self.finish(now, sequence, end);
+    }
+
+    /// Ends every command that waits and whose lifetime ended while the router was starting.
+    pub(super) fn expire_overdue(&mut self, now: Now) {
+        let is_due = |(_, sequence): &(Device, u64)| self.is_overdue(now, *sequence);
+        let waiting = self.mailboxes.iter().flat_map(|(device, mailbox)| {
+            mailbox.waiting(self.durable).map(|sequence| (device.clone(), sequence))
+        });
+        let due: Vec<(Device, u64)> = waiting.filter(is_due).collect();
+        for (_, sequence) in due {
+            self.expire(now, sequence);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What was published and what its outcome leads to.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use roost_wire::{Device, Epoch, GatewayId, Now};
+
+use super::RouterCore;
+use crate::journal::Record;
+use crate::timers::Timer;
+use crate::{DropReason, Lsn, Output, Publication, PublishOutcome, PublishToken, SourceToken};
+
+/// Publications whose outcome matters. Bounded by the commands in custody, the receipts owed, and the queues' prefetch.
+#[derive(Debug, Default)]
+pub(super) struct Publications {
+    last: u64,
+    open: BTreeMap<PublishToken, Open>,
+    /// How many publications a final's receipt still waits for.
+    receipts: BTreeMap<u64, u8>,
+}
+
+#[derive(Debug)]
+struct Open {
+    then: Then,
+    /// Published again if the broker refuses it.
+    again: Option<Publication>,
+}
+
+/// What follows.
+#[derive(Debug, Clone)]
+pub(super) enum Then {
+    /// Nothing, but it must get there.
+    Done,
+    /// The command is in the inbox, or not.
+    Given { gateway: GatewayId, inbox: String, device: Device, sequence: u64, epoch: Epoch },
+    /// One of the publications that a final owes.
+    ReceiptPublished { sequence: u64 },
+    /// The message that led to it can be acknowledged.
+    Ack(SourceToken),
+}
+
+/// How long a publication that the broker refused waits before it is published again: a queue is full, and one second later it
+/// may not be.
+const PUBLISH_AGAIN: Duration = Duration::from_secs(1);
+
+impl RouterCore {
+    /// Publishes something whose outcome does not matter, once the record is durable.
+    pub(super) fn publish_and_forget(&mut self, gate: Lsn, what: Publication) {
+        let token = self.publications.token();
+        self.say_after(gate, Output::Publish { token, what });
+    }
+
+    /// Publishes something once the record is durable.
+    pub(super) fn publish(&mut self, gate: Lsn, what: Publication, then: Then) {
+        let token = self.publications.token();
+        let again = what.publish_again().then(|| what.clone());
+        if let Then::ReceiptPublished { sequence } = then {
+            *self.publications.receipts.entry(sequence).or_default() += 1;
+        }
+        self.publications.open.insert(token, Open { then, again });
+        self.say_after(gate, Output::Publish { token, what });
+    }
+
+    pub(super) fn published(&mut self, now: Now, token: PublishToken, outcome: PublishOutcome) {
+        let Some(open) = self.publications.open.remove(&token) else { return };
+        match (open.then, outcome) {
+            (Then::Given { .. }, PublishOutcome::Confirmed) => {}
+            (Then::Given { gateway, inbox, device, sequence, epoch }, PublishOutcome::Returned) => {
+                self.counters.drop(DropReason::InboxGone);
+                if let Some(gateway) = self.gateways.get_mut(&gateway) {
+                    gateway.inbox_gone(&inbox);
+                }
+                self.given_back(now, &device, sequence, epoch);
+            }
+            (Then::Given { gateway, .. }, PublishOutcome::Nacked | PublishOutcome::Lost) => {
+                // It may be in the inbox or not: the gateway knows.
+                self.counters.drop(DropReason::PublicationLost);
+                self.request_sync(now, &gateway);
+            }
+            (then, PublishOutcome::Nacked | PublishOutcome::Lost) => {
+                self.counters.drop(DropReason::PublishedAgain);
+                self.timers.set(Timer::Publish(token), now.boot + PUBLISH_AGAIN);
+                self.publications.open.insert(token, Open { then, again: open.again });
+            }
+            // None of these is mandatory; a broker that returns one all the same has no queue for it.
+            (then, PublishOutcome::Confirmed | PublishOutcome::Returned) => self.follow(then),
+        }
+    }
+
+    pub(super) fn publish_due(&mut self, token: PublishToken) {
+        let again = self.publications.open.get(&token).and_then(|open| open.again.clone());
+        if let Some(what) = again {
+            self.say(Output::Publish { token, what });
+        }
+    }
+
+    fn follow(&mut self, then: Then) {
+        match then {
+            Then::Done | Then::Given { .. } => {}
+            Then::Ack(source) => self.say(Output::Ack(source)),
+            Then::ReceiptPublished { sequence } => {
+                let Some(left) = self.publications.receipts.get_mut(&sequence) else { return };
+                *left -= 1;
+                if *left == 0 {
+                    self.publications.receipts.remove(&sequence);
+                    self.record(Record::ReceiptPublished { sequence });
+                }
+            }
+        }
+    }
+}
+
+impl Publications {
+    fn token(&mut self) -> PublishToken {
+        self.last += 1;
+        PublishToken(self.last)
+    }
+}

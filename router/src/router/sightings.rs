@@ -1,0 +1,193 @@
+//! What gateways say about devices and about themselves, in the order in which they said it.
+
+use std::collections::BTreeSet;
+
+use roost_wire::mesh::Report as _;
+use roost_wire::{
+    CloseReason, Control, Device, GatewayId, Incarnation, Message, Now, Presence, PresenceState, Present,
+    SessionId, Sighting, SightingReport,
+};
+
+use super::RouterCore;
+use super::publications::Then;
+use crate::location::{Acceptance, Location};
+use crate::{DropReason, GatewayUsers, Publication};
+
+impl RouterCore {
+    pub(super) fn sightings_came(&mut self, now: Now, message: &Message) {
+        let Ok(report) = SightingReport::from_body(&message.body) else {
+            return self.counters.drop(DropReason::UnreadableReport);
+        };
+        if !self.is_believed(message, &report.gateway) {
+            return self.counters.drop(DropReason::WrongUser);
+        }
+        if !self.meet(now, &report.gateway, report.incarnation) {
+            return;
+        }
+        let SightingReport { gateway, region, incarnation, link, items } = report;
+        if let Some(known) = self.gateways.get_mut(&gateway) {
+            known.region = Some(region);
+        }
+        for item in items {
+            match item {
+                Sighting::Heartbeat(beat) => self.heartbeat(now, &gateway, link, &beat),
+                Sighting::Accepted(present) => {
+                    self.present(now, &gateway, incarnation, &present);
+                }
+                Sighting::Gone { device, session } => self.gone(now, &gateway, incarnation, &device, session),
+                Sighting::Claim { question, run, present } => {
+                    let is_taken = self.present(now, &gateway, incarnation, &present);
+                    if !is_taken && run == self.run {
+                        // The session it has is an older one: as good as none.
+                        self.absent(now, &gateway, question, &present.device);
+                    }
+                }
+                Sighting::Absent { question, run, device } => {
+                    if run == self.run {
+                        self.absent(now, &gateway, question, &device);
+                    }
+                }
+                Sighting::Snapshot { first, last, present } => {
+                    self.snapshot_part(now, &gateway, incarnation, (first, last), &present);
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_believed(&self, message: &Message, gateway: &GatewayId) -> bool {
+        match self.limits.gateway_users {
+            GatewayUsers::Any => true,
+            GatewayUsers::NamedLikeGateway => message.properties.user_id.as_deref() == Some(gateway.as_str()),
+        }
+    }
+
+    /// A session of a device is connected to a gateway: accepted just now, claimed, or listed. False if it is not the newest.
+    fn present(
+        &mut self,
+        now: Now,
+        gateway: &GatewayId,
+        incarnation: Incarnation,
+        present: &Present,
+    ) -> bool {
+        let Some(known) = self.gateways.get(gateway) else { return false };
+        let Some(region) = known.region.clone() else { return false };
+        let location = Location {
+            gateway: gateway.clone(),
+            region,
+            incarnation,
+            session: present.session,
+            accepted_at: present.accepted_at,
+            interval: known.bounds.interval(present.accepted_at),
+            since: now,
+            online: true,
+        };
+        let device = &present.device;
+        match self.locations.accept(device, location.clone()) {
+            Acceptance::Known => {}
+            Acceptance::Older => {
+                let is_elsewhere = self.locations.find(device).is_some_and(|found| found.gateway != *gateway);
+                if is_elsewhere {
+                    self.close(gateway, device, present.session);
+                }
+                return false;
+            }
+            Acceptance::Taken { rival, forgotten } => {
+                // Of two sessions at one gateway it has closed the older itself.
+                if let Some(rival) = rival.filter(|rival| rival.gateway != *gateway) {
+                    self.close(&rival.gateway, device, rival.session);
+                }
+                if forgotten.is_some() {
+                    self.counters.drop(DropReason::TooManyLocations);
+                }
+                self.presence(now, device, &location, PresenceState::Online);
+            }
+        }
+        self.end_question(now, device);
+        if let Some(mailbox) = self.mailboxes.get_mut(device) {
+            mailbox.unsubscribed = None;
+        }
+        self.offer(now, device);
+        true
+    }
+
+    /// A session has ended: compare and remove.
+    pub(super) fn gone(
+        &mut self,
+        now: Now,
+        gateway: &GatewayId,
+        incarnation: Incarnation,
+        device: &Device,
+        session: SessionId,
+    ) {
+        if let Some(was) = self.locations.gone(now, device, gateway, incarnation, session) {
+            self.presence(now, device, &was, PresenceState::Offline);
+            self.offer(now, device);
+        }
+    }
+
+    fn snapshot_part(
+        &mut self,
+        now: Now,
+        gateway: &GatewayId,
+        incarnation: Incarnation,
+        (first, last): (bool, bool),
+        present: &[Present],
+    ) {
+        let Some(known) = self.gateways.get_mut(gateway) else { return };
+        if first {
+            known.snapshot_list = Some(BTreeSet::new());
+        }
+        let listed = present.iter().map(|present| present.device.clone());
+        let fits = match &mut known.snapshot_list {
+            Some(list) if list.len() + present.len() <= self.limits.list_max => {
+                list.extend(listed);
+                true
+            }
+            Some(_) | None => false,
+        };
+        if !fits {
+            // What it says is true all the same; only what it does not name can't be known.
+            known.snapshot_list = None;
+            self.counters.drop(DropReason::BrokenList);
+        }
+        for present in present {
+            self.present(now, gateway, incarnation, present);
+        }
+        if last {
+            self.snapshot_ends(now, gateway);
+        }
+    }
+
+    fn snapshot_ends(&mut self, now: Now, gateway: &GatewayId) {
+        let Some(known) = self.gateways.get_mut(gateway) else { return };
+        let Some(listed) = known.snapshot_list.take() else { return };
+        known.snapshot();
+        self.counters.snapshots += 1;
+        for (device, was) in self.locations.keep_only(now, gateway, &listed) {
+            self.presence(now, &device, &was, PresenceState::Offline);
+            self.offer(now, &device);
+        }
+    }
+
+    /// The older of two sessions is closed, wherever it is. If its gateway can't be told, it announces the session when it is
+    /// back, and is told then.
+    fn close(&mut self, gateway: &GatewayId, device: &Device, session: SessionId) {
+        self.counters.closes += 1;
+        let reason = CloseReason::TakenOver;
+        self.control(gateway, vec![Control::Close { device: device.clone(), session, reason }]);
+    }
+
+    pub(super) fn presence(&mut self, now: Now, device: &Device, at: &Location, state: PresenceState) {
+        let presence = Presence {
+            version: 1,
+            device: device.clone(),
+            state,
+            gateway: at.gateway.clone(),
+            region: at.region.clone(),
+            incarnation: at.incarnation,
+            session: at.session,
+            at: now.wall,
+        };
+        self.publish(self.run_lsn, Publication::Presence(Box::new(presence)), Then::Done);
+    }
+}

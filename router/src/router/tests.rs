@@ -1,0 +1,10 @@
+//! The core against scripted gateways: what it says, in which order, and after what is on disk.
+
+mod bench;
+mod custody;
+mod intake;
+mod membership;
+mod questions;
+mod restart;
+mod traces;
+mod walk;

@@ -1,0 +1,44 @@
+//! Random walks: two gateways that follow the rules, two devices, faults at any moment. Whatever the order of events, every
+//! command ends once, order is kept, and nothing is delivered twice without a break.
+
+mod world;
+
+use proptest::prelude::*;
+use world::{Step, World};
+
+fn step() -> impl Strategy<Value = Step> {
+    let (gateway, device) = (0..2_usize, 0..2_usize);
+    prop_oneof![
+        6 => device.clone().prop_map(Step::Send),
+        6 => gateway.clone().prop_map(Step::GatewayReadsInbox),
+        6 => (gateway.clone(), device.clone()).prop_map(|(gateway, device)| Step::DeviceAcknowledges { gateway, device }),
+        8 => Just(Step::RouterReadsSettlement),
+        8 => Just(Step::RouterReadsSighting),
+        4 => gateway.clone().prop_map(Step::GatewayReadsControl),
+        3 => (gateway.clone(), device.clone(), any::<bool>())
+            .prop_map(|(gateway, device, subscribes)| Step::Connect { gateway, device, subscribes }),
+        2 => (gateway.clone(), device.clone()).prop_map(|(gateway, device)| Step::Subscribe { gateway, device }),
+        2 => (gateway.clone(), device.clone()).prop_map(|(gateway, device)| Step::Disconnect { gateway, device }),
+        3 => Just(Step::DiskSyncs),
+        3 => (1..4_u64).prop_map(Step::TimePasses),
+        1 => gateway.clone().prop_map(Step::LinkLost),
+        1 => gateway.clone().prop_map(Step::GatewayCrashes),
+        1 => gateway.prop_map(Step::GatewayIsCutOff),
+        1 => Just(Step::RouterCrashes),
+        1 => Just(Step::PublisherLost),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_command_ends_once_and_order_is_kept(steps in proptest::collection::vec(step(), 1..160)) {
+        let mut world = World::new();
+        for step in &steps {
+            world.take(step);
+        }
+        world.heal();
+        world.check();
+    }
+}

@@ -1,0 +1,96 @@
+//! The core's publications as AMQP messages, kept in order before a publisher whose channel has a bound.
+
+use std::collections::VecDeque;
+
+use roost_backend::contract;
+use roost_backend::shell::{OnLoss, Publish, Published, Publisher, TryPublishError};
+use roost_wire::mesh::Report;
+use roost_wire::{DeliveryMode, Message, Properties, SettlementReport, ShardId};
+
+use crate::{Publication, PublishOutcome, PublishToken, ReceiptAddress};
+
+/// What waits for the publisher. No more than the core has outstanding, which the core bounds.
+pub(super) struct Publications {
+    shard: ShardId,
+    publisher: Publisher,
+    waiting: VecDeque<Publish>,
+}
+
+impl Publications {
+    pub(super) fn new(shard: ShardId, publisher: Publisher) -> Self {
+        Self { shard, publisher, waiting: VecDeque::new() }
+    }
+
+    pub(super) fn publish(&mut self, token: PublishToken, what: Publication) {
+        let mandatory = what.mandatory();
+        let on_loss = if what.publish_again() { OnLoss::PublishAgain } else { OnLoss::Report };
+        let message = self.message(what);
+        self.waiting.push_back(Publish { message, mandatory, on_loss, token: token.0 });
+        self.push();
+    }
+
+    /// Gives the publisher what it has room for. Call it again after each of its events.
+    pub(super) fn push(&mut self) {
+        while let Some(publish) = self.waiting.pop_front() {
+            match self.publisher.try_publish(publish) {
+                Ok(()) => {}
+                Err(TryPublishError::Full(publish)) => {
+                    self.waiting.push_front(*publish);
+                    break;
+                }
+                // Closing: what is owed is in the journal, and the next run publishes it.
+                Err(TryPublishError::Closed(_)) => break,
+            }
+        }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn message(&self, what: Publication) -> Message {
+        match what {
+            Publication::Delivery { inbox, delivery, .. } => delivery.into_message(&inbox),
+            Publication::Control { queue, report } => {
+                direct("", &queue, DeliveryMode::Transient, report.as_ref())
+            }
+            Publication::Receipt { to: ReceiptAddress::Exchange, receipt } => {
+                receipt.to_message(contract::RECEIPTS)
+            }
+            Publication::Receipt { to: ReceiptAddress::Queue(queue), receipt } => {
+                Message { routing_key: queue, ..receipt.to_message("") }
+            }
+            Publication::Presence(presence) => presence.to_message(contract::PRESENCE),
+            Publication::Marker { run, number } => {
+                let marker = SettlementReport::Marker { run, number };
+                let key = contract::settle_key(self.shard);
+                direct(contract::MESH, &key, DeliveryMode::Persistent, &marker)
+            }
+            Publication::DeadLetter { message } => *message,
+        }
+    }
+}
+
+/// The outcome in the core's words.
+pub(super) fn outcome(published: Published) -> PublishOutcome {
+    match published {
+        Published::Confirmed => PublishOutcome::Confirmed,
+        Published::Returned { .. } => PublishOutcome::Returned,
+        Published::Nacked => PublishOutcome::Nacked,
+        Published::Lost => PublishOutcome::Lost,
+        Published::Refused { reason } => {
+            tracing::warn!(%reason, "AMQP cannot carry a message; it counts as refused");
+            PublishOutcome::Nacked
+        }
+    }
+}
+
+fn direct(exchange: &str, key: &str, delivery_mode: DeliveryMode, report: &impl Report) -> Message {
+    let properties = Properties {
+        content_type: Some("application/json".to_owned()),
+        delivery_mode,
+        ..Properties::default()
+    };
+    let body = report.to_body();
+    Message { exchange: exchange.to_owned(), routing_key: key.to_owned(), properties, body }
+}

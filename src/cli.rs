@@ -1,0 +1,266 @@
+//! The command line as it can be typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use reqwest::Url;
+use roost_backend::AmqpAddress;
+use roost_wire::{Device, MessageId, Topic};
+
+use crate::dev::Listener;
+use crate::span;
+
+/// A federated messaging mesh for fleets of devices.
+#[derive(Debug, Parser)]
+#[command(
+    name = "roost",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    /// What to log to stderr, for example `info` or `warn,roost_router=debug`
+    #[arg(long, global = true, env = "RUST_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the whole mesh in one process, on loopback, to develop against
+    Dev(DevArguments),
+    /// Run a gateway: it faces devices
+    Gateway(RoleArguments),
+    /// Run a router: it has custody of commands
+    Router(RoleArguments),
+    /// Run the embedded AMQP broker
+    Backend(RoleArguments),
+    /// Check configuration files
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Send a command to a device and print its receipt
+    Send(SendArguments),
+    /// Say where a device is
+    Locate(LocateArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say whether a file is good
+    ///
+    /// The file's top-level key `role` says whether it is for a gateway, a router or a backend. Everything that is wrong
+    /// is printed at once, one `file:line:column: message` per line, and the exit status is 1.
+    Check {
+        /// The YAML file
+        file: PathBuf,
+    },
+}
+
+/// Run the whole mesh in one process, on loopback, to develop against.
+#[derive(Debug, Args)]
+#[command(after_help = "Ctrl-C drains and exits 0; a second one exits at once, 130.")]
+pub(crate) struct DevArguments {
+    /// Add this to every port: 5672 8080 8081 8082 8083 1883 1884
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=i64::from(Listener::OFFSET_MAX)))]
+    pub(crate) port_offset: u16,
+    /// Keep journal and queues here [default: a temporary directory, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Use this RabbitMQ instead of the embedded broker
+    #[arg(long, value_name = "URL")]
+    pub(crate) amqp: Option<AmqpAddress>,
+}
+
+/// Which file a role reads.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "SIGINT and SIGTERM drain within the file's shutdown_grace_s and exit 0; a second one exits at once, 130."
+)]
+pub(crate) struct RoleArguments {
+    /// The role's YAML file; there is a commented one for each role in config/
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+/// Where the router's API is.
+#[derive(Debug, Args)]
+pub(crate) struct ApiArgument {
+    /// The router's HTTP API
+    #[arg(long, env = "ROOST_API", value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = parse_url)]
+    pub(crate) api: Url,
+}
+
+/// Send a command to a device and print its receipt.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 delivered or sent; 1 the command was not accepted, or the API is out of reach; \
+    2 it ended otherwise (expired, rejected, superseded, unreachable, unknown); 3 no final receipt within --wait: the mesh \
+    goes on trying; 64 wrong usage."
+)]
+pub(crate) struct SendArguments {
+    /// To whom; the tenant is `main` if it is left out
+    #[arg(value_name = "[TENANT/]DEVICE")]
+    pub(crate) device: Device,
+    /// On which topic the device gets it [default: devices/DEVICE/cmd]
+    #[arg(long)]
+    pub(crate) topic: Option<Topic>,
+    /// What the device gets, as text
+    #[arg(long, value_name = "TEXT", required_unless_present = "payload_file")]
+    pub(crate) payload: Option<String>,
+    /// What the device gets, from a file; `-` is the standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "payload")]
+    pub(crate) payload_file: Option<PathBuf>,
+    /// 1: until the device has acknowledged it; 0: until it is written
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub(crate) qos: u8,
+    /// How long the mesh may try, for example 30s or 2h [default: the router's, 24h]
+    #[arg(long, value_name = "TIME", value_parser = span::parse)]
+    pub(crate) expires: Option<Duration>,
+    /// What to do while the device is away
+    #[arg(long, value_enum, default_value_t = OfflineArgument::Park)]
+    pub(crate) offline: OfflineArgument,
+    /// Which receipts go to the exchange roost.receipts
+    #[arg(long, value_enum, default_value_t = ReceiptsArgument::Final)]
+    pub(crate) receipts: ReceiptsArgument,
+    /// The idempotency key: a second command with the same one is the first [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub(crate) message_id: Option<MessageId>,
+    /// How long to wait for the final receipt
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
+    pub(crate) wait: Duration,
+    /// How to print the receipt
+    #[arg(short, long, value_enum, default_value_t = OutputArgument::Text)]
+    pub(crate) output: OutputArgument,
+    #[command(flatten)]
+    pub(crate) api: ApiArgument,
+}
+
+/// Say where a device is.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 the answer is printed, whatever it is; 1 the API is out of reach; 64 wrong usage."
+)]
+pub(crate) struct LocateArguments {
+    /// Which; the tenant is `main` if it is left out
+    #[arg(value_name = "[TENANT/]DEVICE")]
+    pub(crate) device: Device,
+    /// Say also how sure that is, and what a send would do now and why
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// How to print the answer; json is the API's own and always whole
+    #[arg(short, long, value_enum, default_value_t = OutputArgument::Text)]
+    pub(crate) output: OutputArgument,
+    #[command(flatten)]
+    pub(crate) api: ApiArgument,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OfflineArgument {
+    /// Keep it until the device is back or its lifetime has ended
+    Park,
+    /// End it as unreachable
+    Fail,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReceiptsArgument {
+    /// None at all
+    None,
+    /// The final one
+    Final,
+    /// Each state
+    All,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputArgument {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+fn parse_url(text: &str) -> Result<Url, String> {
+    let url: Url =
+        text.parse().map_err(|error| format!("{error}; expected for example http://127.0.0.1:8080"))?;
+    match url.scheme() == "http" && !url.cannot_be_a_base() {
+        true => Ok(url),
+        false => Err("expected http://HOST:PORT; the API has no TLS yet".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn send_is_read_with_its_defaults() {
+        let Command::Send(send) = parse("roost send d1 --payload on").unwrap().command else {
+            panic!("send")
+        };
+        assert_eq!(send.device.to_string(), "main/d1");
+        assert_eq!((send.topic, send.qos, send.expires, send.wait), (None, 1, None, Duration::from_secs(5)));
+        assert_eq!((send.offline, send.receipts), (OfflineArgument::Park, ReceiptsArgument::Final));
+        assert_eq!(send.output, OutputArgument::Text);
+        let line = "roost send acme/d1 --topic a/b --payload x --qos 0 --expires 2h --offline fail --receipts all \
+            --message-id m --wait 500ms -o json --api http://127.0.0.1:9";
+        let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let Command::Send(send) = parse(&line).unwrap().command else { panic!("send") };
+        assert_eq!(send.device.to_string(), "acme/d1");
+        assert_eq!((send.qos, send.expires), (0, Some(Duration::from_secs(7_200))));
+        assert_eq!((send.offline, send.receipts), (OfflineArgument::Fail, ReceiptsArgument::All));
+        assert_eq!((send.wait, send.output), (Duration::from_millis(500), OutputArgument::Json));
+        assert_eq!(send.api.api.as_str(), "http://127.0.0.1:9/");
+    }
+
+    #[test]
+    fn dev_is_read_with_its_defaults() {
+        let Command::Dev(dev) = parse("roost dev").unwrap().command else { panic!("dev") };
+        assert_eq!((dev.port_offset, dev.data, dev.amqp), (0, None, None));
+        let line = "roost dev --port-offset 57452 --data d --amqp amqp://host";
+        let Command::Dev(dev) = parse(line).unwrap().command else { panic!("dev") };
+        assert_eq!((dev.port_offset, dev.data), (57_452, Some("d".into())));
+        assert_eq!(dev.amqp, Some("amqp://host".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_where_it_is_typed() {
+        for line in [
+            "roost",
+            "roost send d1",
+            "roost send Acme/d1 --payload x",
+            "roost send d+1 --payload x",
+            "roost send d1 --payload x --payload-file y",
+            "roost send d1 --payload x --qos 2",
+            "roost send d1 --payload x --topic a/#",
+            "roost send d1 --payload x --expires soon",
+            "roost send d1 --payload x --wait 2h",
+            "roost send d1 --payload x --api 127.0.0.1:8080",
+            "roost send d1 --payload x --api https://host",
+            "roost locate",
+            "roost config check",
+            "roost gateway",
+            "roost dev --port-offset 57453",
+            "roost dev --port-offset -1",
+            "roost dev --amqp http://host",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

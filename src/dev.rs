@@ -1,0 +1,64 @@
+//! `roost dev`: the whole mesh in one process, on loopback.
+
+mod counts;
+mod data;
+mod endpoints;
+mod live;
+mod mesh;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::cli::DevArguments;
+use crate::stop::Stop;
+
+pub(crate) use endpoints::Listener;
+
+use data::Data;
+use endpoints::Endpoints;
+use live::LiveLine;
+use mesh::Mesh;
+
+/// Sockets and files that a drain leaves are not waited for longer.
+const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+
+/// Runs until it is asked to stop, and drains.
+pub(crate) fn run(arguments: DevArguments) -> anyhow::Result<ExitCode> {
+    let endpoints = Endpoints::new(arguments.port_offset, arguments.amqp);
+    endpoints.check()?;
+    let data = Data::prepare(arguments.data)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(serve(&endpoints, &data));
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    // After the runtime, since nothing writes there any more; also when it ended in an error.
+    data.remove()?;
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(endpoints: &Endpoints, data: &Data) -> anyhow::Result<()> {
+    let mut stop = Stop::listen()?;
+    let mesh = tokio::select! {
+        mesh = Mesh::start(endpoints, data) => mesh?,
+        _ = stop.asked() => return Ok(()),
+    };
+    let mut out = std::io::stdout();
+    writeln!(out, "{}", endpoints.describe(data, &own_name()))?;
+    let mut live = LiveLine::new();
+    let signal = loop {
+        tokio::select! {
+            () = live.due() => live.show(&mut out, mesh.counts())?,
+            signal = stop.asked() => break signal,
+        }
+    };
+    live.end(&mut out)?;
+    writeln!(out, "{signal}: draining, for {} s at most; once more ends at once.", mesh::GRACE.as_secs())?;
+    stop.or_abandon(mesh.drain()).await;
+    writeln!(out, "Ended in good order.")?;
+    Ok(())
+}
+
+/// How this program was called, so that the commands to try can be copied.
+fn own_name() -> String {
+    std::env::args().next().unwrap_or_else(|| "roost".to_owned())
+}

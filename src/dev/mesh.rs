@@ -1,0 +1,111 @@
+//! The parts of `roost dev`: what is started, counted and drained.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use roost_backend::AmqpAddress;
+use roost_config::{BackendSettings, GatewaySettings, RouterSettings};
+use roost_gateway::Count;
+use roost_gateway::shell::Gateway;
+use roost_router::shell::Router;
+
+use super::counts::Counts;
+use super::data::Data;
+use super::endpoints::{Endpoints, Listener};
+use crate::role::{Backend, gateway, router};
+
+/// How long a drain may take: the default of every role.
+pub(crate) const GRACE: Duration = roost_config::gateway::SHUTDOWN_GRACE;
+
+/// The gateways, each with its region and where it listens.
+const GATEWAYS: [(&str, &str, Listener, Listener); 2] = [
+    ("eu-1", "eu", Listener::MqttEu, Listener::AdminEu),
+    ("us-1", "us", Listener::MqttUs, Listener::AdminUs),
+];
+
+/// Where an event is once the backend has it.
+const EVENTS_UP: [Count; 3] = [Count::EventConfirmed, Count::EventUnrouted, Count::EventDead];
+
+/// A running mesh.
+pub(crate) struct Mesh {
+    /// `None`: the broker is somebody else's.
+    backend: Option<Backend>,
+    router: Router,
+    gateways: Vec<(&'static str, Gateway)>,
+}
+
+impl Mesh {
+    /// Starts the broker, then the router, then the gateways.
+    pub(crate) async fn start(endpoints: &Endpoints, data: &Data) -> anyhow::Result<Self> {
+        let (amqp, is_embedded) = endpoints.amqp();
+        let backend = match is_embedded {
+            true => Some(Backend::start(backend_settings(endpoints, data.path().join("backend"))).await?),
+            false => None,
+        };
+        let router = router_settings(endpoints, data.path().join("router"), &amqp);
+        let router = Router::start(router::config(&router)).await?;
+        let mut gateways = Vec::new();
+        for (id, region, listen, admin) in GATEWAYS {
+            let settings = gateway_settings(endpoints, (id, region), (listen, admin), &amqp);
+            gateways.push((id, Gateway::start(gateway::config(&settings)).await?));
+        }
+        Ok(Self { backend, router, gateways })
+    }
+
+    /// What the live line counts.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for (_, gateway) in &self.gateways {
+            let figures = gateway.snapshot();
+            counts.devices += figures.gauges.sessions_connected as u64;
+            counts.events += EVENTS_UP.iter().map(|count| figures.counters.of(*count)).sum::<u64>();
+            counts.commands += figures.counters.of(Count::CommandTaken);
+        }
+        let router = self.router.snapshot();
+        counts.custody = router.commands_in_custody as u64;
+        let finals = router.counters.receipts.iter().filter(|((state, _), _)| state.is_final());
+        counts.receipts = finals.map(|(_, many)| many).sum();
+        counts
+    }
+
+    /// In the order in which they lean on each other: gateways, router, broker.
+    pub(crate) async fn drain(self) {
+        let mut drains = tokio::task::JoinSet::new();
+        for (id, gateway) in self.gateways {
+            drains.spawn(async move { gateway::report(id, gateway.drain(GRACE).await) });
+        }
+        drains.join_all().await;
+        router::report(self.router.drain(GRACE).await);
+        if let Some(backend) = self.backend {
+            backend.drain(GRACE).await;
+        }
+    }
+}
+
+fn backend_settings(endpoints: &Endpoints, data: PathBuf) -> BackendSettings {
+    BackendSettings {
+        listen: endpoints.of(Listener::Amqp),
+        admin: endpoints.of(Listener::AdminBackend),
+        ..BackendSettings::new(data)
+    }
+}
+
+fn router_settings(endpoints: &Endpoints, data: PathBuf, amqp: &AmqpAddress) -> RouterSettings {
+    RouterSettings { http: endpoints.of(Listener::Api), amqp: amqp.clone(), ..RouterSettings::new(data) }
+}
+
+fn gateway_settings(
+    endpoints: &Endpoints,
+    (id, region): (&str, &str),
+    (listen, admin): (Listener, Listener),
+    amqp: &AmqpAddress,
+) -> GatewaySettings {
+    let id = id.parse().expect("the constant is a gateway id");
+    let region = region.parse().expect("the constant is a region");
+    GatewaySettings {
+        listen: endpoints.of(listen),
+        admin: endpoints.of(admin),
+        amqp: amqp.clone(),
+        ..GatewaySettings::new(id, region)
+    }
+}

@@ -1,0 +1,86 @@
+//! The role of a gateway: its file as the gateway takes it.
+
+use std::num::NonZeroU16;
+
+use roost_config::{Acknowledge, GatewaySettings, Order, UplinkSettings};
+use roost_gateway::packet::DecodeLimits;
+use roost_gateway::shell::{DrainReport, GatewayConfig};
+use roost_gateway::{Limits, UplinkOrder, UplinkRule, UplinkRules};
+
+/// The settings as the gateway takes them.
+pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
+    let GatewaySettings { id, region, listen, admin, amqp, limits: from, uplink, mesh, .. } = settings;
+    let own = Limits::default();
+    let limits = Limits {
+        decode: DecodeLimits { packet_bytes_max: from.packet_bytes_max, ..own.decode },
+        connections_max: from.connections_max,
+        sessions_max: from.sessions_max,
+        connect_timeout: from.connect_timeout,
+        session_expiry_max: from.session_expiry_max,
+        receive_maximum: NonZeroU16::new(from.receive_maximum).unwrap_or(own.receive_maximum),
+        queue_messages_max: from.session_queue_messages_max,
+        queue_bytes_max: from.session_queue_bytes_max,
+        uplink_events_max: uplink.outstanding_max,
+        settle_timeout: mesh.settle_timeout,
+        ..own
+    };
+    GatewayConfig {
+        heartbeat: mesh.heartbeat,
+        lease: mesh.lease,
+        limits,
+        uplink: rules(uplink),
+        ..GatewayConfig::new(id.clone(), region.clone(), *listen, *admin, amqp.clone())
+    }
+}
+
+fn rules(uplink: &UplinkSettings) -> UplinkRules {
+    let kept = uplink.except.iter().map(|filter| UplinkRule::Keep { filter: filter.clone() });
+    let carried = uplink.rules.iter().map(|rule| UplinkRule::Carry {
+        filter: rule.filter.clone(),
+        exchange: rule.exchange.clone(),
+        acknowledge: match rule.acknowledge {
+            Acknowledge::Confirmed => roost_gateway::Acknowledge::Confirmed,
+        },
+        order: match rule.order {
+            Order::Strict => UplinkOrder::Strict,
+        },
+    });
+    UplinkRules::new(kept.chain(carried).collect())
+}
+
+/// Says what a drain had to cut, if anything: an operator finds out from here why a device publishes again.
+pub(crate) fn report(gateway: &str, cut: DrainReport) {
+    match cut == DrainReport::default() {
+        true => tracing::info!(gateway, "gateway drained"),
+        false => tracing::warn!(
+            gateway,
+            connections_cut = cut.connections_cut,
+            events_unconfirmed = cut.events_unconfirmed,
+            reports_unconfirmed = cut.reports_unconfirmed,
+            "the shutdown was cut short: devices publish again what was not confirmed"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The files and the gateway have defaults of their own; they are the same.
+    #[test]
+    fn the_defaults_are_the_gateways_own() {
+        let settings = GatewaySettings::new("eu-1".parse().unwrap(), "eu".parse().unwrap());
+        let GatewaySettings { id, region, listen, admin, amqp, .. } = settings.clone();
+        let own = GatewayConfig::new(id, region, listen, admin, amqp);
+        assert_eq!(format!("{:#?}", config(&settings)), format!("{own:#?}"));
+    }
+
+    #[test]
+    fn exceptions_stand_before_rules() {
+        let mut settings = GatewaySettings::new("eu-1".parse().unwrap(), "eu".parse().unwrap());
+        settings.uplink.except = vec!["a/b".parse().unwrap()];
+        settings.uplink.rules[0].exchange = "mine".to_owned();
+        let rules = config(&settings).uplink;
+        assert_eq!((rules.exchange("a/b"), rules.exchange("a/c")), (None, Some("mine")));
+    }
+}

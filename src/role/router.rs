@@ -1,0 +1,54 @@
+//! The role of a router: its file as the router takes it.
+
+use std::time::Duration;
+
+use roost_config::RouterSettings;
+use roost_router::Limits;
+use roost_router::shell::{DrainReport, RouterConfig};
+
+/// How much longer than a gateway the router waits for an answer, for the way there and back.
+const SETTLE_MARGIN: Duration = Duration::from_secs(5);
+
+/// The settings as the router takes them.
+pub(crate) fn config(settings: &RouterSettings) -> RouterConfig {
+    let limits = Limits {
+        lease: settings.lease,
+        lease_margin: settings.margin,
+        settle_timeout: settings.settle_timeout + SETTLE_MARGIN,
+        outstanding_per_device_max: settings.outstanding_per_device_max,
+        mailbox_commands_max: settings.mailbox.commands_max,
+        mailbox_bytes_max: settings.mailbox.bytes_max,
+        lifetime: settings.lifetime.default,
+        lifetime_max: settings.lifetime.max,
+        absent_remembered: settings.absent_remembered,
+        ..Limits::default()
+    };
+    let RouterSettings { shard, data, http, amqp, .. } = settings;
+    RouterConfig { limits, ..RouterConfig::new(*shard, data.clone(), *http, amqp.clone()) }
+}
+
+/// Says what a drain had to cut, if anything.
+pub(crate) fn report(cut: DrainReport) {
+    match cut == DrainReport::default() {
+        true => tracing::info!("router drained"),
+        false => tracing::warn!(
+            records_cut = cut.records_cut,
+            publications_unconfirmed = cut.publications_unconfirmed,
+            "the shutdown was cut short: the next run resumes from the journal"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The file and the router have defaults of their own; they are the same.
+    #[test]
+    fn the_defaults_are_the_routers_own() {
+        let settings = RouterSettings::new("journal".into());
+        let RouterSettings { shard, data, http, amqp, .. } = settings.clone();
+        let own = RouterConfig::new(shard, data, http, amqp);
+        assert_eq!(format!("{:#?}", config(&settings)), format!("{own:#?}"));
+    }
+}
