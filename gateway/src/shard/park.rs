@@ -29,7 +29,7 @@ impl Shard {
         let woken_by = client.woken_by.take();
         let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
         let first = client.parked.front().filter(|_| client.waits_for.is_none());
-        let held_by = first.and_then(|first| self.who_holds_up(id, &first.message, false));
+        let held_by = first.and_then(|first| self.who_holds_up(id, &first.message));
         let may_go = first.is_some() && held_by.is_none();
         if let Some(held_by) = held_by {
             let place = if woken_by == Some(held_by) { Place::First } else { Place::Last };

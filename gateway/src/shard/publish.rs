@@ -111,7 +111,7 @@ impl Shard {
     fn route_acknowledged(&mut self, now: Now, id: ConnectionId, publish: Parked) {
         let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
         let held_by = match client.parked.is_empty() {
-            true => self.who_holds_up(id, &publish.message, true),
+            true => self.who_holds_up(id, &publish.message),
             false => client.waits_for,
         };
         let waits = held_by.is_some() || !client.parked.is_empty();
@@ -130,20 +130,14 @@ impl Shard {
         }
     }
 
-    /// Who makes the publish wait: a subscriber that is connected and full, or the uplink. A newcomer also waits behind
-    /// those that wait for the uplink already.
-    pub(super) fn who_holds_up(
-        &self,
-        id: ConnectionId,
-        message: &Message,
-        is_newcomer: bool,
-    ) -> Option<HeldBy> {
+    /// Who makes the publish wait: a subscriber that is connected and full, or the uplink. Where there is room nobody waits
+    /// (any more), so a newcomer overtakes nobody.
+    pub(super) fn who_holds_up(&self, id: ConnectionId, message: &Message) -> Option<HeldBy> {
         if let Some(key) = self.full_subscriber(id, message) {
             return Some(HeldBy::Subscriber(key));
         }
         self.config.uplink.exchange(&message.topic)?;
-        let has_queue = is_newcomer && !self.uplink.holds_up.is_empty();
-        (has_queue || !self.uplink.has_room(Qos::AtLeastOnce)).then_some(HeldBy::Uplink)
+        (!self.uplink.has_room(Qos::AtLeastOnce)).then_some(HeldBy::Uplink)
     }
 
     /// Gives a publish to everybody who wants it. Nothing holds it up.
