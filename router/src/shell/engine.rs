@@ -27,6 +27,8 @@ pub(super) enum Ask {
     Explain { device: Device, reply: oneshot::Sender<serde_json::Value> },
     /// Which gateways are known?
     Gateways { reply: oneshot::Sender<serde_json::Value> },
+    /// What was counted?
+    Figures { reply: oneshot::Sender<Snapshot> },
 }
 
 /// Everything the engine is made of.
@@ -180,6 +182,7 @@ impl Engine {
             // Who no longer waits for the answer does not get it.
             Ask::Explain { device, reply } => drop(reply.send(json(&self.core.explain(now(), &device)))),
             Ask::Gateways { reply } => drop(reply.send(json(&self.core.gateways(now())))),
+            Ask::Figures { reply } => drop(reply.send(self.figures())),
         }
     }
 
@@ -193,15 +196,18 @@ impl Engine {
         let recovering = (!self.core.is_recovered()).then_some("gateways have not all said what they hold");
         self.part_changed("recovery", recovering);
         self.compact();
-        let log = self.log.status().borrow().clone();
-        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Snapshot {
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = self.figures();
+    }
+
+    fn figures(&self) -> Snapshot {
+        Snapshot {
             counters: self.core.counters().clone(),
-            log,
+            log: self.log.status().borrow().clone(),
             commands_in_custody: self.core.journal().commands(),
             bytes_in_custody: self.core.journal().bytes(),
             requests_waiting: self.waiters.len(),
             publications_waiting: self.publications.waiting(),
-        };
+        }
     }
 
     /// Writes a snapshot beside the appends when enough has been appended, and puts it in force when it is written.
