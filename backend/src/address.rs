@@ -53,7 +53,7 @@ pub enum AddressError {
     },
 }
 
-/// AMQP's port [IANA].
+/// AMQP's port, as IANA assigned it.
 const PORT: u16 = 5672;
 
 impl AmqpAddress {
