@@ -391,7 +391,7 @@ fn read_wanted(r: &mut Reader<'_>) -> Result<ReceiptsWanted, RecordError> {
 }
 
 /// The reasons in the order of their numbers on disk: new ones go to the end.
-const REASONS: [ReceiptReason; 15] = [
+pub(super) const REASONS: [ReceiptReason; 15] = [
     ReceiptReason::DeviceAway,
     ReceiptReason::DeviceUnknown,
     ReceiptReason::NoSubscription,

@@ -37,6 +37,9 @@ struct Refused {
     detail: Option<String>,
 }
 
+/// AMQP's bound on a queue's name, as on every short string.
+const QUEUE_NAME_BYTES_MAX: usize = 255;
+
 impl RouterCore {
     pub(super) fn command_came(&mut self, now: Now, source: SourceToken, message: Box<Message>) {
         self.message_came(now, message, |message| Source::Queue(source, message));
@@ -81,7 +84,7 @@ impl RouterCore {
             device,
             message_id: problem.message_id,
             wanted: ReceiptsWanted::default(),
-            receipt_to: problem.receipt_to,
+            receipt_to: problem.receipt_to.filter(|queue| queue.len() <= QUEUE_NAME_BYTES_MAX),
             state: ReceiptState::Rejected,
             reason: ReceiptReason::Invalid,
             detail: Some(detail),
@@ -91,6 +94,23 @@ impl RouterCore {
 
     fn request_came(&mut self, now: Now, source: Source, request: CommandRequest) {
         let Some(source) = self.repeated(now, source, &request.device, &request.message_id) else { return };
+        if let Some(queue) = request.receipt_to.as_ref().filter(|queue| queue.len() > QUEUE_NAME_BYTES_MAX) {
+            let detail = format!(
+                "{} has {} bytes, at most {QUEUE_NAME_BYTES_MAX} name a queue",
+                header::RECEIPT_TO,
+                queue.len()
+            );
+            let refused = Refused {
+                device: request.device,
+                message_id: Some(request.message_id),
+                wanted: request.receipts,
+                receipt_to: None,
+                state: ReceiptState::Rejected,
+                reason: ReceiptReason::Invalid,
+                detail: Some(detail),
+            };
+            return self.refuse(now, source, refused);
+        }
         let end = match &source {
             Source::Expired(_) => Some((ReceiptState::Expired, ReceiptReason::ExpiredInQueue)),
             Source::Queue(..) | Source::Http(_) => self.admit(&source, &request).err().map(|reason| {

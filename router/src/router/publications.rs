@@ -72,9 +72,16 @@ impl RouterCore {
                 }
                 self.given_back(now, &device, sequence, epoch);
             }
-            (Then::Given { gateway, .. }, PublishOutcome::Nacked | PublishOutcome::Lost) => {
+            (
+                Then::Given { gateway, device, sequence, .. },
+                PublishOutcome::Nacked | PublishOutcome::Lost,
+            ) => {
                 // It may be in the inbox or not: the gateway knows.
                 self.counters.drop(DropReason::PublicationLost);
+                if outcome == PublishOutcome::Nacked {
+                    // What the broker refuses every time must not be tried for ever.
+                    self.count_unanswered(&device, sequence);
+                }
                 self.request_sync(now, &gateway);
             }
             (then, PublishOutcome::Nacked | PublishOutcome::Lost) => {
@@ -84,6 +91,13 @@ impl RouterCore {
             }
             // None of these is mandatory; a broker that returns one all the same has no queue for it.
             (then, PublishOutcome::Confirmed | PublishOutcome::Returned) => self.follow(then),
+        }
+    }
+
+    fn count_unanswered(&mut self, device: &Device, sequence: u64) {
+        let mailbox = self.mailboxes.get_mut(device);
+        if let Some(entry) = mailbox.and_then(|mailbox| mailbox.entries.get_mut(&sequence)) {
+            entry.unanswered = entry.unanswered.saturating_add(1);
         }
     }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use roost_wire::mesh::Report as _;
 use roost_wire::{
-    BootTime, CommandId, CommandRequest, Control, Delivery, Device, GatewayId, Heartbeat, InFlight,
-    Incarnation, LinkId, Message, Now, Outcome, Presence, Present, Properties, QuestionId, Receipt,
-    ReceiptState, ReceiptsWanted, SessionId, Settlement, SettlementItem, SettlementReport, ShardId, Sighting,
-    SightingReport, SyncNumber, WallTime,
+    BootTime, CommandRequest, Control, Delivery, Device, GatewayId, Heartbeat, InFlight, Incarnation, LinkId,
+    Message, Now, Outcome, Presence, Present, Properties, QuestionId, Receipt, ReceiptState, ReceiptsWanted,
+    SessionId, Settlement, SettlementItem, SettlementReport, ShardId, Sighting, SightingReport, SyncNumber,
+    WallTime,
 };
 
 use crate::journal::{Journal, Record};
@@ -419,10 +419,6 @@ pub(super) fn in_flight_of(delivery: &Delivery) -> InFlight {
 
 pub(super) fn ids(deliveries: &[Delivery]) -> Vec<String> {
     deliveries.iter().map(|delivery| String::from_utf8(delivery.payload.to_vec()).unwrap()).collect()
-}
-
-pub(super) fn sequence(id: CommandId) -> u64 {
-    id.sequence
 }
 
 pub(super) fn message(body: Bytes) -> Message {

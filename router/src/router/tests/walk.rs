@@ -1,6 +1,7 @@
 //! Random walks: two gateways that follow the rules, two devices, faults at any moment. Whatever the order of events, every
 //! command ends once, order is kept, and nothing is delivered twice without a break.
 
+mod node;
 mod world;
 
 use proptest::prelude::*;

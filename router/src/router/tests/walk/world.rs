@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use roost_wire::mesh::Report as _;
 use roost_wire::{
-    Control, Delivery, Device, Epoch, Message, Outcome, Present, ReturnReason, RouterRun, SessionId,
-    SettlementItem, SettlementReport, Sighting, SightingReport,
+    Control, Device, Message, Outcome, SessionId, SettlementItem, SettlementReport, Sighting, SightingReport,
 };
 
-use super::super::bench::{Bench, Gate, SECOND, command, device, in_flight_of, message, settlement};
+use super::super::bench::{Bench, SECOND, command, device, in_flight_of, message, settlement};
+use super::node::{Node, Session};
 use crate::journal::Record;
 use crate::{Input, Output, Publication, PublishOutcome, PublishToken, Queue, SourceToken};
 
@@ -53,31 +53,6 @@ pub(super) struct World {
 struct Line {
     ready: VecDeque<Message>,
     unacknowledged: Vec<(SourceToken, Message)>,
-}
-
-struct Node {
-    gate: Gate,
-    inbox: VecDeque<Delivery>,
-    control: VecDeque<Control>,
-    sessions: BTreeMap<Device, Session>,
-    run: RouterRun,
-    next_session: u64,
-    lease_until: u64,
-    has_lease: bool,
-    cut_for: u64,
-    held_back: Vec<(Queue, Message)>,
-    beats_at: BTreeMap<u64, u64>,
-}
-
-#[derive(Default)]
-struct Session {
-    id: u64,
-    accepted_at: roost_wire::BootTime,
-    subscribed: bool,
-    refused: bool,
-    in_flight: VecDeque<Delivery>,
-    newest: Epoch,
-    ended: Option<Epoch>,
 }
 
 const DEVICES: [&str; 2] = ["d0", "d1"];
@@ -410,7 +385,12 @@ impl World {
         for session in known.sessions.values() {
             self.broken.extend(session.in_flight.iter().map(|delivery| delivery.id.sequence));
         }
-        // What was not sent is lost; so is what it had not settled.
+        // What was not sent is lost, also what it would have settled.
+        for (_, message) in &known.held_back {
+            if let Ok(SettlementReport::Gateway { items, .. }) = SettlementReport::from_body(&message.body) {
+                self.broken.extend(items.iter().filter_map(settled_sequence));
+            }
+        }
         let reborn = Node { gate: known.gate.reborn(), next_session: known.next_session, ..Node::new("x") };
         self.nodes[node] = reborn;
         self.beat(node);
@@ -533,54 +513,9 @@ impl World {
     }
 }
 
-impl Node {
-    fn new(name: &str) -> Self {
-        Self {
-            gate: Gate::new(name),
-            inbox: VecDeque::new(),
-            control: VecDeque::new(),
-            sessions: BTreeMap::new(),
-            run: RouterRun(0),
-            next_session: 0,
-            lease_until: 0,
-            has_lease: false,
-            cut_for: 0,
-            held_back: Vec::new(),
-            beats_at: BTreeMap::new(),
-        }
-    }
-
-    /// The gateway's half of the rules: `None` drops it silently, `Ok` writes it to the device.
-    fn judge(&mut self, delivery: &Delivery) -> Option<Result<(), Outcome>> {
-        if delivery.sync != self.gate.sync {
-            return None;
-        }
-        let returned = |reason| Some(Err(Outcome::Returned { reason }));
-        if !self.has_lease {
-            return returned(ReturnReason::LeaseLapsed);
-        }
-        let session =
-            self.sessions.get_mut(&delivery.device).filter(|session| session.id == delivery.session.0);
-        let Some(session) = session else { return Some(Err(Outcome::Gone { written: false })) };
-        if delivery.epoch < session.newest {
-            return returned(ReturnReason::StaleEpoch);
-        }
-        session.newest = delivery.epoch;
-        if session.ended.is_some_and(|ended| delivery.epoch <= ended) {
-            return returned(ReturnReason::HoldEnded);
-        }
-        if !session.subscribed {
-            session.ended = Some(delivery.epoch);
-            session.refused = true;
-            return Some(Err(Outcome::NoSubscription));
-        }
-        session.in_flight.push_back(delivery.clone());
-        Some(Ok(()))
-    }
-}
-
-impl Session {
-    fn present(&self, device: &Device) -> Present {
-        Present { device: device.clone(), session: SessionId(self.id), accepted_at: self.accepted_at }
+fn settled_sequence(item: &SettlementItem) -> Option<u64> {
+    match item {
+        SettlementItem::Settled(settlement) => Some(settlement.command.sequence),
+        SettlementItem::Subscribed { .. } | SettlementItem::Sync { .. } => None,
     }
 }
