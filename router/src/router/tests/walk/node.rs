@@ -20,6 +20,8 @@ pub(super) struct Node {
     pub(super) has_lease: bool,
     pub(super) cut_for: u64,
     pub(super) held_back: Vec<(Queue, Message)>,
+    /// What it has published of late, the newest last.
+    pub(super) published: VecDeque<(Queue, Message)>,
     pub(super) beats_at: BTreeMap<u64, u64>,
 }
 
@@ -47,6 +49,7 @@ impl Node {
             has_lease: false,
             cut_for: 0,
             held_back: Vec::new(),
+            published: VecDeque::new(),
             beats_at: BTreeMap::new(),
         }
     }
