@@ -368,9 +368,10 @@ impl World {
         let known = &mut self.nodes[node];
         if known.has_lease && known.lease_until <= now {
             known.has_lease = false;
-            // Whatever is in flight may be given to another gateway.
+            // Whatever is in flight, or settled and not heard of, may be given to another gateway.
             let in_flight = known.sessions.values().flat_map(|session| &session.in_flight);
             self.broken.extend(in_flight.map(|delivery| delivery.id.sequence));
+            self.broken.extend(known.unheard());
         }
     }
 
@@ -427,11 +428,7 @@ impl World {
             self.broken.extend(session.in_flight.iter().map(|delivery| delivery.id.sequence));
         }
         // What was not sent is lost, also what it would have settled.
-        for (_, message) in &known.held_back {
-            if let Ok(SettlementReport::Gateway { items, .. }) = SettlementReport::from_body(&message.body) {
-                self.broken.extend(items.iter().filter_map(settled_sequence));
-            }
-        }
+        self.broken.extend(known.unheard());
         let reborn = Node { gate: known.gate.reborn(), next_session: known.next_session, ..Node::new("x") };
         self.nodes[node] = reborn;
         self.beat(node);
@@ -575,12 +572,5 @@ impl World {
             }
             other => panic!("{id} is {other}"),
         }
-    }
-}
-
-fn settled_sequence(item: &SettlementItem) -> Option<u64> {
-    match item {
-        SettlementItem::Settled(settlement) => Some(settlement.command.sequence),
-        SettlementItem::Subscribed { .. } | SettlementItem::Sync { .. } => None,
     }
 }
