@@ -89,11 +89,24 @@ impl Engine {
             let timer = sleep(self.core.poll_timeout().map_or(HOUSEKEEPING, |at| at.since(now().boot)));
             let reads_commands = self.wants_commands && self.has_lock;
             tokio::select! {
-                _ = lines.commands.recv_many(&mut commands, BATCH), if reads_commands => {
+                received = lines.commands.recv_many(&mut commands, BATCH), if reads_commands => {
+                    if received == 0 {
+                        return self.lost("commands").await;
+                    }
                     self.consumed(Line::Commands, commands.drain(..));
                 }
-                _ = lines.reports.recv_many(&mut reports, BATCH) => self.consumed(Line::Reports, reports.drain(..)),
-                _ = lines.published.recv_many(&mut published, BATCH) => self.published(published.drain(..)),
+                received = lines.reports.recv_many(&mut reports, BATCH) => {
+                    if received == 0 {
+                        return self.lost("reports").await;
+                    }
+                    self.consumed(Line::Reports, reports.drain(..));
+                }
+                received = lines.published.recv_many(&mut published, BATCH) => {
+                    if received == 0 {
+                        return self.lost("publisher").await;
+                    }
+                    self.published(published.drain(..));
+                }
                 Some(ask) = lines.asks.recv() => self.asked(ask),
                 Ok(()) = status.changed() => self.logged(&status.borrow_and_update().clone()),
                 () = timer => self.core.handle(now(), Input::Tick),
@@ -101,6 +114,12 @@ impl Engine {
                 grace = &mut lines.stop => return self.end(grace.unwrap_or_default()).await,
             }
         }
+    }
+
+    /// One end of the link has ended by itself, which is a fault of the program: the router ends too, and says so by that.
+    async fn lost(self, end: &'static str) -> Ended {
+        tracing::error!(end, "a part of the AMQP link has ended by itself");
+        self.end(Duration::ZERO).await
     }
 
     async fn end(mut self, grace: Duration) -> Ended {
