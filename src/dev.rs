@@ -10,6 +10,8 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::ensure;
+
 use crate::cli::DevArguments;
 use crate::stop::Stop;
 
@@ -47,7 +49,10 @@ async fn serve(endpoints: &Endpoints, data: &Data) -> anyhow::Result<()> {
     let mut live = LiveLine::new();
     let signal = loop {
         tokio::select! {
-            () = live.due() => live.show(&mut out, mesh.counts())?,
+            () = live.due() => {
+                ensure!(!mesh.has_failed(), "a part has ended by itself, which is a fault of Roost: its log says why");
+                live.show(&mut out, mesh.counts())?;
+            }
             signal = stop.asked() => break signal,
         }
     };

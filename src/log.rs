@@ -5,10 +5,12 @@ use std::io::IsTerminal;
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
-/// What a command that answers a person logs by itself.
-pub(crate) const QUIET: &str = "warn";
+// Of lapin nothing: what it calls an error is a link that is made again, and the link itself says so, with the reason.
 
-/// What a process that serves logs by itself. The AMQP library repeats at length what the link says in a line.
+/// What a command that answers a person logs by itself.
+pub(crate) const QUIET: &str = "warn,lapin=off";
+
+/// What a process that serves logs by itself.
 pub(crate) const SERVING: &str = "info,lapin=off";
 
 /// Starts logging. Called once.

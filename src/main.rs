@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "roost: {error:#}");
+            let _ = writeln!(std::io::stderr(), "roost: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }
@@ -69,11 +69,40 @@ fn client_runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
+/// The error and its causes, without those that it tells itself already.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        match () {
+            () if text.is_empty() => text = cause,
+            () if !text.contains(&cause) => text += &format!(": {cause}"),
+            () => {}
+        }
+    }
+    text
+}
+
 fn usage(error: &clap::Error) -> ExitCode {
     // A pipe that nobody reads any more is no reason to fail otherwise than by this code.
     let _ = error.print();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
         _ => ExitCode::from(EXIT_USAGE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = Err::<(), _>(anyhow!("disk full"))
+            .context("the journal: disk full")
+            .context("starting")
+            .unwrap_err();
+        assert_eq!(sentence(&error), "starting: the journal: disk full");
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::ensure;
 use roost_config::{Role, Settings};
 use roost_gateway::shell::Gateway;
 use roost_router::shell::Router;
@@ -17,6 +17,9 @@ use roost_router::shell::Router;
 pub(crate) use backend::Backend;
 
 use crate::stop::Stop;
+
+/// How often a role looks whether it still serves.
+const ALIVE_CHECK: Duration = Duration::from_secs(1);
 
 /// What is left of the grace for the sockets and files that a drain leaves: the runtime is not waited for longer.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
@@ -37,32 +40,24 @@ pub(crate) fn run(role: Role, file: &Path) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
-    let mut stop = Stop::listen()?;
+    let stop = Stop::listen()?;
     match settings {
         Settings::Backend(settings) => {
             let grace = settings.shutdown_grace;
             let backend = Backend::start(settings).await?;
-            tracing::info!(signal = stop.asked().await, grace_s = grace.as_secs(), "draining");
+            let stop = wait(stop, grace, || false).await?;
             stop.or_abandon(backend.drain(grace)).await;
         }
         Settings::Gateway(settings) => {
-            let gateway = Gateway::start(gateway::config(&settings)).await?;
-            let signal = tokio::select! {
-                signal = stop.asked() => signal,
-                () = failed(|| gateway.has_failed()) => bail!("gateway {} has ended by itself: see its log above", settings.id),
-            };
             let grace = settings.shutdown_grace;
-            tracing::info!(signal, grace_s = grace.as_secs(), "draining");
+            let gateway = Gateway::start(gateway::config(&settings)).await?;
+            let stop = wait(stop, grace, || gateway.has_failed()).await?;
             gateway::report(settings.id.as_str(), stop.or_abandon(gateway.drain(grace)).await);
         }
         Settings::Router(settings) => {
-            let router = Router::start(router::config(&settings)).await?;
-            let signal = tokio::select! {
-                signal = stop.asked() => signal,
-                () = failed(|| router.has_failed()) => bail!("the router of shard {} has ended by itself: see its log above", settings.shard),
-            };
             let grace = settings.shutdown_grace;
-            tracing::info!(signal, grace_s = grace.as_secs(), "draining");
+            let router = Router::start(router::config(&settings)).await?;
+            let stop = wait(stop, grace, || router.has_failed()).await?;
             router::report(stop.or_abandon(router.drain(grace)).await);
         }
     }
@@ -70,14 +65,19 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How often a role looks whether its thread still runs.
-const ALIVE_CHECK: Duration = Duration::from_secs(1);
-
-/// Waits until a role has ended by itself, which is a fault of the program: a process that serves nobody must end, so that
-/// its manager starts another.
-async fn failed(has_failed: impl Fn() -> bool) {
+/// Waits until a drain is asked for. A role that has ended by itself is an error: a process that serves nobody must end, so
+/// that its manager starts another.
+async fn wait(mut stop: Stop, grace: Duration, has_failed: impl Fn() -> bool) -> anyhow::Result<Stop> {
     let mut ticks = tokio::time::interval(ALIVE_CHECK);
-    while !has_failed() {
-        ticks.tick().await;
+    loop {
+        tokio::select! {
+            signal = stop.asked() => {
+                tracing::info!(signal, grace_s = grace.as_secs(), "draining");
+                return Ok(stop);
+            }
+            _ = ticks.tick() => {
+                ensure!(!has_failed(), "the role has ended by itself, which is a fault of Roost: its log says why");
+            }
+        }
     }
 }

@@ -89,7 +89,8 @@ pub fn control_queue(gateway: &GatewayId, incarnation: Incarnation, link: LinkId
 }
 
 impl Topology {
-    /// The whole durable part of the contract, for that many shards. Whoever connects declares it.
+    /// The whole durable part of the contract, for that many shards. Whoever connects declares it. With one shard every command
+    /// is its; what spreads them over more is not there yet, and each of several shards would get them all.
     #[must_use]
     pub fn contract(shards: u16) -> Self {
         let topics = [UP, DOWN, RECEIPTS, PRESENCE, FANOUT, DEAD, UNROUTED];

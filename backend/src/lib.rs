@@ -6,7 +6,7 @@
 //! - [`contract`] names every exchange and queue of the mesh; [`Topology`] is a set of them as a value.
 //! - `window` keeps what is published and not confirmed, `ledger` what is delivered and not acknowledged: pure state
 //!   machines, which the [`shell`] performs over real connections.
-//! - [`shell::publisher`] and [`shell::consumer`] are the two ends of a link. Each has a connection of its own, since a
+//! - [`shell::publisher()`] and [`shell::consumer()`] are the two ends of a link. Each has a connection of its own, since a
 //!   broker that blocks a publishing connection blocks its acknowledgements too. They never give up: a link that is lost
 //!   is made again, and every loss is told with its reason.
 //! - [`embedded`] is a broker of our own, for one node and for tests.

@@ -1,4 +1,10 @@
 //! The link to the cluster over lapin.
+//!
+//! [`publisher()`] and [`consumer()`] start one end each: a task that owns its connection and is joined by `close`. Both begin
+//! with nothing but an address, say when they are up and why they are down, and never give up.
+//!
+//! lapin logs every returned message whole, as a warning, and every broken socket as an error; the link says both in its
+//! events. Whoever sets up logging lowers the target `lapin` to `off`, so that payloads stay out of the logs.
 
 mod consumer;
 mod convert;

@@ -94,7 +94,8 @@ pub(crate) struct Place(u64);
 #[derive(Debug)]
 pub(crate) struct Window {
     max: usize,
-    entries: BTreeMap<Place, Entry>,
+    /// Boxed, since a map moves its neighbours whenever one comes or goes.
+    entries: BTreeMap<Place, Box<Entry>>,
     next: Place,
     /// Every entry before this place is in flight, every other unsent.
     unsent: Place,
@@ -147,7 +148,8 @@ impl Window {
     /// Takes one more, behind all others.
     pub(crate) fn push(&mut self, publish: Publish) {
         debug_assert!(self.room() > 0, "whoever pushes looks at the room first");
-        self.entries.insert(self.next, Entry { publish, sent_at: BootTime::default(), returned: None });
+        let entry = Entry { publish, sent_at: BootTime::default(), returned: None };
+        self.entries.insert(self.next, Box::new(entry));
         self.next = self.next.after();
     }
 
@@ -252,7 +254,7 @@ impl Window {
         Some((entry.publish.token, outcome))
     }
 
-    fn remove(&mut self, place: Place) -> Option<Entry> {
+    fn remove(&mut self, place: Place) -> Option<Box<Entry>> {
         let entry = self.entries.remove(&place)?;
         if place < self.unsent {
             self.in_flight -= 1;

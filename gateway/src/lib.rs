@@ -23,9 +23,9 @@
 //! 1. Each turn: give every core all inputs at hand with `handle(now, …)`, then perform the outputs of the shards until
 //!    `poll_output` gives none, passing words on, and then those of the link (it puts what was said into reports when asked),
 //!    until all are silent. Then sleep until the earlier `poll_timeout`, and give `Tick`.
-//! 2. Outcomes of publications find their core by [`PublishToken::origin`]. Both kinds of publication go through *one*
-//!    publisher; its room must be the sum of [`Limits::uplink_events_max`] over the shards and a few hundred reports.
-//! 3. [`shard::Backend`] goes to the link and to every shard, and follows the publisher's connection; [`link::LinkInput::Up`]
+//! 2. Outcomes of publications find their core by [`PublishToken::origin`]. A publisher never refuses one: it has room for
+//!    [`Limits::uplink_events_max`] of each shard, and for a few hundred reports of the link.
+//! 3. [`shard::Backend`] goes to the link and to every shard, and follows the connection of the publisher that is theirs; [`link::LinkInput::Up`]
 //!    and `Down` follow the consumer's. A delivery goes straight to [`Placement::shard_of`] its device, with the link it came
 //!    through, and is acknowledged to the broker at once: the router's journal keeps it.
 //! 4. To end: [`link::LinkInput::Drain`] and [`shard::Input::Drain`], until every shard gave [`shard::Output::Drained`] and

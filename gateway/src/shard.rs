@@ -1,7 +1,7 @@
 //! One shard: a single-threaded world of connections, sessions, subscriptions and timers.
 //!
 //! Where to look: [`Input`] and [`Output`] are the border. A connection's bytes are read in `read`, its CONNECT answered
-//! in `connect`, a PUBLISH goes through `publish` to `local` subscribers and the uplink, a command comes through
+//! in `connect`, a PUBLISH goes through `publish` (it may have to `park`) to `local` subscribers and the uplink, a command comes through
 //! `command`, all of both leave through `write`; `close` ends a connection, `timeout` watches over it, `drain` ends all.
 
 mod close;
@@ -13,6 +13,7 @@ mod hand_over;
 mod input;
 mod local;
 mod output;
+mod park;
 mod publish;
 mod read;
 mod subscribe;

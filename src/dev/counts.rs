@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// One reading of the whole mesh. All but `devices` and `custody` only grow.
+/// One reading of the whole mesh. All but `devices` and `parked` only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
     /// Devices connected now, at all gateways.
@@ -11,8 +11,8 @@ pub(crate) struct Counts {
     pub(crate) events: u64,
     /// Commands taken in by the gateways, each attempt.
     pub(crate) commands: u64,
-    /// Commands that the mesh answers for now: parked or on their way.
-    pub(crate) custody: u64,
+    /// Commands in custody that are not at a gateway now.
+    pub(crate) parked: u64,
     /// Final receipts.
     pub(crate) receipts: u64,
 }
@@ -25,11 +25,11 @@ impl Counts {
             (grown / since.as_secs_f64().max(0.001)).round()
         };
         format!(
-            "{} devices · {} events/s up · {} commands/s down · {} in custody · {} receipts",
+            "devices {} · events up {}/s · commands down {}/s · parked {} · receipts {}",
             self.devices,
             a_second(self.events, earlier.events),
             a_second(self.commands, earlier.commands),
-            self.custody,
+            self.parked,
             self.receipts
         )
     }
@@ -41,9 +41,9 @@ mod tests {
 
     #[test]
     fn rates_are_a_second_and_the_rest_is_as_it_is() {
-        let earlier = Counts { devices: 9, events: 100, commands: 10, custody: 7, receipts: 1 };
-        let now = Counts { devices: 2, events: 350, commands: 10, custody: 3, receipts: 5 };
+        let earlier = Counts { devices: 9, events: 100, commands: 10, parked: 7, receipts: 1 };
+        let now = Counts { devices: 2, events: 350, commands: 10, parked: 3, receipts: 5 };
         let line = now.line(earlier, Duration::from_millis(500));
-        assert_eq!(line, "2 devices · 500 events/s up · 0 commands/s down · 3 in custody · 5 receipts");
+        assert_eq!(line, "devices 2 · events up 500/s · commands down 0/s · parked 3 · receipts 5");
     }
 }

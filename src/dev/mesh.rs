@@ -8,6 +8,8 @@ use roost_config::{BackendSettings, GatewaySettings, RouterSettings};
 use roost_gateway::Count;
 use roost_gateway::shell::Gateway;
 use roost_router::shell::Router;
+use roost_wire::ReceiptState;
+use tokio::time::Instant;
 
 use super::counts::Counts;
 use super::data::Data;
@@ -16,6 +18,9 @@ use crate::role::{Backend, gateway, router};
 
 /// How long a drain may take: the default of every role.
 pub(crate) const GRACE: Duration = roost_config::gateway::SHUTDOWN_GRACE;
+
+/// What a part gets when the ones before it have used up the grace: enough to close its files.
+const LEAST_GRACE: Duration = Duration::from_secs(1);
 
 /// The gateways, each with its region and where it listens.
 const GATEWAYS: [(&str, &str, Listener, Listener); 2] = [
@@ -42,8 +47,12 @@ impl Mesh {
             true => Some(Backend::start(backend_settings(endpoints, data.path().join("backend"))).await?),
             false => None,
         };
-        let router = router_settings(endpoints, data.path().join("router"), &amqp);
-        let router = Router::start(router::config(&router)).await?;
+        let settings = RouterSettings {
+            http: endpoints.of(Listener::Api),
+            amqp: amqp.clone(),
+            ..RouterSettings::new(data.path().join("router"))
+        };
+        let router = Router::start(router::config(&settings)).await?;
         let mut gateways = Vec::new();
         for (id, region, listen, admin) in GATEWAYS {
             let settings = gateway_settings(endpoints, (id, region), (listen, admin), &amqp);
@@ -54,30 +63,41 @@ impl Mesh {
 
     /// What the live line counts.
     pub(crate) fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
+        let router = self.router.snapshot();
+        let finals =
+            |((state, _), count): (&(ReceiptState, _), &u64)| if state.is_final() { *count } else { 0 };
+        let mut counts =
+            Counts { receipts: router.counters.receipts.iter().map(finals).sum(), ..Counts::default() };
+        let mut at_gateways = 0;
         for (_, gateway) in &self.gateways {
             let figures = gateway.snapshot();
             counts.devices += figures.gauges.sessions_connected as u64;
             counts.events += EVENTS_UP.iter().map(|count| figures.counters.of(*count)).sum::<u64>();
             counts.commands += figures.counters.of(Count::CommandTaken);
+            at_gateways += figures.gauges.commands;
         }
-        let router = self.router.snapshot();
-        counts.custody = router.commands_in_custody as u64;
-        let finals = router.counters.receipts.iter().filter(|((state, _), _)| state.is_final());
-        counts.receipts = finals.map(|(_, many)| many).sum();
+        counts.parked = router.commands_in_custody.saturating_sub(at_gateways) as u64;
         counts
     }
 
-    /// In the order in which they lean on each other: gateways, router, broker.
+    /// Whether a part has ended by itself, which is a fault of the program.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.router.has_failed() || self.gateways.iter().any(|(_, gateway)| gateway.has_failed())
+    }
+
+    /// In the order in which they lean on each other: gateways, router, broker. They share one grace.
     pub(crate) async fn drain(self) {
+        let deadline = Instant::now() + GRACE;
+        let left = || deadline.saturating_duration_since(Instant::now()).max(LEAST_GRACE);
         let mut drains = tokio::task::JoinSet::new();
         for (id, gateway) in self.gateways {
-            drains.spawn(async move { gateway::report(id, gateway.drain(GRACE).await) });
+            let grace = left();
+            drains.spawn(async move { gateway::report(id, gateway.drain(grace).await) });
         }
         drains.join_all().await;
-        router::report(self.router.drain(GRACE).await);
+        router::report(self.router.drain(left()).await);
         if let Some(backend) = self.backend {
-            backend.drain(GRACE).await;
+            backend.drain(left()).await;
         }
     }
 }
@@ -88,10 +108,6 @@ fn backend_settings(endpoints: &Endpoints, data: PathBuf) -> BackendSettings {
         admin: endpoints.of(Listener::AdminBackend),
         ..BackendSettings::new(data)
     }
-}
-
-fn router_settings(endpoints: &Endpoints, data: PathBuf, amqp: &AmqpAddress) -> RouterSettings {
-    RouterSettings { http: endpoints.of(Listener::Api), amqp: amqp.clone(), ..RouterSettings::new(data) }
 }
 
 fn gateway_settings(

@@ -6,28 +6,28 @@ use roost_config::RouterSettings;
 use roost_router::Limits;
 use roost_router::shell::{DrainReport, RouterConfig};
 
-/// How much longer than a gateway the router waits for an answer, for the way there and back.
-const SETTLE_MARGIN: Duration = Duration::from_secs(5);
+/// How much longer than a gateway the router waits for a settlement: the way back.
+const SETTLE_WAY: Duration = Duration::from_secs(5);
 
 /// The settings as the router takes them.
 pub(crate) fn config(settings: &RouterSettings) -> RouterConfig {
+    let RouterSettings { shard, data, http, amqp, mailbox, lifetime, .. } = settings;
     let limits = Limits {
         lease: settings.lease,
         lease_margin: settings.margin,
-        settle_timeout: settings.settle_timeout + SETTLE_MARGIN,
+        settle_timeout: settings.settle_timeout + SETTLE_WAY,
         outstanding_per_device_max: settings.outstanding_per_device_max,
-        mailbox_commands_max: settings.mailbox.commands_max,
-        mailbox_bytes_max: settings.mailbox.bytes_max,
-        lifetime: settings.lifetime.default,
-        lifetime_max: settings.lifetime.max,
+        mailbox_commands_max: mailbox.commands_max,
+        mailbox_bytes_max: mailbox.bytes_max,
+        lifetime: lifetime.default,
+        lifetime_max: lifetime.max,
         absent_remembered: settings.absent_remembered,
         ..Limits::default()
     };
-    let RouterSettings { shard, data, http, amqp, .. } = settings;
     RouterConfig { limits, ..RouterConfig::new(*shard, data.clone(), *http, amqp.clone()) }
 }
 
-/// Says what a drain had to cut, if anything.
+/// Says what a drain had to cut, if anything. Nothing is lost by it: the next run resumes from the journal.
 pub(crate) fn report(cut: DrainReport) {
     match cut == DrainReport::default() {
         true => tracing::info!("router drained"),
@@ -43,10 +43,10 @@ pub(crate) fn report(cut: DrainReport) {
 mod tests {
     use super::*;
 
-    /// The file and the router have defaults of their own; they are the same.
+    /// The files and the router have defaults of their own; they are the same.
     #[test]
     fn the_defaults_are_the_routers_own() {
-        let settings = RouterSettings::new("journal".into());
+        let settings = RouterSettings::new("/d".into());
         let RouterSettings { shard, data, http, amqp, .. } = settings.clone();
         let own = RouterConfig::new(shard, data, http, amqp);
         assert_eq!(format!("{:#?}", config(&settings)), format!("{own:#?}"));

@@ -110,14 +110,14 @@ fn an_api_that_is_not_there_is_said_with_what_to_do() {
 
 #[test]
 fn locate_explains() {
-    let answer = r#"{"location":null,"mailbox":{"commands":1,"bytes":2,"outstanding":0},
-        "send_now":{"decision":"ask","why":"no gateway is known to have it"}}"#;
+    let answer = r#"{"online":null,"location":null,"mailbox":{"waiting":1,"waiting_bytes":2,"outstanding":0},
+        "decision":{"kind":"ask","words":"ask eu-1: it is not known which gateway holds the device"}}"#;
     let (url, server) = answer_once("200 OK", answer);
     let output = roost(&["locate", "d1", "--explain", "--api", &url]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let expected = "main/d1: not known to be at any gateway\n  \
-        mailbox   1 commands waiting (2 bytes), 0 at its gateway\n  \
-        send now  ask: no gateway is known to have it\n";
+        mailbox     1 waiting (2 bytes), 0 at a gateway\n  \
+        a send now  would ask eu-1: it is not known which gateway holds the device\n";
     assert_eq!(stdout(&output), expected);
     assert_eq!(server.join().unwrap().0, "GET /v1/tenants/main/devices/d1 HTTP/1.1");
 }

@@ -5,6 +5,7 @@
 mod client;
 mod config_check;
 mod roles;
+mod runbooks;
 
 use std::process::{Command, Output};
 

@@ -13,7 +13,7 @@ use crate::publishing::{next, outcomes};
 pub(crate) async fn the_contract_is_declared_again_and_again(stage: &Stage) {
     for _ in 0..2 {
         let (publisher, mut events) =
-            publisher(stage.link(), Topology::contract(2), PublisherConfig::default());
+            publisher(stage.link(), Topology::contract(1), PublisherConfig::default());
         assert_eq!(next(&mut events).await, PublisherEvent::Up);
         publisher.close(PATIENCE).await;
     }

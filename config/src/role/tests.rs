@@ -164,9 +164,12 @@ fn secrets_do_not_print() {
     let text = format!("{BACKEND}users: [{{name: me, password: hunter2}}]\n");
     let shown = format!("{:?}", Settings::read("f", &text).unwrap());
     assert!(shown.contains("\"me\"") && !shown.contains("hunter2"), "{shown}");
-    for wrong in
-        ["amqp: amqp://me:hunter2@\n", "amqp: amqps://me:hunter2@h\n", "amqp: amqp://me:hunter2@h:0\n"]
-    {
+    for wrong in [
+        "amqp: amqp://me:hunter2@\n",
+        "amqp: amqps://me:hunter2@h\n",
+        "amqp: amqp://me:hunter2@h:0\n",
+        "amqp: amqp://me:hunter2\n",
+    ] {
         assert!(!problems(&format!("{GATEWAY}{wrong}")).contains("hunter2"));
     }
 }

@@ -23,6 +23,7 @@ pub(super) struct Sightings {
     gather: Option<Gather<Present>>,
     is_snapshot_wanted: bool,
     not_before: BootTime,
+    refusals: u32,
     unconfirmed: BTreeSet<u64>,
 }
 
@@ -30,8 +31,11 @@ pub(super) struct Sightings {
 const REPORTS_MAX: usize = 64;
 /// Sightings that wait. Beyond: they are dropped, and a snapshot follows.
 const WAITING_MAX: usize = 16 * ITEMS_MAX;
-/// How long to wait with a snapshot after the broker refused a report: its queue may be full.
+/// How long to wait with a snapshot after the broker refused a report, since its queue may be full: doubling from here with
+/// each refusal in a row.
 const RETRY: Duration = Duration::from_secs(1);
+/// The most doublings: half a minute.
+const DOUBLINGS_MAX: u32 = 5;
 
 impl Sightings {
     pub(super) fn new(shards: u16) -> Self {
@@ -43,6 +47,7 @@ impl Sightings {
             gather: None,
             is_snapshot_wanted: false,
             not_before: BootTime::default(),
+            refusals: 0,
             unconfirmed: BTreeSet::new(),
         }
     }
@@ -133,10 +138,18 @@ impl Sightings {
         if !self.unconfirmed.remove(&number) {
             return false;
         }
-        if !is_confirmed {
-            counters.add(Count::SightingLost);
-            self.is_snapshot_wanted = true;
-            self.not_before = now + RETRY;
+        if is_confirmed {
+            // The broker takes reports again: no need to wait for longer than after a first refusal.
+            self.refusals = 0;
+            self.not_before = self.not_before.min(now + RETRY);
+            return true;
+        }
+        counters.add(Count::SightingLost);
+        self.is_snapshot_wanted = true;
+        // Heartbeats are refused meanwhile too; they put nothing off.
+        if now >= self.not_before {
+            self.not_before = now + RETRY * (1 << self.refusals.min(DOUBLINGS_MAX));
+            self.refusals += 1;
         }
         true
     }

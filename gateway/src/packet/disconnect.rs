@@ -51,8 +51,8 @@ impl Disconnect {
         let has_properties = length_of(&write) > 0;
         if has_properties || self.reason != ReasonCode::Success {
             sink.u8(self.reason.byte());
-        }
-        if has_properties {
+            // An empty property length could be left out (MQTT5 §3.14.2.2.1), but clients in the field (rumqttc among
+            // them) then fail to read the reason.
             sink.properties(&write);
         }
     }

@@ -57,11 +57,6 @@ impl Outbox {
         len >= messages_max || (len > 0 && self.queue_bytes + bytes > bytes_max)
     }
 
-    /// How many wait in the queue.
-    pub(crate) fn queued(&self) -> usize {
-        self.queue.len()
-    }
-
     /// Puts a copy at the end of the queue. The caller has asked [`Outbox::is_full_for`].
     pub(crate) fn push(&mut self, copy: LocalCopy) {
         self.queue_bytes += copy.message.bytes();

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use roost_wire::{Now, Outcome, Sighting};
 
 use super::connection::{Connection, Outgoing};
-use super::{Output, Shard, TimerFor, Todo};
+use super::{Output, Shard, TimerFor};
 use crate::link::FromShard;
 use crate::packet::{
     Connack, ConnackProperties, Disconnect, Encoder, Packet, ProtocolVersion, ReasonCode, Text,
@@ -52,6 +52,9 @@ impl Shard {
             self.parked_bytes -= client.parked_bytes;
             if let Some(held_by) = client.waits_for {
                 self.no_longer_waits(id, held_by);
+            }
+            if let Some(held_by) = client.woken_by {
+                self.wake_next(held_by);
             }
             self.detach(now, client.session, &connection.outgoing);
         }
@@ -107,15 +110,7 @@ impl Shard {
     fn wake_all_publishers(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(&key) else { return };
         for id in std::mem::take(&mut session.holds_up) {
-            self.wake(id);
-        }
-    }
-
-    /// Lets the client's first parked publish have another try.
-    pub(super) fn wake(&mut self, id: ConnectionId) {
-        if let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) {
-            client.waits_for = None;
-            self.todo.push_back(Todo::Route(id));
+            self.wake(id, None);
         }
     }
 }

@@ -190,6 +190,7 @@ impl Shard {
             parked: std::collections::VecDeque::new(),
             parked_bytes: 0,
             waits_for: None,
+            woken_by: None,
         };
         let session_id = self.config.placement.session(self.next_session);
         self.next_session += 1;

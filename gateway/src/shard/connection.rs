@@ -56,6 +56,8 @@ pub(super) struct Client {
     pub(super) parked_bytes: usize,
     /// For whom its first parked publish waits; it stands in that list.
     pub(super) waits_for: Option<HeldBy>,
+    /// Who let it have another try; the next one's turn comes behind it.
+    pub(super) woken_by: Option<HeldBy>,
 }
 
 /// Who makes a publish wait.

@@ -4,7 +4,8 @@ use roost_wire::{Event, Now, Qos, Topic};
 
 use super::close::Farewell;
 use super::connection::{HeldBy, Parked};
-use super::{Backend, Shard, TimerFor, Todo};
+use super::park::Place;
+use super::{Backend, Shard, TimerFor};
 use crate::message::Message;
 use crate::packet::{Delivery, PayloadFormat, ProtocolVersion, Publish, QoS, ReasonCode};
 use crate::session::PublishNumber;
@@ -110,7 +111,7 @@ impl Shard {
     fn route_acknowledged(&mut self, now: Now, id: ConnectionId, publish: Parked) {
         let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
         let held_by = match client.parked.is_empty() {
-            true => self.who_holds_up(id, &publish.message, true),
+            true => self.who_holds_up(id, &publish.message),
             false => client.waits_for,
         };
         let waits = held_by.is_some() || !client.parked.is_empty();
@@ -125,69 +126,22 @@ impl Shard {
             self.parked_bytes += bytes;
         }
         if let (true, Some(held_by)) = (is_first, held_by) {
-            self.wait_for(now, id, held_by);
+            self.wait_for(now, id, held_by, Place::Last);
         }
     }
 
-    /// Routes the first parked publish of a connection if nothing holds it up any more; then it is others' turn.
-    pub(super) fn route_parked(&mut self, now: Now, id: ConnectionId) {
-        if self.is_draining() {
-            // It stays unacknowledged: the client publishes it again elsewhere.
-            return;
-        }
-        let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
-        let Some(first) = client.parked.front().filter(|_| client.waits_for.is_none()) else { return };
-        if let Some(held_by) = self.who_holds_up(id, &first.message, false) {
-            return self.wait_for(now, id, held_by);
-        }
-        let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) else {
-            return;
-        };
-        let Some(publish) = client.parked.pop_front() else { return };
-        let bytes = publish.message.bytes();
-        client.parked_bytes -= bytes;
-        self.parked_bytes -= bytes;
-        if !client.parked.is_empty() {
-            self.todo.push_back(Todo::Route(id));
-        } else {
-            client.parked = std::collections::VecDeque::new();
-        }
-        self.route(now, id, publish);
-        self.read_on(id);
-    }
-
-    /// Who makes the publish wait: a subscriber that is connected and full, or the uplink. A newcomer also waits behind
-    /// those that wait for the uplink already.
-    fn who_holds_up(&self, id: ConnectionId, message: &Message, is_newcomer: bool) -> Option<HeldBy> {
+    /// Who makes the publish wait: a subscriber that is connected and full, or the uplink. Where there is room nobody waits
+    /// (any more), so a newcomer overtakes nobody.
+    pub(super) fn who_holds_up(&self, id: ConnectionId, message: &Message) -> Option<HeldBy> {
         if let Some(key) = self.full_subscriber(id, message) {
             return Some(HeldBy::Subscriber(key));
         }
         self.config.uplink.exchange(&message.topic)?;
-        let has_queue = is_newcomer && !self.uplink.holds_up.is_empty();
-        (has_queue || !self.uplink.has_room(Qos::AtLeastOnce)).then_some(HeldBy::Uplink)
-    }
-
-    fn wait_for(&mut self, now: Now, id: ConnectionId, held_by: HeldBy) {
-        if let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) {
-            client.waits_for = Some(held_by);
-        }
-        match held_by {
-            HeldBy::Uplink => {
-                self.count(Count::ParkedUplink);
-                self.uplink.holds_up.push_back(id);
-            }
-            HeldBy::Subscriber(key) => {
-                self.count(Count::ParkedSubscriber);
-                if let Some(session) = self.sessions.get_mut(&key) {
-                    session.holds_up.push_back(id);
-                }
-                self.watch_stall(now, key);
-            }
-        }
+        (!self.uplink.has_room(Qos::AtLeastOnce)).then_some(HeldBy::Uplink)
     }
 
     /// Gives a publish to everybody who wants it. Nothing holds it up.
-    fn route(&mut self, now: Now, id: ConnectionId, publish: Parked) {
+    pub(super) fn route(&mut self, now: Now, id: ConnectionId, publish: Parked) {
         let Parked { number, message, dup } = publish;
         let had_locally = self.deliver_locally(now, id, &message, QoS::AtLeastOnce);
         let exchange = self.config.uplink.exchange(&message.topic).map(str::to_owned);
@@ -258,21 +212,13 @@ impl Shard {
                         answer_to(end, waiter.had_locally),
                     );
                 }
-                self.wake_uplink();
+                self.wake_next(HeldBy::Uplink);
             }
             Next::Publish(publication) => self.publish_to_backend(publication),
             Next::Retry { number, refusals } => {
                 self.timers.set(TimerFor::Retry(number), now.boot + retry::delay(refusals));
             }
             Next::Unknown => {}
-        }
-    }
-
-    /// The uplink has room: as many of those it holds up try again.
-    fn wake_uplink(&mut self) {
-        let woken = self.uplink.free().min(self.uplink.holds_up.len());
-        for id in self.uplink.holds_up.drain(..woken).collect::<Vec<_>>() {
-            self.wake(id);
         }
     }
 }

@@ -133,14 +133,13 @@ impl Shard {
         }
     }
 
-    /// The client of a session has taken something: there is room for more.
-    pub(super) fn made_progress(&mut self, now: Now, key: crate::session::SessionKey) {
+    /// The client of a session has acknowledged something: there is room for more.
+    fn made_progress(&mut self, now: Now, key: crate::session::SessionKey) {
         let Some(session) = self.sessions.get_mut(&key) else { return };
         session.stalled_since = None;
         if let Some(connection) = session.connection {
             self.pump(now, connection);
         }
-        self.watch_stall(now, key);
     }
 
     fn disconnect(&mut self, now: Now, id: ConnectionId, disconnect: &Disconnect) {

@@ -40,9 +40,7 @@ impl Shard {
             return;
         }
         self.commands_sent(id);
-        if let Some(key) = self.session_of(id) {
-            self.made_progress(now, key);
-        }
+        self.pump(now, id);
         self.has_output(id);
         self.read_on(id);
     }
@@ -50,21 +48,16 @@ impl Shard {
     /// Writes what waits for the client, as far as there is room: commands first, since they are few.
     pub(super) fn pump(&mut self, now: Now, id: ConnectionId) {
         let Some(key) = self.session_of(id) else { return };
-        let had_waiting = self.sessions.get(&key).is_some_and(|s| s.hold.has_waiting());
-        if had_waiting {
-            self.pump_commands(now, id, key);
-        }
+        self.pump_commands(now, id, key);
         let mut wrote = false;
         while self.write_message(now, id, key) {
             wrote = true;
         }
         self.has_output(id);
         if wrote {
-            self.wake_publishers(key);
+            self.wake_next(HeldBy::Subscriber(key));
         }
-        if had_waiting {
-            self.watch_stall(now, key);
-        }
+        self.watch_stall(now, key);
     }
 
     /// Whether another PUBLISH may be added for the client; with QoS 1 it takes a place in its window.
@@ -114,34 +107,6 @@ impl Shard {
             self.to_write.push_back(id);
         }
         self.arm(id);
-    }
-
-    /// The session has more room than before: as many of those it holds up try again.
-    pub(super) fn wake_publishers(&mut self, key: SessionKey) {
-        let limits = &self.config.limits;
-        let Some(session) = self.sessions.get_mut(&key) else { return };
-        let free = match session.outbox.is_full_for(0, limits.queue_messages_max, limits.queue_bytes_max) {
-            true => 0,
-            false => limits.queue_messages_max - session.outbox.queued(),
-        };
-        let woken = free.min(session.holds_up.len());
-        for id in session.holds_up.drain(..woken).collect::<Vec<_>>() {
-            self.wake(id);
-        }
-    }
-
-    /// A connection that waited closes.
-    pub(super) fn no_longer_waits(&mut self, id: ConnectionId, held_by: HeldBy) {
-        match held_by {
-            HeldBy::Uplink => self.uplink.holds_up.retain(|waiting| *waiting != id),
-            HeldBy::Subscriber(key) => {
-                if let Some(session) = self.sessions.get_mut(&key) {
-                    session.holds_up.retain(|waiting| *waiting != id);
-                }
-                // Its turn goes to the next.
-                self.wake_publishers(key);
-            }
-        }
     }
 
     pub(super) fn publish_to_backend(&mut self, publication: Box<crate::Publication>) {

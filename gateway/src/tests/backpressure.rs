@@ -85,6 +85,22 @@ fn who_takes_nothing_while_others_wait_is_disconnected() {
 }
 
 #[test]
+fn reading_without_acknowledging_is_no_progress() {
+    let (mut world, subscriber) = slow();
+    let publisher = world.connect(V5, "p");
+    for n in 1..=5 {
+        world.publish(publisher, "local/t", qos1(n));
+    }
+    for _ in 0..29 {
+        world.pass_with_lease(Duration::from_secs(1));
+        world.send(subscriber, Packet::Pingreq);
+        assert!(!world.is_closed(subscriber));
+    }
+    world.pass_with_lease(Duration::from_secs(1));
+    assert!(world.is_closed(subscriber));
+}
+
+#[test]
 fn a_socket_that_takes_nothing_bounds_what_waits_for_it() {
     let mut world = World::with(Limits { outgoing_bytes_max: 1_000, ..limits() });
     let subscriber = world.connect(V5, "s");
@@ -213,4 +229,72 @@ fn who_waits_and_goes_leaves_nothing_behind() {
     let received = world.take_publishes(subscriber, true).len();
     assert!((7..=9).contains(&received), "what was parked for the two is theirs to send again: {received}");
     assert!(world.read_pubacks(publishers[2]).len() == 5);
+}
+
+#[test]
+fn the_turn_of_one_that_goes_or_has_to_wait_elsewhere_is_the_nexts() {
+    let mut world = World::with(Limits {
+        uplink_events_max: 1,
+        queue_messages_max: 1,
+        inflight_max: NonZeroU16::MIN,
+        ..limits()
+    });
+    let [first, gone, moved, last] = ["a", "b", "c", "d"].map(|name| world.connect(V5, name));
+    let subscriber = world.connect(V5, "s");
+    world.subscribe(subscriber, "both", QoS::AtLeastOnce);
+    world.publish(first, "up", qos1(1));
+    world.publish(gone, "up", qos1(1));
+    world.publish(moved, "both", qos1(1));
+    world.publish(last, "up", qos1(1));
+    world.cut(gone);
+    // Before its turn comes, the one that waits for the uplink gets a full subscriber to wait for as well.
+    let other = world.connect(V5, "o");
+    world.subscribe(subscriber, "local/t", QoS::AtLeastOnce);
+    for n in 1..=2 {
+        world.publish(other, "local/t", qos1(n));
+    }
+    world.answer_event(PublishOutcome::Confirmed);
+    assert_eq!(world.events.len(), 1, "the last has its turn");
+    world.answer_event(PublishOutcome::Confirmed);
+    assert_eq!(world.read_pubacks(last).len(), 1);
+    assert_eq!(world.take_publishes(subscriber, true).len(), 3);
+    world.confirm_all();
+    assert_eq!(world.read_pubacks(moved).len(), 1);
+}
+
+#[test]
+fn a_message_too_large_for_what_is_free_keeps_its_place() {
+    let two = NonZeroU16::MIN;
+    let mut world =
+        World::with(Limits { inflight_max: two, queue_messages_max: 10, queue_bytes_max: 100, ..limits() });
+    let subscriber = world.connect(V5, "s");
+    world.subscribe(subscriber, "local/t", QoS::AtLeastOnce);
+    let [small, large] = ["a", "b"].map(|name| world.connect(V5, name));
+    for n in 1..=3 {
+        world.send(small, Packet::Publish(publish_packet("local/t", &[b's'; 30], qos1(n))));
+    }
+    world.send(large, Packet::Publish(publish_packet("local/t", &[b'L'; 90], qos1(1))));
+    for n in 4..=6 {
+        world.send(small, Packet::Publish(publish_packet("local/t", &[b's'; 30], qos1(n))));
+    }
+    let order: String = world.take_publishes(subscriber, true).iter().map(|payload| &payload[..1]).collect();
+    assert_eq!(order.len(), 7);
+    assert_eq!(&order[..3], "sss");
+    assert!(order.find('L') < Some(6), "{order}: it is not overtaken for ever");
+}
+
+#[test]
+fn a_newcomer_does_not_overtake_those_that_wait_for_the_uplink() {
+    let mut world = World::with(Limits { uplink_events_max: 1, ..limits() });
+    let [first, waiting, newcomer] = ["a", "b", "c"].map(|name| world.connect(V5, name));
+    world.publish(first, "up", qos1(1));
+    world.publish(waiting, "up", qos1(1));
+    world.publish(newcomer, "up", qos1(1));
+    let devices: Vec<_> = (0..3)
+        .map(|_| {
+            let event = world.answer_event(PublishOutcome::Confirmed);
+            event.message.properties.text(roost_wire::envelope::header::DEVICE).unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(devices, ["a", "b", "c"]);
 }

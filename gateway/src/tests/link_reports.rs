@@ -69,6 +69,25 @@ fn a_lost_or_refused_sighting_is_replaced_by_a_snapshot() {
 }
 
 #[test]
+fn snapshots_that_are_refused_come_later_and_later() {
+    let mut world = World::new();
+    world.holds_reports = true;
+    world.connect(V5, "d");
+    world.answer_report(PublishOutcome::Nacked);
+    let is_snapshot =
+        |report: &crate::Publication| String::from_utf8_lossy(&report.message.body).contains("snapshot");
+    let mut snapshots = 0;
+    for _ in 0..127 {
+        world.pass(Duration::from_secs(1));
+        while let Some(report) = world.reports.front() {
+            snapshots += usize::from(is_snapshot(report));
+            world.answer_report(PublishOutcome::Nacked);
+        }
+    }
+    assert!((4..=9).contains(&snapshots), "{snapshots}");
+}
+
+#[test]
 fn history_is_not_told() {
     let mut world = World::new();
     world.backend(Backend::Away);

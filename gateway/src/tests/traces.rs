@@ -207,6 +207,27 @@ fn v7_the_shard_does_not_wait_to_be_told_of_the_lapse() {
 }
 
 #[test]
+fn v7_room_in_the_window_after_the_lapse_is_too_late() {
+    let mut world = World::new();
+    let mut connect = connect_packet(V5, "d");
+    connect.properties.receive_maximum = NonZeroU16::new(1);
+    let client = world.connect_as(connect);
+    world.subscribe(client, "#", QoS::AtLeastOnce);
+    for _ in 0..2 {
+        let command = world.new_command("d", epoch(1, 1));
+        world.deliver(command);
+    }
+    // Again the link's timer is late: the PUBACK comes before the shard is told of the lapse.
+    world.now.boot = world.now.boot + Duration::from_secs(11);
+    assert_eq!(world.take_publishes(client, true), ["1"]);
+    let outcomes = world.outcomes();
+    assert_eq!(
+        outcomes,
+        [(1, Outcome::Delivered), (2, Outcome::Returned { reason: ReturnReason::LeaseLapsed })]
+    );
+}
+
+#[test]
 fn v8_a_restarted_routers_epoch_is_newer_and_the_old_ones_is_refused() {
     let mut world = World::new();
     let client = world.connect(V5, "d");

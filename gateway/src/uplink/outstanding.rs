@@ -114,11 +114,6 @@ impl Uplink {
         self.outstanding.len() < events_max && self.bytes < bytes_max
     }
 
-    /// How many more events at QoS 1 there is room for by count.
-    pub(crate) fn free(&self) -> usize {
-        if self.bytes >= self.bytes_max { 0 } else { self.events_max.saturating_sub(self.outstanding.len()) }
-    }
-
     /// Publishes an event. The caller has asked [`Uplink::has_room`].
     pub(crate) fn publish(
         &mut self,
@@ -360,6 +355,6 @@ mod tests {
         uplink.publish(event(Qos::AtLeastOnce, 3), "x", None);
         assert!(!uplink.has_room(Qos::AtLeastOnce));
         let by_bytes = Uplink { bytes: 1_000, ..Uplink::new(ShardIndex(0), 4, 1_000) };
-        assert!(!by_bytes.has_room(Qos::AtLeastOnce) && by_bytes.free() == 0);
+        assert!(!by_bytes.has_room(Qos::AtLeastOnce));
     }
 }

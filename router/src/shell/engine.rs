@@ -27,6 +27,8 @@ pub(super) enum Ask {
     Explain { device: Device, reply: oneshot::Sender<serde_json::Value> },
     /// Which gateways are known?
     Gateways { reply: oneshot::Sender<serde_json::Value> },
+    /// What was counted?
+    Figures { reply: oneshot::Sender<Snapshot> },
 }
 
 /// Everything the engine is made of.
@@ -87,11 +89,24 @@ impl Engine {
             let timer = sleep(self.core.poll_timeout().map_or(HOUSEKEEPING, |at| at.since(now().boot)));
             let reads_commands = self.wants_commands && self.has_lock;
             tokio::select! {
-                _ = lines.commands.recv_many(&mut commands, BATCH), if reads_commands => {
+                received = lines.commands.recv_many(&mut commands, BATCH), if reads_commands => {
+                    if received == 0 {
+                        return self.lost("commands").await;
+                    }
                     self.consumed(Line::Commands, commands.drain(..));
                 }
-                _ = lines.reports.recv_many(&mut reports, BATCH) => self.consumed(Line::Reports, reports.drain(..)),
-                _ = lines.published.recv_many(&mut published, BATCH) => self.published(published.drain(..)),
+                received = lines.reports.recv_many(&mut reports, BATCH) => {
+                    if received == 0 {
+                        return self.lost("reports").await;
+                    }
+                    self.consumed(Line::Reports, reports.drain(..));
+                }
+                received = lines.published.recv_many(&mut published, BATCH) => {
+                    if received == 0 {
+                        return self.lost("publisher").await;
+                    }
+                    self.published(published.drain(..));
+                }
                 Some(ask) = lines.asks.recv() => self.asked(ask),
                 Ok(()) = status.changed() => self.logged(&status.borrow_and_update().clone()),
                 () = timer => self.core.handle(now(), Input::Tick),
@@ -99,6 +114,12 @@ impl Engine {
                 grace = &mut lines.stop => return self.end(grace.unwrap_or_default()).await,
             }
         }
+    }
+
+    /// One end of the link has ended by itself, which is a fault of the program: the router ends too, and says so by that.
+    async fn lost(self, end: &'static str) -> Ended {
+        tracing::error!(end, "a part of the AMQP link has ended by itself");
+        self.end(Duration::ZERO).await
     }
 
     async fn end(mut self, grace: Duration) -> Ended {
@@ -180,6 +201,7 @@ impl Engine {
             // Who no longer waits for the answer does not get it.
             Ask::Explain { device, reply } => drop(reply.send(json(&self.core.explain(now(), &device)))),
             Ask::Gateways { reply } => drop(reply.send(json(&self.core.gateways(now())))),
+            Ask::Figures { reply } => drop(reply.send(self.figures())),
         }
     }
 
@@ -193,15 +215,18 @@ impl Engine {
         let recovering = (!self.core.is_recovered()).then_some("gateways have not all said what they hold");
         self.part_changed("recovery", recovering);
         self.compact();
-        let log = self.log.status().borrow().clone();
-        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Snapshot {
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = self.figures();
+    }
+
+    fn figures(&self) -> Snapshot {
+        Snapshot {
             counters: self.core.counters().clone(),
-            log,
+            log: self.log.status().borrow().clone(),
             commands_in_custody: self.core.journal().commands(),
             bytes_in_custody: self.core.journal().bytes(),
             requests_waiting: self.waiters.len(),
             publications_waiting: self.publications.waiting(),
-        };
+        }
     }
 
     /// Writes a snapshot beside the appends when enough has been appended, and puts it in force when it is written.

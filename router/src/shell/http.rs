@@ -3,7 +3,7 @@
 mod body;
 mod wait;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router as Routes};
 use bytes::Bytes;
-use roost_ops::{Problem, Readiness, endpoints};
+use roost_ops::{Problem, Readiness, endpoints_asking};
 use roost_wire::{Device, DeviceId, Receipt, Tenant};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -23,7 +23,6 @@ use tokio::time::timeout;
 use self::body::CommandBody;
 use self::wait::Wait;
 use super::engine::Ask;
-use super::metrics::Snapshot;
 
 /// The largest body: a payload of 240 KiB in base64, and the rest.
 const BODY_BYTES_MAX: usize = 512 * 1024;
@@ -45,9 +44,9 @@ pub(super) fn serve(
     listener: TcpListener,
     asks: mpsc::Sender<Ask>,
     readiness: Readiness,
-    snapshot: Arc<Mutex<Snapshot>>,
 ) -> (oneshot::Sender<()>, JoinHandle<()>) {
-    let page = move || snapshot.lock().unwrap_or_else(PoisonError::into_inner).page();
+    let figures = asks.clone();
+    let page = move || page(figures.clone());
     let api = Api { asks, waiting: Arc::new(Semaphore::new(WAITING_MAX)) };
     let routes = Routes::new()
         .route("/v1/tenants/{tenant}/devices/{device}/commands", post(send))
@@ -55,7 +54,7 @@ pub(super) fn serve(
         .route("/v1/gateways", get(gateways))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(api)
-        .merge(endpoints(readiness, page))
+        .merge(endpoints_asking(readiness, page))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "no such page; the API begins at /v1/"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this page takes another method")
@@ -123,6 +122,15 @@ async fn gateways(State(api): State<Api>) -> Result<Json<serde_json::Value>, Pro
     let (reply, answer) = oneshot::channel();
     api.ask(Ask::Gateways { reply }).await?;
     answer.await.map(Json).map_err(|_| gone())
+}
+
+/// The figures as they are now; an empty page if the router is going away.
+async fn page(asks: mpsc::Sender<Ask>) -> String {
+    let (reply, figures) = oneshot::channel();
+    if asks.send(Ask::Figures { reply }).await.is_err() {
+        return String::new();
+    }
+    figures.await.map(|figures| figures.page()).unwrap_or_default()
 }
 
 impl Api {

@@ -125,7 +125,7 @@ impl Router {
         let (asks_sender, asks) = mpsc::channel(ASKS_MAX);
         let (stop, stopped) = oneshot::channel();
         let engine = tokio::spawn(engine.run(Lines { commands, reports, published, asks, stop: stopped }));
-        let http_task = http::serve(listener, asks_sender, readiness.clone(), Arc::clone(&snapshot));
+        let http_task = http::serve(listener, asks_sender, readiness.clone());
         tracing::info!(%shard, %http, journal = %config.data.display(), "router started");
         Ok(Self { http, readiness, snapshot, publisher, stop, engine, http_task })
     }

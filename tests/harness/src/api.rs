@@ -74,7 +74,7 @@ impl Api {
     pub async fn located(&self, device: &str, gateway: &str) {
         eventually(&format!("{device} is known at {gateway}"), PATIENCE, async || {
             let answer = self.device(device).await;
-            let here = answer.body["gateway"] == gateway && answer.body["online"] == true;
+            let here = answer.body["location"]["gateway"] == gateway && answer.body["online"] == true;
             if here { Ok(()) } else { Err(format!("{answer:?}")) }
         })
         .await;

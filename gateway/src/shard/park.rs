@@ -1,0 +1,132 @@
+//! Publishes that have to wait: for a subscriber with a full queue, or for the uplink. Each holder of others lets one of them
+//! try at a time, and the next when that one is done; so those that wait are served in turn, and none is forgotten.
+
+use roost_wire::Now;
+
+use super::connection::HeldBy;
+use super::{Shard, Todo};
+use crate::{ConnectionId, Count};
+
+/// Where in the line to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It tried, and there was not enough room for it yet.
+    First,
+    /// Behind everybody.
+    Last,
+}
+
+impl Shard {
+    /// Routes the first parked publish of a connection if nothing holds it up any more; then it is others' turn.
+    pub(super) fn route_parked(&mut self, now: Now, id: ConnectionId) {
+        if self.is_draining() {
+            // It stays unacknowledged: the client publishes it again elsewhere.
+            return;
+        }
+        let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) else {
+            return;
+        };
+        let woken_by = client.woken_by.take();
+        let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
+        let first = client.parked.front().filter(|_| client.waits_for.is_none());
+        let held_by = first.and_then(|first| self.who_holds_up(id, &first.message));
+        let may_go = first.is_some() && held_by.is_none();
+        if let Some(held_by) = held_by {
+            let place = if woken_by == Some(held_by) { Place::First } else { Place::Last };
+            self.wait_for(now, id, held_by, place);
+            if place == Place::First {
+                return;
+            }
+        }
+        if may_go {
+            self.unpark(now, id);
+        }
+        if let Some(holder) = woken_by {
+            self.wake_next(holder);
+        }
+    }
+
+    fn unpark(&mut self, now: Now, id: ConnectionId) {
+        let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) else {
+            return;
+        };
+        let Some(publish) = client.parked.pop_front() else { return };
+        let bytes = publish.message.bytes();
+        client.parked_bytes -= bytes;
+        self.parked_bytes -= bytes;
+        if client.parked.is_empty() {
+            client.parked = std::collections::VecDeque::new();
+        } else {
+            self.todo.push_back(Todo::Route(id));
+        }
+        self.route(now, id, publish);
+        self.read_on(id);
+    }
+
+    pub(super) fn wait_for(&mut self, now: Now, id: ConnectionId, held_by: HeldBy, place: Place) {
+        if let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) {
+            client.waits_for = Some(held_by);
+        }
+        let line = match held_by {
+            HeldBy::Uplink => Some(&mut self.uplink.holds_up),
+            HeldBy::Subscriber(key) => self.sessions.get_mut(&key).map(|session| &mut session.holds_up),
+        };
+        match (line, place) {
+            (None, _) => {}
+            (Some(line), Place::First) => line.push_front(id),
+            (Some(line), Place::Last) => line.push_back(id),
+        }
+        match held_by {
+            HeldBy::Uplink => {}
+            HeldBy::Subscriber(key) => self.watch_stall(now, key),
+        }
+        match (held_by, place) {
+            // It has been counted.
+            (_, Place::First) => {}
+            (HeldBy::Uplink, Place::Last) => self.count(Count::ParkedUplink),
+            (HeldBy::Subscriber(_), Place::Last) => self.count(Count::ParkedSubscriber),
+        }
+    }
+
+    /// If there is room, lets the next of those that wait for it try.
+    pub(super) fn wake_next(&mut self, holder: HeldBy) {
+        let limits = &self.config.limits;
+        let next = match holder {
+            HeldBy::Uplink if self.uplink.has_room(roost_wire::Qos::AtLeastOnce) => {
+                self.uplink.holds_up.pop_front()
+            }
+            HeldBy::Uplink => None,
+            HeldBy::Subscriber(key) => self.sessions.get_mut(&key).and_then(|session| {
+                let is_full =
+                    session.outbox.is_full_for(0, limits.queue_messages_max, limits.queue_bytes_max);
+                if is_full { None } else { session.holds_up.pop_front() }
+            }),
+        };
+        if let Some(id) = next {
+            self.wake(id, Some(holder));
+        }
+    }
+
+    /// Lets the client's first parked publish have another try.
+    pub(super) fn wake(&mut self, id: ConnectionId, by: Option<HeldBy>) {
+        if let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) {
+            client.waits_for = None;
+            client.woken_by = by;
+            self.todo.push_back(Todo::Route(id));
+        }
+    }
+
+    /// A connection that waited closes.
+    pub(super) fn no_longer_waits(&mut self, id: ConnectionId, held_by: HeldBy) {
+        match held_by {
+            HeldBy::Uplink => self.uplink.holds_up.retain(|waiting| *waiting != id),
+            HeldBy::Subscriber(key) => {
+                if let Some(session) = self.sessions.get_mut(&key) {
+                    session.holds_up.retain(|waiting| *waiting != id);
+                }
+                // It may have been the one that there was not enough room for.
+                self.wake_next(held_by);
+            }
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! A seeded simulation of the mesh: production cores, one clock, faults.
