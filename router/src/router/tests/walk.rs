@@ -41,12 +41,12 @@ proptest! {
     })]
 
     #[test]
-    fn every_command_ends_once_and_order_is_kept(steps in proptest::collection::vec(step(), 1..160)) {
+    fn every_command_ends_once_and_order_is_kept(steps in proptest::collection::vec(step(), 1..160), dies in any::<bool>()) {
         let mut world = World::new();
         for step in &steps {
             world.take(step);
         }
-        world.heal();
+        world.heal(dies);
         world.check();
     }
 }

@@ -20,6 +20,7 @@ pub(super) struct Node {
     pub(super) next_session: u64,
     pub(super) lease_until: u64,
     pub(super) has_lease: bool,
+    pub(super) is_dead: bool,
     pub(super) cut_for: u64,
     pub(super) held_back: Vec<(Queue, Message)>,
     /// What it has published of late, the newest last.
@@ -49,6 +50,7 @@ impl Node {
             next_session: 0,
             lease_until: 0,
             has_lease: false,
+            is_dead: false,
             cut_for: 0,
             held_back: Vec::new(),
             published: VecDeque::new(),

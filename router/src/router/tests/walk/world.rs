@@ -198,7 +198,7 @@ impl World {
     fn carry(&mut self, token: PublishToken, what: Publication) {
         match what {
             Publication::Delivery { inbox, delivery, .. } => {
-                let node = self.nodes.iter_mut().find(|node| node.gate.inbox() == inbox);
+                let node = self.nodes.iter_mut().find(|node| node.gate.inbox() == inbox && !node.is_dead);
                 match node {
                     Some(node) => {
                         node.inbox.push_back(*delivery);
@@ -241,6 +241,9 @@ impl World {
     /// A gateway publishes: at once, or when its cable is back.
     fn publish(&mut self, node: usize, queue: Queue, message: Message) {
         let is_cut = self.nodes[node].cut_for > 0;
+        if self.nodes[node].is_dead {
+            return;
+        }
         match is_cut {
             true => self.nodes[node].held_back.push((queue, message)),
             false => {
@@ -313,7 +316,7 @@ impl World {
     }
 
     fn read_control(&mut self, node: usize) {
-        if self.nodes[node].cut_for > 0 {
+        if self.nodes[node].cut_for > 0 || self.nodes[node].is_dead {
             return;
         }
         while let Some(control) = self.nodes[node].control.pop_front() {
@@ -473,11 +476,21 @@ impl World {
         }
     }
 
-    /// Everything works, and both devices connect and subscribe: all that is left gets through.
-    pub(super) fn heal(&mut self) {
+    /// Everything works again, but the first gateway if it dies for good; both devices connect and subscribe, and all that is
+    /// left gets through.
+    pub(super) fn heal(&mut self, dies: bool) {
+        if dies {
+            // It says nothing more, not even that it is back.
+            let known = &mut self.nodes[0];
+            known.is_dead = true;
+            let sessions = std::mem::take(&mut known.sessions);
+            let in_flight = sessions.values().flat_map(|session| &session.in_flight);
+            self.broken.extend(in_flight.map(|delivery| delivery.id.sequence));
+            self.broken.extend(known.unheard());
+        }
         self.pass(16);
         self.drain(20);
-        for (gateway, name) in [(0, "d0"), (1, "d1")] {
+        for (gateway, name) in [(usize::from(dies), "d0"), (1, "d1")] {
             self.disconnect(1 - gateway, name);
             self.connect(gateway, name, true);
         }
