@@ -9,6 +9,8 @@
 //!
 //! Commands have a consuming connection of their own: to pause them is to stop reading it, and reports go on.
 
+mod backlog;
+mod compaction;
 mod config;
 mod engine;
 mod http;
@@ -17,6 +19,7 @@ mod metrics;
 mod publications;
 mod router;
 mod sources;
+mod standing;
 mod waiters;
 
 pub use config::RouterConfig;

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use roost_backend::AmqpAddress;
+use roost_backend::shell::LinkConfig;
 use roost_wire::ShardId;
 
 use crate::Limits;
@@ -21,12 +23,35 @@ pub struct RouterConfig {
     pub amqp: AmqpAddress,
     /// The bounds of its core.
     pub limits: Limits,
+    /// HTTP requests that may wait for their commands at once: 10,000. Beyond: 503, come back in a second.
+    pub requests_waiting_max: usize,
+    /// The journal is compacted when its segments have so many bytes, and more than the last snapshot: 256 MiB, so that disk and
+    /// start stay small and rewriting stays rare.
+    pub compact_every_bytes: u64,
+    /// The bound of the waits between attempts to connect: [`LinkConfig::new`]'s.
+    pub retry_max: Duration,
 }
 
 impl RouterConfig {
     /// A router with the defaults.
     #[must_use]
     pub fn new(shard: ShardId, data: PathBuf, http: SocketAddr, amqp: AmqpAddress) -> Self {
-        Self { shard, data, http, amqp, limits: Limits::default() }
+        let retry_max = LinkConfig::new(amqp.clone(), "").retry_max;
+        Self {
+            shard,
+            data,
+            http,
+            amqp,
+            limits: Limits::default(),
+            requests_waiting_max: 10_000,
+            compact_every_bytes: 256 * 1024 * 1024,
+            retry_max,
+        }
+    }
+
+    /// One of the router's connections.
+    pub(super) fn link(&self, end: &str) -> LinkConfig {
+        let name = format!("router {} {end}", self.shard);
+        LinkConfig { retry_max: self.retry_max, ..LinkConfig::new(self.amqp.clone(), name) }
     }
 }

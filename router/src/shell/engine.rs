@@ -1,28 +1,30 @@
-//! The one task that owns the core.
+//! The one task that owns the core: it feeds it, and performs what it asks for.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use roost_backend::shell::{ConsumerEvent, Delivered, PublisherEvent};
-use roost_ops::{Readiness, now};
-use roost_wire::{CommandRequest, Device, Receipt};
+use roost_ops::now;
+use roost_wire::{CommandRequest, Device};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::log::{Full, Log, LogStatus, WrittenSnapshot};
+use super::backlog::Backlog;
+use super::compaction::Compaction;
+use super::log::LogStatus;
 use super::metrics::Snapshot;
 use super::publications::{Publications, outcome};
 use super::sources::{Line, Sources};
-use super::waiters::Waiters;
-use crate::{Input, Lsn, Output, PublishToken, Queue, RouterCore};
+use super::standing::Standing;
+use super::waiters::{NotTaken, Progress, Waiters};
+use crate::{Input, Lsn, Output, PublishToken, RouterCore};
 
 /// What HTTP asks of the engine.
 #[derive(Debug)]
 pub(super) enum Ask {
     /// Take this command into custody; what becomes of it is shown there.
-    Command { command: Box<CommandRequest>, answers: watch::Sender<Option<Receipt>> },
+    Command { command: Box<CommandRequest>, progress: watch::Sender<Progress> },
     /// Where is this device, and what would a send do?
     Explain { device: Device, reply: oneshot::Sender<serde_json::Value> },
     /// Which gateways are known?
@@ -34,158 +36,148 @@ pub(super) enum Ask {
 /// Everything the engine is made of.
 pub(super) struct Engine {
     pub(super) core: RouterCore,
-    pub(super) log: Log,
+    pub(super) backlog: Backlog,
     pub(super) publications: Publications,
     pub(super) sources: Sources,
     pub(super) waiters: Waiters,
-    pub(super) readiness: Readiness,
+    pub(super) compaction: Compaction,
+    pub(super) standing: Standing,
     pub(super) snapshot: Arc<Mutex<Snapshot>>,
+    pub(super) not_taken: BTreeMap<NotTaken, u64>,
+    /// Up to where the core was told that its records are on disk.
+    pub(super) durable: Lsn,
     /// Whether the core wants commands.
     pub(super) wants_commands: bool,
-    /// Whether the reports' connection is up, and with it the lock that makes this the shard's only router.
-    pub(super) has_lock: bool,
-    pub(super) compaction: Option<JoinHandle<std::io::Result<WrittenSnapshot>>>,
-    pub(super) compacted_at_bytes: u64,
+    /// Since the stop was asked for: until when what is under way may take.
+    pub(super) draining: Option<Instant>,
+}
+
+/// Where the engine's inputs come from, besides its sources.
+pub(super) struct Inputs {
+    pub(super) published: mpsc::Receiver<PublisherEvent>,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) stop: oneshot::Receiver<Instant>,
 }
 
 /// What an engine leaves to be closed.
 #[derive(Debug)]
 pub(super) struct Ended {
-    pub(super) log: Log,
+    pub(super) backlog: Backlog,
     pub(super) sources: Sources,
-    pub(super) grace: Duration,
-}
-
-/// Where the engine's inputs come from.
-pub(super) struct Lines {
-    pub(super) commands: mpsc::Receiver<ConsumerEvent>,
-    pub(super) reports: mpsc::Receiver<ConsumerEvent>,
-    pub(super) published: mpsc::Receiver<PublisherEvent>,
-    pub(super) asks: mpsc::Receiver<Ask>,
-    pub(super) stop: oneshot::Receiver<Duration>,
+    pub(super) compaction: Compaction,
 }
 
 /// How many inputs are taken in at once, so that their records share one fsync.
 const BATCH: usize = 256;
 
-/// How old the figures may be that `/metrics` shows, and how often requests that are over are forgotten.
+/// How often requests that are over are forgotten, and how old the figures of a demo's live line may be.
 const HOUSEKEEPING: Duration = Duration::from_millis(200);
 
-/// So much is appended between two compactions: four segments, so that disk and start stay small.
-const COMPACT_EVERY_BYTES: u64 = 256 * 1024 * 1024;
-
-const REPORTS: [Queue; 3] = [Queue::Expired, Queue::Sightings, Queue::Settlements];
-
 impl Engine {
-    /// Runs until it is told to stop; then lets what is under way become durable within the grace, and returns what is to be closed.
-    pub(super) async fn run(mut self, mut lines: Lines) -> Ended {
-        let mut status = self.log.status();
-        let mut commands = Vec::with_capacity(BATCH);
-        let mut reports = Vec::with_capacity(BATCH);
+    /// Runs until it is told to stop, and what it has begun is on disk and said, or its time is over. It ends by itself only
+    /// when a part of the program has failed.
+    pub(super) async fn run(mut self, mut inputs: Inputs) -> Ended {
+        let mut status = self.backlog.log().status();
         let mut published = Vec::with_capacity(BATCH);
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         loop {
-            self.perform().await;
+            self.perform();
+            if self.draining.is_some() && self.is_settled() {
+                return self.end();
+            }
             let timer = sleep(self.core.poll_timeout().map_or(HOUSEKEEPING, |at| at.since(now().boot)));
-            let reads_commands = self.wants_commands && self.has_lock;
+            let (deadline, is_blocked) = (self.draining, self.backlog.is_blocked());
+            let reads_commands = self.wants_commands && !is_blocked;
+            let reads_asks = !is_blocked || status.borrow().stuck.is_some();
             tokio::select! {
-                received = lines.commands.recv_many(&mut commands, BATCH), if reads_commands => {
-                    if received == 0 {
-                        return self.lost("commands").await;
-                    }
-                    self.consumed(Line::Commands, commands.drain(..));
-                }
-                received = lines.reports.recv_many(&mut reports, BATCH) => {
-                    if received == 0 {
-                        return self.lost("reports").await;
-                    }
-                    self.consumed(Line::Reports, reports.drain(..));
-                }
-                received = lines.published.recv_many(&mut published, BATCH) => {
-                    if received == 0 {
-                        return self.lost("publisher").await;
-                    }
-                    self.published(published.drain(..));
-                }
-                Some(ask) = lines.asks.recv() => self.asked(ask),
-                Ok(()) = status.changed() => self.logged(&status.borrow_and_update().clone()),
+                event = self.sources.next(reads_commands), if deadline.is_none() => match event {
+                    Some((line, event)) => self.consumed(line, event),
+                    None => return self.fail("a consumer"),
+                },
+                count = inputs.published.recv_many(&mut published, BATCH) => match count {
+                    0 => return self.fail("the publisher"),
+                    _ => self.published(published.drain(..)),
+                },
+                ask = inputs.asks.recv(), if reads_asks => match ask {
+                    Some(ask) => self.asked(ask),
+                    None => return self.fail("the HTTP API"),
+                },
+                changed = status.changed() => match changed {
+                    Ok(()) => self.logged(&status.borrow_and_update().clone()),
+                    Err(_) => return self.fail("the journal's writer"),
+                },
+                () = self.backlog.room(), if is_blocked => self.backlog.push(),
                 () = timer => self.core.handle(now(), Input::Tick),
-                _ = housekeeping.tick() => self.keep_house(),
-                grace = &mut lines.stop => return self.end(grace.unwrap_or_default()).await,
+                _ = housekeeping.tick() => self.keep_house().await,
+                by = &mut inputs.stop, if deadline.is_none() => self.begin_to_drain(by.ok()),
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return self.end(),
             }
         }
     }
 
-    /// One end of the link has ended by itself, which is a fault of the program: the router ends too, and says so by that.
-    async fn lost(self, end: &'static str) -> Ended {
-        tracing::error!(end, "a part of the AMQP link has ended by itself");
-        self.end(Duration::ZERO).await
+    /// Whether everything that was begun is on disk, said, and (if AMQP is there to do it) confirmed.
+    fn is_settled(&self) -> bool {
+        let is_published = self.publications.is_settled() || !self.standing.publisher_is_up();
+        self.durable == self.core.last() && is_published
     }
 
-    async fn end(mut self, grace: Duration) -> Ended {
-        self.perform().await;
-        if let Some(task) = self.compaction.take() {
-            // It never was, unless it is installed: what was appended stays as it is.
-            let _ = task.await;
+    /// `None`: the router was dropped, and nobody waits.
+    fn begin_to_drain(&mut self, deadline: Option<Instant>) {
+        self.standing.draining();
+        self.draining = Some(deadline.unwrap_or_else(Instant::now));
+    }
+
+    fn fail(self, part: &str) -> Ended {
+        tracing::error!(
+            "{part} has ended by itself, and the router with it; the next run resumes from the journal"
+        );
+        self.end()
+    }
+
+    fn end(self) -> Ended {
+        Ended { backlog: self.backlog, sources: self.sources, compaction: self.compaction }
+    }
+
+    fn consumed(&mut self, line: Line, event: ConsumerEvent) {
+        self.take_in(line, event);
+        for _ in 1..BATCH {
+            let Some(event) = self.sources.waiting(line) else { break };
+            self.take_in(line, event);
         }
-        Ended { log: self.log, sources: self.sources, grace }
     }
 
-    fn consumed(&mut self, line: Line, events: impl Iterator<Item = ConsumerEvent>) {
-        for event in events {
-            match event {
-                ConsumerEvent::Up { .. } => self.line_changed(line, None),
-                ConsumerEvent::Down { link, reason } => {
-                    self.sources.lost(line, link);
-                    self.line_changed(line, Some(&reason));
-                }
-                ConsumerEvent::Delivery(delivered) => self.delivered(line, delivered),
+    fn take_in(&mut self, line: Line, event: ConsumerEvent) {
+        match event {
+            ConsumerEvent::Up { .. } => self.line_changed(line, None),
+            ConsumerEvent::Down { link, reason } => {
+                self.sources.lost(line, link);
+                self.line_changed(line, Some(&reason));
+            }
+            ConsumerEvent::Delivery(Delivered { token, queue, message, .. }) => {
+                let source = self.sources.name(line, token);
+                let (queue, message) = (line.queue(queue), Box::new(message));
+                self.core.handle(now(), Input::Delivered { queue, source, message });
             }
         }
-    }
-
-    fn delivered(&mut self, line: Line, delivered: Delivered) {
-        let Delivered { token, queue, message, .. } = delivered;
-        let queue = match line {
-            Line::Commands => Queue::Commands,
-            Line::Reports => REPORTS[queue],
-        };
-        let source = self.sources.name(line, token);
-        self.core.handle(now(), Input::Delivered { queue, source, message: Box::new(message) });
     }
 
     fn line_changed(&mut self, line: Line, trouble: Option<&str>) {
-        let part = match line {
-            Line::Commands => "AMQP commands",
-            Line::Reports => "AMQP reports",
-        };
-        if line == Line::Reports {
-            self.has_lock = trouble.is_none();
-        }
-        self.part_changed(part, trouble);
-    }
-
-    fn part_changed(&self, part: &'static str, trouble: Option<&str>) {
-        match trouble {
-            None if self.readiness.ready(part) => tracing::info!("{part}: ready"),
-            Some(reason) if self.readiness.not_ready(part, reason) => {
-                tracing::warn!(%reason, "{part}: waiting");
-            }
-            None | Some(_) => {}
+        if let Some(has_lock) = self.standing.line(line, trouble) {
+            self.sources.lock_changed(has_lock);
         }
     }
 
     fn published(&mut self, events: impl Iterator<Item = PublisherEvent>) {
-        const PART: &str = "AMQP publisher";
         for event in events {
             match event {
                 PublisherEvent::Done { token, outcome: published } => {
+                    self.publications.done();
                     let (token, outcome) = (PublishToken(token), outcome(published));
                     self.core.handle(now(), Input::Published { token, outcome });
                 }
-                PublisherEvent::Up | PublisherEvent::Unblocked => self.part_changed(PART, None),
+                PublisherEvent::Up | PublisherEvent::Unblocked => self.standing.publisher(None),
                 PublisherEvent::Down { reason } | PublisherEvent::Blocked { reason } => {
-                    self.part_changed(PART, Some(&reason));
+                    self.standing.publisher(Some(&reason));
                 }
             }
         }
@@ -193,85 +185,68 @@ impl Engine {
     }
 
     fn asked(&mut self, ask: Ask) {
+        // Who no longer waits for the answer does not get it.
         match ask {
-            Ask::Command { command, answers } => {
-                let request = self.waiters.add(answers);
-                self.core.handle(now(), Input::Http { request, command });
-            }
-            // Who no longer waits for the answer does not get it.
+            Ask::Command { command, progress } => match self.refuses_commands() {
+                Some(reason) => {
+                    *self.not_taken.entry(reason).or_default() += 1;
+                    let _ = progress.send(Progress::NotTaken(reason));
+                }
+                None => {
+                    let request = self.waiters.add(progress);
+                    self.core.handle(now(), Input::Http { request, command });
+                }
+            },
             Ask::Explain { device, reply } => drop(reply.send(json(&self.core.explain(now(), &device)))),
             Ask::Gateways { reply } => drop(reply.send(json(&self.core.gateways(now())))),
             Ask::Figures { reply } => drop(reply.send(self.figures())),
         }
     }
 
-    fn logged(&mut self, status: &LogStatus) {
-        self.part_changed("journal", status.stuck.as_deref());
-        self.core.handle(now(), Input::Durable { lsn: Lsn(status.durable.0) });
+    /// Why no command is taken over HTTP at the moment. AMQP may be away: the journal is what custody needs.
+    fn refuses_commands(&self) -> Option<NotTaken> {
+        if self.draining.is_some() {
+            Some(NotTaken::Draining)
+        } else if self.standing.is_standby() {
+            Some(NotTaken::Standby)
+        } else {
+            self.backlog.status().stuck.map(|_| NotTaken::JournalStuck)
+        }
     }
 
-    fn keep_house(&mut self) {
+    fn logged(&mut self, status: &LogStatus) {
+        self.standing.journal(status.stuck.as_deref());
+        self.durable = Lsn(status.durable.0);
+        self.core.handle(now(), Input::Durable { lsn: self.durable });
+    }
+
+    async fn keep_house(&mut self) {
         self.waiters.sweep();
-        let recovering = (!self.core.is_recovered()).then_some("gateways have not all said what they hold");
-        self.part_changed("recovery", recovering);
-        self.compact();
+        self.standing.recovery(self.core.is_recovered());
+        if self.draining.is_none() {
+            let core = &self.core;
+            self.compaction.proceed(&mut self.backlog, || core.snapshot()).await;
+        }
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = self.figures();
     }
 
     fn figures(&self) -> Snapshot {
         Snapshot {
             counters: self.core.counters().clone(),
-            log: self.log.status().borrow().clone(),
+            log: self.backlog.status(),
             commands_in_custody: self.core.journal().commands(),
             bytes_in_custody: self.core.journal().bytes(),
             requests_waiting: self.waiters.len(),
             publications_waiting: self.publications.waiting(),
+            not_taken: self.not_taken.iter().map(|(reason, count)| (reason.as_str(), *count)).collect(),
         }
     }
 
-    /// Writes a snapshot beside the appends when enough has been appended, and puts it in force when it is written.
-    fn compact(&mut self) {
-        let written = self.log.status().borrow().written_bytes;
-        match self.compaction.take() {
-            Some(task) if !task.is_finished() => self.compaction = Some(task),
-            Some(task) => self.compaction = self.install(task),
-            None if written - self.compacted_at_bytes >= COMPACT_EVERY_BYTES => {
-                // The log's queue is full: soon again.
-                let Some(snapshot) = self.log.try_snapshot() else { return };
-                let records = self.core.snapshot();
-                self.compacted_at_bytes = written;
-                self.compaction = Some(spawn_blocking(move || {
-                    snapshot.write(records.iter().map(|record| record.encode()))
-                }));
-            }
-            None => {}
-        }
-    }
-
-    fn install(
-        &mut self,
-        task: JoinHandle<std::io::Result<WrittenSnapshot>>,
-    ) -> Option<JoinHandle<std::io::Result<WrittenSnapshot>>> {
-        // A finished task is ready: this polls it once.
-        match futures_now(task) {
-            Some(Ok(Ok(written))) => match self.log.try_install(written) {
-                Ok(()) => None,
-                // The log's queue is full: a finished task of the same stands for it until then.
-                Err(written) => Some(spawn_blocking(move || Ok(written))),
-            },
-            Some(Ok(Err(error))) => {
-                tracing::warn!(%error, "the journal's snapshot could not be written; it will be tried again");
-                None
-            }
-            Some(Err(_)) | None => None,
-        }
-    }
-
-    /// Performs everything the core asks for. While the log's queue is full nothing new is taken in.
-    async fn perform(&mut self) {
+    /// Performs everything the core asks for.
+    fn perform(&mut self) {
         while let Some(output) = self.core.poll_output() {
             match output {
-                Output::Journal { lsn, record } => self.append(lsn, record.encode()).await,
+                Output::Journal { lsn, record } => self.backlog.append(lsn, record.encode()),
                 Output::Ack(source) => self.sources.ack(source),
                 Output::Publish { token, what } => self.publications.publish(token, what),
                 Output::Answer { request, receipt } => self.waiters.answer(request, *receipt),
@@ -280,34 +255,9 @@ impl Engine {
             }
         }
     }
-
-    async fn append(&mut self, lsn: Lsn, record: Vec<u8>) {
-        let mut record = Bytes::from(record);
-        loop {
-            match self.log.try_append(record) {
-                Ok(appended) => {
-                    debug_assert_eq!(appended.0, lsn.0, "the core and the log count alike");
-                    break;
-                }
-                Err(Full(back)) => {
-                    record = back;
-                    self.log.room().await;
-                }
-            }
-        }
-    }
 }
 
 /// What the core explains, for HTTP.
 fn json(view: &impl serde::Serialize) -> serde_json::Value {
     serde_json::to_value(view).expect("views hold no map with keys that are not text")
-}
-
-/// The result of a future that is ready.
-fn futures_now<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match std::pin::Pin::new(&mut future).poll(&mut context) {
-        std::task::Poll::Ready(output) => Some(output),
-        std::task::Poll::Pending => None,
-    }
 }

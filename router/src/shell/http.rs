@@ -1,37 +1,31 @@
 //! The HTTP API: commands in, where devices are, and what the person paged at night asks.
 
 mod body;
+mod responses;
+mod send;
 mod wait;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, State};
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::middleware::map_response_with_state;
 use axum::routing::{get, post};
 use axum::{Json, Router as Routes};
 use bytes::Bytes;
-use roost_ops::{Problem, Readiness, endpoints_asking};
-use roost_wire::{Device, DeviceId, Receipt, Tenant};
+use roost_ops::{Exposition, Problem, Readiness, endpoints_asking};
+use roost_wire::{Device, DeviceId, Tenant};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
-use self::body::CommandBody;
-use self::wait::Wait;
+use self::responses::Responses;
+use self::send::send;
 use super::engine::Ask;
 
 /// The largest body: a payload of 240 KiB in base64, and the rest.
 const BODY_BYTES_MAX: usize = 512 * 1024;
-
-/// Requests that wait for their command at once. Beyond: 503, come back in a second.
-const WAITING_MAX: usize = 10_000;
-
-/// How long the journal may take before the sender is told that it does not answer.
-const CUSTODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Api {
@@ -44,10 +38,12 @@ pub(super) fn serve(
     listener: TcpListener,
     asks: mpsc::Sender<Ask>,
     readiness: Readiness,
+    waiting_max: usize,
 ) -> (oneshot::Sender<()>, JoinHandle<()>) {
-    let figures = asks.clone();
-    let page = move || page(figures.clone());
-    let api = Api { asks, waiting: Arc::new(Semaphore::new(WAITING_MAX)) };
+    let (figures, responses) = (asks.clone(), Responses::default());
+    let counted = responses.clone();
+    let page = move || page(figures.clone(), counted.clone());
+    let api = Api { asks, waiting: Arc::new(Semaphore::new(waiting_max)) };
     let routes = Routes::new()
         .route("/v1/tenants/{tenant}/devices/{device}/commands", post(send))
         .route("/v1/tenants/{tenant}/devices/{device}", get(explain))
@@ -58,7 +54,8 @@ pub(super) fn serve(
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "no such page; the API begins at /v1/"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this page takes another method")
-        });
+        })
+        .layer(map_response_with_state(responses, responses::count));
     let (stop, stopped) = oneshot::channel::<()>();
     let served = async move {
         let until = async {
@@ -69,45 +66,6 @@ pub(super) fn serve(
         }
     };
     (stop, tokio::spawn(served))
-}
-
-/// `POST …/commands`: 202 with the receipt once the mesh has custody; with `?wait=` 200 with the final one, or 202 with the
-/// latest if there is none in time.
-async fn send(
-    State(api): State<Api>,
-    At(device): At,
-    query: Result<Query<Wait>, QueryRejection>,
-    body: Body,
-) -> Result<Response, Problem> {
-    let Query(wait) = query.map_err(|error| bad(error.body_text(), "wait"))?;
-    let wait = wait.parse()?;
-    let command = CommandBody::parse(&body.0)?.into_command(device)?;
-    let Ok(_permit) = api.waiting.try_acquire() else {
-        let detail =
-            "too many requests wait for their commands; come back in a second, with the same message_id";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after_s(1));
-    };
-    let message_id = command.message_id.clone();
-    let (answers, mut answered) = watch::channel(None);
-    api.ask(Ask::Command { command: Box::new(command), answers }).await?;
-    // Custody first: until the journal has it there is nothing to tell.
-    let taken =
-        timeout(CUSTODY_TIMEOUT, answered.wait_for(Option::is_some)).await.is_ok_and(|taken| taken.is_ok());
-    if !taken {
-        let detail = "the journal does not answer, so the mesh may or may not have the command; see /readyz, and send it \
-            again with the same message_id";
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after_s(5);
-        return Err(problem.with("message_id", message_id.as_str()));
-    }
-    if let Some(wait) = wait {
-        let is_final = |latest: &Option<Receipt>| latest.as_ref().is_some_and(|r| r.state.is_final());
-        // In vain is fine: the latest state is told.
-        let _ = timeout(wait, answered.wait_for(is_final)).await.is_ok();
-    }
-    let latest = answered.borrow().clone();
-    let receipt = latest.ok_or_else(gone)?;
-    let status = if receipt.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(receipt)).into_response())
 }
 
 /// `GET …/devices/{device}`: where it is, how sure that is, and what a send would do.
@@ -124,13 +82,17 @@ async fn gateways(State(api): State<Api>) -> Result<Json<serde_json::Value>, Pro
     answer.await.map(Json).map_err(|_| gone())
 }
 
-/// The figures as they are now; an empty page if the router is going away.
-async fn page(asks: mpsc::Sender<Ask>) -> String {
+/// The figures as they are now; without those of the engine if the router is going away.
+async fn page(asks: mpsc::Sender<Ask>, responses: Responses) -> String {
     let (reply, figures) = oneshot::channel();
-    if asks.send(Ask::Figures { reply }).await.is_err() {
-        return String::new();
+    let mut page = Exposition::default();
+    if asks.send(Ask::Figures { reply }).await.is_ok()
+        && let Ok(figures) = figures.await
+    {
+        figures.write(&mut page);
     }
-    figures.await.map(|figures| figures.page()).unwrap_or_default()
+    responses.write(&mut page);
+    page.finish()
 }
 
 impl Api {

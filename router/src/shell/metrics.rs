@@ -1,5 +1,7 @@
 //! What the router counts, as Prometheus reads it.
 
+use std::collections::BTreeMap;
+
 use roost_ops::{Exposition, MetricKind};
 
 use super::log::LogStatus;
@@ -20,13 +22,14 @@ pub struct Snapshot {
     pub requests_waiting: usize,
     /// Publications that wait for the publisher.
     pub publications_waiting: usize,
+    /// Commands over HTTP that were not taken, by reason.
+    pub not_taken: BTreeMap<&'static str, u64>,
 }
 
 impl Snapshot {
-    /// The page for `/metrics`.
-    pub(super) fn page(&self) -> String {
+    /// Its part of the page for `/metrics`.
+    pub(super) fn write(&self, page: &mut Exposition) {
         use MetricKind::{Counter, Gauge};
-        let mut page = Exposition::default();
         let c = &self.counters;
         let plain = [
             ("roost_router_commands_accepted_total", "Commands taken into custody.", c.accepted),
@@ -58,7 +61,15 @@ impl Snapshot {
         for (reason, value) in &c.drops {
             page.sample(&[("reason", reason.as_str())], value);
         }
-        self.journal(&mut page);
+        page.family(
+            "roost_router_http_not_taken_total",
+            Counter,
+            "Commands over HTTP that were not taken, by reason.",
+        );
+        for (reason, value) in &self.not_taken {
+            page.sample(&[("reason", reason)], value);
+        }
+        self.journal(page);
         page.family("roost_router_commands_in_custody", Gauge, "Commands that the mesh answers for.")
             .sample(&[], self.commands_in_custody);
         page.family("roost_router_custody_bytes", Gauge, "Bytes of their payloads.")
@@ -67,13 +78,12 @@ impl Snapshot {
             .sample(&[], self.requests_waiting);
         page.family("roost_router_publications_waiting", Gauge, "Publications that wait for the publisher.")
             .sample(&[], self.publications_waiting);
-        page.finish()
     }
 
     fn journal(&self, page: &mut Exposition) {
         use MetricKind::{Counter, Gauge};
-        let LogStatus { durable, stuck, batches, written_bytes, failures, segments, snapshots, .. } =
-            &self.log;
+        let log = &self.log;
+        let LogStatus { durable, stuck, batches, written_bytes, failures, segments, snapshots, .. } = log;
         let counters = [
             ("roost_journal_batches_total", "Batches written and synced.", *batches),
             ("roost_journal_written_bytes_total", "Bytes written, with frames.", *written_bytes),
@@ -86,6 +96,7 @@ impl Snapshot {
         let gauges = [
             ("roost_journal_durable_lsn", "The last record on disk.", durable.0),
             ("roost_journal_segments", "Segments on disk.", *segments),
+            ("roost_journal_disk_bytes", "Bytes on disk.", log.segment_bytes + log.snapshot_bytes),
             (
                 "roost_journal_stuck",
                 "Whether nothing can be written at the moment.",
@@ -104,7 +115,9 @@ mod tests {
 
     #[test]
     fn every_family_is_declared_once() {
-        let page = Snapshot::default().page();
+        let mut page = Exposition::default();
+        Snapshot::default().write(&mut page);
+        let page = page.finish();
         let mut families: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
         let declared = families.len();
         families.sort_unstable();

@@ -14,11 +14,12 @@ pub(super) struct Publications {
     shard: ShardId,
     publisher: Publisher,
     waiting: VecDeque<Publish>,
+    unconfirmed: usize,
 }
 
 impl Publications {
     pub(super) fn new(shard: ShardId, publisher: Publisher) -> Self {
-        Self { shard, publisher, waiting: VecDeque::new() }
+        Self { shard, publisher, waiting: VecDeque::new(), unconfirmed: 0 }
     }
 
     pub(super) fn publish(&mut self, token: PublishToken, what: Publication) {
@@ -33,7 +34,7 @@ impl Publications {
     pub(super) fn push(&mut self) {
         while let Some(publish) = self.waiting.pop_front() {
             match self.publisher.try_publish(publish) {
-                Ok(()) => {}
+                Ok(()) => self.unconfirmed += 1,
                 Err(TryPublishError::Full(publish)) => {
                     self.waiting.push_front(*publish);
                     break;
@@ -44,8 +45,18 @@ impl Publications {
         }
     }
 
+    /// The publisher has told the outcome of one.
+    pub(super) fn done(&mut self) {
+        self.unconfirmed = self.unconfirmed.saturating_sub(1);
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Whether the broker has answered for everything.
+    pub(super) fn is_settled(&self) -> bool {
+        self.waiting.is_empty() && self.unconfirmed == 0
     }
 
     fn message(&self, what: Publication) -> Message {

@@ -1,26 +1,29 @@
 //! A running router, as its role or the demo holds it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use roost_backend::shell::{
-    ConsumePlan, ConsumeQueue, LinkConfig, Publisher, PublisherConfig, consumer, publisher,
-};
-use roost_backend::{Queue as QueueValue, Topology, contract};
+use roost_backend::Topology;
+use roost_backend::shell::{Publisher, PublisherConfig, publisher};
 use roost_ops::{ListenError, Readiness, listen_on_loopback, now};
-use roost_wire::ShardId;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, timeout};
 
+use super::backlog::Backlog;
+use super::compaction::Compaction;
 use super::config::RouterConfig;
-use super::engine::{Ended, Engine, Lines};
+use super::engine::{Ended, Engine, Inputs};
 use super::http;
-use super::log::{LogConfig, LogError, Opened, Replayed};
+use super::log::{Log, LogConfig, LogError, Opened, Replayed};
 use super::metrics::Snapshot;
 use super::publications::Publications;
-use super::sources::Sources;
+use super::sources::{SHARDS, Sources};
+use super::standing::Standing;
 use super::waiters::Waiters;
 use crate::journal::{Journal, Record, RecordError};
 use crate::{Lsn, RouterCore};
@@ -33,7 +36,7 @@ pub struct Router {
     readiness: Readiness,
     snapshot: Arc<Mutex<Snapshot>>,
     publisher: Publisher,
-    stop: oneshot::Sender<Duration>,
+    stop: oneshot::Sender<Instant>,
     engine: JoinHandle<Ended>,
     http_task: (oneshot::Sender<()>, JoinHandle<()>),
 }
@@ -66,11 +69,8 @@ pub struct DrainReport {
     pub publications_unconfirmed: usize,
 }
 
-/// How many shards there are: one, until a deployment can have more.
-const SHARDS: u16 = 1;
-
-/// Reports that may be ahead of their acknowledgement.
-const REPORTS_PREFETCH: u16 = 1_000;
+/// How long answers that are on their way may take at the end.
+const HTTP_GRACE: Duration = Duration::from_secs(1);
 
 /// Questions of HTTP that wait for the engine. More wait in their connections.
 const ASKS_MAX: usize = 256;
@@ -87,46 +87,39 @@ impl Router {
             address: config.http,
             source,
         })?;
-        let opened = Opened::open(LogConfig::new(config.data.clone()))?;
-        if let Some(cut) = opened.cut() {
-            tracing::warn!(file = %cut.path.display(), bytes = cut.bytes, "cut a torn end off the journal");
-        }
-        let journal = replay(&opened)?;
-        let last = Lsn(opened.last().0);
-        let core =
-            RouterCore::start(now(), config.shard, config.limits.clone(), journal, last, rand::random());
-        let log = opened.start()?;
+        let data = config.data.clone();
+        // Reading a long journal takes seconds of disk and CPU: not on a thread that others need.
+        let (log, journal) = spawn_blocking(move || open(data))
+            .await
+            .unwrap_or_else(|error| resume_unwind(error.into_panic()))?;
+        let (shard, last) = (config.shard, Lsn(log.last().0));
+        let core = RouterCore::start(now(), shard, config.limits.clone(), journal, last, rand::random());
 
         let readiness = Readiness::default();
-        for part in ["AMQP commands", "AMQP reports", "AMQP publisher"] {
-            readiness.not_ready(part, "connecting");
-        }
-        let to = |end: &str| LinkConfig::new(config.amqp.clone(), format!("router {} {end}", config.shard));
+        let standing = Standing::new(readiness.clone());
         let (publisher, published) =
-            publisher(to("publisher"), Topology::contract(SHARDS), PublisherConfig::default());
-        let shard = config.shard;
-        let prefetch = u16::try_from(config.limits.prefetch).unwrap_or(u16::MAX);
-        let (commands_consumer, commands) = consumer(to("commands"), move |_| commands_plan(shard, prefetch));
-        let (reports_consumer, reports) = consumer(to("reports"), move |_| reports_plan(shard));
+            publisher(config.link("publisher"), Topology::contract(SHARDS), PublisherConfig::default());
         let snapshot = Arc::<Mutex<Snapshot>>::default();
+        tracing::info!(%shard, %http, journal = %config.data.display(), "router started");
+        let waiting_max = config.requests_waiting_max;
         let engine = Engine {
             core,
-            log,
+            backlog: Backlog::new(log),
             publications: Publications::new(shard, publisher.clone()),
-            sources: Sources::new(commands_consumer, reports_consumer),
+            compaction: Compaction::new(config.compact_every_bytes),
+            sources: Sources::new(config),
             waiters: Waiters::default(),
-            readiness: readiness.clone(),
+            standing,
             snapshot: Arc::clone(&snapshot),
+            not_taken: BTreeMap::new(),
+            durable: last,
             wants_commands: true,
-            has_lock: false,
-            compaction: None,
-            compacted_at_bytes: 0,
+            draining: None,
         };
         let (asks_sender, asks) = mpsc::channel(ASKS_MAX);
         let (stop, stopped) = oneshot::channel();
-        let engine = tokio::spawn(engine.run(Lines { commands, reports, published, asks, stop: stopped }));
-        let http_task = http::serve(listener, asks_sender, readiness.clone());
-        tracing::info!(%shard, %http, journal = %config.data.display(), "router started");
+        let engine = tokio::spawn(engine.run(Inputs { published, asks, stop: stopped }));
+        let http_task = http::serve(listener, asks_sender, readiness.clone(), waiting_max);
         Ok(Self { http, readiness, snapshot, publisher, stop, engine, http_task })
     }
 
@@ -154,22 +147,38 @@ impl Router {
         self.engine.is_finished()
     }
 
-    /// Takes in nothing more, lets the disk and the backend finish within `grace`, and ends. Returns what had to be cut; the
-    /// next run resumes from the journal in any case.
+    /// Takes in nothing more, lets the disk and the backend finish within `grace`, and ends: what was taken in is on disk,
+    /// acknowledged and told. Returns what had to be cut; the next run resumes from the journal in any case.
     pub async fn drain(self, grace: Duration) -> DrainReport {
+        let deadline = Instant::now() + grace;
+        let left = || deadline.saturating_duration_since(Instant::now());
         let mut report = DrainReport::default();
-        let (stop_http, http_task) = self.http_task;
-        let _ = stop_http.send(());
-        // A client that keeps its connection open is not waited for.
-        let _ = timeout(Duration::from_secs(1), http_task).await;
-        let _ = self.stop.send(grace);
-        if let Ok(Ended { log, sources, grace }) = self.engine.await {
-            report.records_cut = log.close(grace).await.cut;
+        let _ = self.stop.send(deadline);
+        if let Ok(Ended { backlog, sources, compaction }) = self.engine.await {
+            // It is of no use any more: it is not waited for beyond the grace, and what it wrote is removed at the next start.
+            let _ = timeout(left(), compaction.end()).await;
+            report.records_cut = backlog.close(left()).await.cut;
             sources.close().await;
         }
-        report.publications_unconfirmed = self.publisher.close(grace).await.tokens.len();
+        report.publications_unconfirmed = self.publisher.close(left()).await.tokens.len();
+        // Requests that waited were answered when the engine ended. A client that keeps its connection open is not waited for.
+        let (stop_http, mut http_task) = self.http_task;
+        let _ = stop_http.send(());
+        if timeout(HTTP_GRACE, &mut http_task).await.is_err() {
+            http_task.abort();
+        }
         report
     }
+}
+
+/// Opens and replays the journal, and begins to append.
+fn open(data: PathBuf) -> Result<(Log, Journal), RouterError> {
+    let opened = Opened::open(LogConfig::new(data))?;
+    if let Some(cut) = opened.cut() {
+        tracing::warn!(file = %cut.path.display(), bytes = cut.bytes, "cut a torn end off the journal");
+    }
+    let journal = replay(&opened)?;
+    Ok((opened.start()?, journal))
 }
 
 fn replay(opened: &Opened) -> Result<Journal, RouterError> {
@@ -183,20 +192,4 @@ fn replay(opened: &Opened) -> Result<Journal, RouterError> {
         journal.apply(&record);
     }
     Ok(journal)
-}
-
-fn commands_plan(shard: ShardId, prefetch: u16) -> ConsumePlan {
-    let queue = ConsumeQueue { name: contract::router_queue(shard), prefetch };
-    ConsumePlan { topology: Topology::contract(SHARDS), queues: vec![queue] }
-}
-
-/// The order of the queues is that of `engine::REPORTS`.
-fn reports_plan(shard: ShardId) -> ConsumePlan {
-    let names =
-        [contract::expired_queue(shard), contract::sightings_queue(shard), contract::settle_queue(shard)];
-    let lock = Topology::of(QueueValue::of_link(contract::lock_queue(shard)));
-    ConsumePlan {
-        topology: lock.and(Topology::contract(SHARDS)),
-        queues: names.map(|name| ConsumeQueue { name, prefetch: REPORTS_PREFETCH }).into(),
-    }
 }

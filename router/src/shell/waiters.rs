@@ -7,25 +7,69 @@ use tokio::sync::watch;
 
 use crate::RequestId;
 
+/// What a request knows of its command.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) enum Progress {
+    /// Nothing yet: it is not durable.
+    #[default]
+    Unknown,
+    /// It was not taken, and nothing remembers it.
+    NotTaken(NotTaken),
+    /// The newest receipt.
+    At(Box<Receipt>),
+}
+
+/// Why the router takes no command over HTTP at the moment. The same command may be sent again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum NotTaken {
+    /// Another router serves the shard.
+    Standby,
+    /// The disk takes nothing.
+    JournalStuck,
+    /// It is shutting down.
+    Draining,
+}
+
+impl NotTaken {
+    /// The reason as metrics write it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Standby => "standby",
+            Self::JournalStuck => "journal_stuck",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+impl Progress {
+    pub(super) fn receipt(&self) -> Option<&Receipt> {
+        match self {
+            Self::At(receipt) => Some(receipt),
+            Self::Unknown | Self::NotTaken(_) => None,
+        }
+    }
+}
+
 /// Where each waiting request looks. A request that looks slowly sees the newest state and misses older ones: it never
-/// holds up the core.
+/// holds up the core. Bounded by the requests that HTTP lets wait.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    waiting: HashMap<RequestId, watch::Sender<Option<Receipt>>>,
+    waiting: HashMap<RequestId, watch::Sender<Progress>>,
     next: u64,
 }
 
 impl Waiters {
-    pub(super) fn add(&mut self, answers: watch::Sender<Option<Receipt>>) -> RequestId {
+    pub(super) fn add(&mut self, progress: watch::Sender<Progress>) -> RequestId {
         let request = RequestId(self.next);
         self.next += 1;
-        self.waiting.insert(request, answers);
+        self.waiting.insert(request, progress);
         request
     }
 
     pub(super) fn answer(&mut self, request: RequestId, receipt: Receipt) {
         let is_final = receipt.state.is_final();
-        let gone = self.waiting.get(&request).is_some_and(|answers| answers.send(Some(receipt)).is_err());
+        let answer = Progress::At(Box::new(receipt));
+        let gone = self.waiting.get(&request).is_some_and(|progress| progress.send(answer).is_err());
         if is_final || gone {
             self.waiting.remove(&request);
         }
@@ -33,7 +77,7 @@ impl Waiters {
 
     /// Forgets requests that are over.
     pub(super) fn sweep(&mut self) {
-        self.waiting.retain(|_, answers| !answers.is_closed());
+        self.waiting.retain(|_, progress| !progress.is_closed());
     }
 
     pub(super) fn len(&self) -> usize {

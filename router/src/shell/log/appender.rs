@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::directory::Directory;
+use super::frame::Kind;
 use super::snapshot::{Snapshot, WrittenSnapshot};
 use super::writer::{Job, Writer};
 use super::{LogConfig, LogError, LogStatus, Lsn};
@@ -47,8 +48,14 @@ impl Log {
         last: Lsn,
     ) -> Result<Self, LogError> {
         let (jobs, queue) = mpsc::channel(config.queue_records);
-        let first =
-            LogStatus { durable: last, covered, segments: segments.len() as u64, ..LogStatus::default() };
+        let first = LogStatus {
+            durable: last,
+            covered,
+            segments: segments.len() as u64,
+            segment_bytes: segments.iter().map(|&lsn| directory.bytes(Kind::Segment, lsn)).sum(),
+            snapshot_bytes: directory.bytes(Kind::Snapshot, covered),
+            ..LogStatus::default()
+        };
         let (status_sender, status) = watch::channel(first);
         let give_up = Arc::new(AtomicBool::new(false));
         let path = config.directory.clone();

@@ -81,6 +81,11 @@ impl Directory {
         self.path.join(format!("{}-{:020}.tmp", prefix(kind), lsn.0))
     }
 
+    /// How many bytes the file has; 0 if nobody can say.
+    pub(super) fn bytes(&self, kind: Kind, lsn: Lsn) -> u64 {
+        fs::metadata(self.file(kind, lsn)).map_or(0, |file| file.len())
+    }
+
     /// Makes a file with its header under a name that is not the log's yet. One of the same name is emptied first.
     pub(super) fn begin(&self, header: &Header) -> io::Result<File> {
         let mut file = File::create(self.unfinished(header.kind, header.lsn))?;

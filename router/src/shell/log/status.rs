@@ -19,6 +19,10 @@ pub struct LogStatus {
     pub failures: u64,
     /// Segments on disk.
     pub segments: u64,
+    /// Their bytes: what a snapshot of now would free.
+    pub segment_bytes: u64,
+    /// Bytes of the snapshot in force.
+    pub snapshot_bytes: u64,
     /// Snapshots that have taken their place.
     pub snapshots: u64,
     /// The newest of them stands for the records up to this one.

@@ -297,7 +297,11 @@ async fn a_snapshot_takes_the_place_of_what_it_covers_while_appends_go_on() {
     let written = snapshot.write(["a", "bc"]).unwrap();
     log.try_install(written).unwrap();
     let status = until(&log, |status| status.covered == Lsn(10)).await;
-    assert_eq!((status.snapshots, status.segments), (1, files(dir.path(), "segment").len() as u64));
+    let segments = files(dir.path(), "segment");
+    let segment_bytes: u64 = segments.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert_eq!((status.snapshots, status.segments), (1, segments.len() as u64));
+    assert_eq!(status.segment_bytes, segment_bytes);
+    assert_eq!(status.snapshot_bytes, fs::metadata(&files(dir.path(), "snapshot")[0]).unwrap().len());
     assert!(before.iter().all(|path| !path.exists()));
     log.close(Duration::MAX).await;
     let mut expected = vec![Replayed::Snapshot(b"a".to_vec()), Replayed::Snapshot(b"bc".to_vec())];

@@ -111,6 +111,7 @@ impl Writer {
             status.batches += 1;
             status.written_bytes += bytes;
             status.segments = self.segments.len() as u64;
+            status.segment_bytes += bytes;
         });
         true
     }
@@ -150,6 +151,7 @@ impl Writer {
     /// Puts a snapshot into effect, then removes what it covers. If the disk refuses, the log stays as it is, only longer.
     fn install(&mut self, snapshot: &WrittenSnapshot) {
         let installed = self.replace_by(snapshot.covers);
+        let segment_bytes = self.segments.iter().map(|&lsn| self.directory.bytes(Kind::Segment, lsn)).sum();
         self.status.send_modify(|status| {
             match installed {
                 Ok(()) => status.snapshots += 1,
@@ -157,6 +159,8 @@ impl Writer {
             }
             status.covered = self.covered;
             status.segments = self.segments.len() as u64;
+            status.segment_bytes = segment_bytes;
+            status.snapshot_bytes = self.directory.bytes(Kind::Snapshot, self.covered);
         });
     }
 
