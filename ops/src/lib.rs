@@ -1,9 +1,9 @@
 //! What every role answers to the person paged at night: is it alive, is it ready and if not why, and its metrics.
 //!
-//! - [`listen`] binds a port, or says who may be in the way and what to do.
+//! - [`listen()`] binds a port, or says who may be in the way and what to do.
 //! - [`Readiness`] is the list of what a role still waits for.
 //! - [`Exposition`] writes Prometheus' text format.
-//! - [`endpoints`] serves `/livez`, `/readyz` and `/metrics`; a role adds its own routes to them.
+//! - [`endpoints()`] serves `/livez`, `/readyz` and `/metrics`; a role adds its own routes to them.
 //! - [`now`] reads the clocks, for cores that get time as a value.
 //! - [`Problem`] is how every HTTP error looks (RFC 9457).
 

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use roost_wire::{BootTime, Device, Heartbeat, InFlight, Incarnation, LinkId, Region, RouterRun, SyncNumber};
+use roost_wire::{
+    BootTime, Device, Epoch, Heartbeat, InFlight, Incarnation, LinkId, Region, RouterRun, SyncNumber,
+};
 
 use crate::Lsn;
 use crate::clock::ClockBounds;
@@ -35,7 +37,7 @@ pub struct Gateway {
     /// Until when it may deliver commands, margin included; none if that has lapsed.
     pub(crate) lease_until: Option<BootTime>,
     /// The mark that must be read before what it holds is reassigned.
-    pub(crate) marker: Option<u64>,
+    pub(crate) marker: Option<Mark>,
     /// Whether the journal knows that nothing of it can come any more.
     pub(crate) lost: bool,
     /// Devices with a hold here, in any of its runs.
@@ -75,6 +77,14 @@ struct Synced {
 struct Owed {
     since: BootTime,
     asked_at: BootTime,
+}
+
+/// A mark in the settlement queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) number: u64,
+    /// The newest hold there was when it was written: it says nothing about later ones.
+    pub(crate) newest: Epoch,
 }
 
 /// Whether commands may be forwarded to a gateway.
@@ -212,7 +222,7 @@ impl Gateway {
     }
 
     /// Its lease has lapsed.
-    pub(crate) fn lapse(&mut self, marker: u64) {
+    pub(crate) fn lapse(&mut self, marker: Mark) {
         self.lease_until = None;
         self.marker = Some(marker);
         self.sync_list = None;
@@ -222,8 +232,8 @@ impl Gateway {
         }
     }
 
-    /// Its mark has been read: nothing of it can come any more.
-    pub(crate) fn forget_lease(&mut self) {
+    /// Its mark has been read. Unless its lease runs again, nothing of it can come any more.
+    pub(crate) fn mark_read(&mut self) {
         self.marker = None;
         self.lost = self.lease_until.is_none();
     }
@@ -254,8 +264,13 @@ impl Gateway {
 
     /// A sync has been read to its end; its number counts once `lsn` is durable.
     pub(crate) fn sync(&mut self, number: SyncNumber, link: LinkId, lsn: Lsn) {
-        self.synced = Some(Synced { number, link: Some(link), lsn });
-        self.marker = None;
+        // One that was written before its lease lapsed, and is read after: true as far as it goes, but it will sync anew if it
+        // comes back, and if it does not, what is listed goes with it.
+        let is_late = self.lease_until.is_none() && self.answered_at.is_some();
+        self.synced = Some(Synced { number, link: (!is_late).then_some(link), lsn });
+        if self.lease_until.is_some() {
+            self.marker = None;
+        }
         if let Some(known) = &mut self.link {
             known.is_gone &= known.id != link;
         }
@@ -268,10 +283,12 @@ impl Gateway {
         self.snapshot_owed = None;
     }
 
-    /// The broker said that the inbox is not there: this link has ended.
-    pub(crate) fn inbox_gone(&mut self, inbox: &str) {
+    /// The broker said that the inbox is not there: this link has ended. The next one brings a sync; if none comes it is asked
+    /// for, and without it the lease lapses.
+    pub(crate) fn inbox_gone(&mut self, now: BootTime, inbox: &str) {
         if let Some(link) = self.link.as_mut().filter(|link| link.inbox == inbox) {
             link.is_gone = true;
+            self.owe_sync(now);
         }
     }
 

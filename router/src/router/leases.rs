@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use roost_wire::{
-    Control, ControlReport, Device, GatewayId, Heartbeat, Incarnation, LinkId, Now, PresenceState,
+    Control, ControlReport, Device, Epoch, GatewayId, Heartbeat, Incarnation, LinkId, Now, PresenceState,
     ReceiptReason, ReceiptState,
 };
 
 use super::RouterCore;
 use super::publications::Then;
-use crate::gateway::{Gateway, Pulse, Standing};
+use crate::custody::Hold;
+use crate::gateway::{Gateway, Mark, Pulse, Standing};
 use crate::journal::Record;
 use crate::timers::Timer;
 use crate::{DropReason, Lsn, Publication};
@@ -127,7 +128,8 @@ impl RouterCore {
         }
         self.counters.lapses += 1;
         self.markers += 1;
-        gateway.lapse(self.markers);
+        let newest = Epoch { run: self.run, counter: self.epochs };
+        gateway.lapse(Mark { number: self.markers, newest });
         // What it has settled stands before this mark. Only when that is read is it known what it has not.
         let marker = Publication::Marker { run: self.run, number: self.markers };
         self.publish(self.run_lsn, marker, Then::Done);
@@ -137,18 +139,20 @@ impl RouterCore {
 
     /// Everything that stood before a mark has been read: what the gateway held can be given to others.
     pub(super) fn marker_read(&mut self, now: Now, number: u64) {
-        let found = self.gateways.iter_mut().find(|(_, gateway)| gateway.marker == Some(number));
-        let Some((id, gateway)) = found else { return };
-        gateway.forget_lease();
+        let is_meant = |gateway: &Gateway| gateway.marker.filter(|mark| mark.number == number);
+        let mut found =
+            self.gateways.iter_mut().filter_map(|(id, gateway)| Some((is_meant(gateway)?, id, gateway)));
+        let Some((mark, id, gateway)) = found.next() else { return };
+        gateway.mark_read();
         let (id, is_lost) = (id.clone(), gateway.lost);
         let holding: Vec<Device> = gateway.holding.iter().cloned().collect();
+        for device in &holding {
+            self.hold_lost(now, device, &id, mark.newest);
+        }
+        self.interrupt_given_to(&id);
         if is_lost {
             self.record(Record::GatewayLost { gateway: id.clone() });
         }
-        for device in &holding {
-            self.hold_lost(now, device, &id);
-        }
-        self.interrupt_given_to(&id);
         for device in &holding {
             self.offer(now, device);
         }
@@ -162,10 +166,12 @@ impl RouterCore {
         }
     }
 
-    /// All that a device's hold at a gateway has outstanding may have reached the device or not; it waits again.
-    pub(super) fn hold_lost(&mut self, now: Now, device: &Device, id: &GatewayId) {
+    /// All that a device's hold at a gateway has outstanding may have reached the device or not; it waits again. Unless the hold
+    /// is later than `newest`.
+    pub(super) fn hold_lost(&mut self, now: Now, device: &Device, id: &GatewayId, newest: Epoch) {
         let Some(mailbox) = self.mailboxes.get_mut(device) else { return };
-        let Some(hold) = mailbox.hold.as_mut().filter(|hold| hold.gateway == *id) else { return };
+        let is_meant = |hold: &&mut Hold| hold.gateway == *id && hold.epoch <= newest;
+        let Some(hold) = mailbox.hold.as_mut().filter(is_meant) else { return };
         hold.is_ending = true;
         let outstanding: Vec<u64> = hold.outstanding.iter().copied().collect();
         for sequence in outstanding {

@@ -68,7 +68,7 @@ impl RouterCore {
             (Then::Given { gateway, inbox, device, sequence, epoch }, PublishOutcome::Returned) => {
                 self.counters.drop(DropReason::InboxGone);
                 if let Some(gateway) = self.gateways.get_mut(&gateway) {
-                    gateway.inbox_gone(&inbox);
+                    gateway.inbox_gone(now.boot, &inbox);
                 }
                 self.given_back(now, &device, sequence, epoch);
             }

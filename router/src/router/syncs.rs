@@ -153,7 +153,8 @@ impl RouterCore {
         let Some(hold) = hold.filter(|hold| hold.gateway == *id) else { return };
         if hold.incarnation != incarnation {
             // That run is over, and what it had in flight with it.
-            return self.hold_lost(now, device, id);
+            let newest = hold.epoch;
+            return self.hold_lost(now, device, id, newest);
         }
         let is_listed = |sequence: &u64| {
             let item = listed.and_then(|items| items.get(sequence));

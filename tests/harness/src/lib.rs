@@ -3,7 +3,7 @@
 //! A scenario starts a [`Mesh`] (one process, as `roost dev`) or a [`Federation`] (one process per role, which can be
 //! killed and started again), on a [`Backend`]: the embedded broker or a real RabbitMQ. It speaks to it through a
 //! [`Device`] (MQTT) and a [`Service`] (AMQP), each of them one of the clients that users really have, and through
-//! the HTTP [`Api`]. It awaits what it expects with [`eventually`]; no scenario sleeps.
+//! the HTTP [`Api`]. It awaits what it expects with [`eventually()`]; no scenario sleeps.
 //!
 //! Nothing here skips: what is missing fails the test and says what to do. Every process is killed by its pid and
 //! waited for when its owner is dropped; every port is reserved, so that tests that run at the same time do not meet.

@@ -271,3 +271,57 @@ fn explain_says_where_how_sure_and_what_a_send_would_do() {
     bench.beat(&mut Gate { beats: 9, ..stale });
     assert_eq!(bench.core.gateways(bench.now)[0].link, Some(LinkId(1)), "an older link is not heard");
 }
+
+#[test]
+fn a_sync_that_was_written_before_the_lapse_and_read_after_it_strands_nothing() {
+    let (mut bench, mut gates) = Bench::ready(&["g1", "g2"]);
+    bench.accepted(&gates[0], "d", 1);
+    bench.send(command("d", "c1"));
+    let c1 = bench.delivery();
+    for _ in 0..5 {
+        bench.advance(SECOND * 3);
+        bench.beat(&mut gates[1]);
+    }
+    bench.sync(&mut gates[0], &[&c1]);
+    bench.accepted(&gates[1], "d", 1);
+    assert_eq!(bench.deliveries(), [], "c1 is in flight at g1");
+    assert!(bench.read_marker());
+    assert_eq!(bench.delivery().id, c1.id, "and g1 is no more");
+}
+
+#[test]
+fn a_late_marker_does_not_touch_what_was_given_after_it() {
+    let (mut bench, mut gates) = Bench::ready(&["g1"]);
+    bench.advance(SECOND * 12);
+    let mut reborn = gates.remove(0).reborn();
+    bench.sync(&mut reborn, &[]);
+    bench.beat(&mut reborn);
+    bench.accepted(&reborn, "d", 1);
+    bench.send(command("d", "c1"));
+    let c1 = bench.delivery();
+    assert!(bench.read_marker());
+    assert_eq!(bench.deliveries(), []);
+    bench.settled(&reborn, &c1, roost_wire::Outcome::Delivered);
+    assert_eq!(bench.finals().len(), 1);
+}
+
+#[test]
+fn an_inbox_that_is_gone_while_its_link_lives_is_tried_again_after_a_sync() {
+    let (mut bench, mut gates) = Bench::ready(&["g1"]);
+    bench.accepted(&gates[0], "d", 1);
+    bench.is_quick = false;
+    bench.send(command("d", "c1"));
+    bench.fsync();
+    let (token, ..) = bench.deliveries_with_tokens().remove(0);
+    bench.outcome(token, crate::PublishOutcome::Returned);
+    bench.is_quick = true;
+    bench.fsync();
+    bench.controls();
+    for _ in 0..2 {
+        bench.advance(SECOND * 3);
+        bench.beat(&mut gates[0]);
+    }
+    assert!(bench.controls().iter().any(|(_, item)| *item == Control::Sync), "it did not come by itself");
+    bench.sync(&mut gates[0], &[]);
+    assert_eq!(bench.deliveries().len(), 1);
+}

@@ -10,7 +10,8 @@ use world::{Step, World};
 fn step() -> impl Strategy<Value = Step> {
     let (gateway, device) = (0..2_usize, 0..2_usize);
     prop_oneof![
-        6 => device.clone().prop_map(Step::Send),
+        6 => (device.clone(), any::<bool>(), any::<bool>())
+            .prop_map(|(device, is_short, fails)| Step::Send { device, is_short, fails }),
         6 => gateway.clone().prop_map(Step::GatewayReadsInbox),
         6 => (gateway.clone(), device.clone()).prop_map(|(gateway, device)| Step::DeviceAcknowledges { gateway, device }),
         8 => Just(Step::RouterReadsSettlement),
@@ -24,22 +25,28 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1..4_u64).prop_map(Step::TimePasses),
         1 => gateway.clone().prop_map(Step::LinkLost),
         1 => gateway.clone().prop_map(Step::GatewayCrashes),
-        1 => gateway.prop_map(Step::GatewayIsCutOff),
+        1 => gateway.clone().prop_map(Step::GatewayIsCutOff),
         1 => Just(Step::RouterCrashes),
         1 => Just(Step::PublisherLost),
+        1 => (0..2_usize, 1..6_usize).prop_map(|(gateway, reports)| Step::GatewayPublishesAgain { gateway, reports }),
     ]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    // More with PROPTEST_CASES.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(400),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn every_command_ends_once_and_order_is_kept(steps in proptest::collection::vec(step(), 1..160)) {
+    fn every_command_ends_once_and_order_is_kept(steps in proptest::collection::vec(step(), 1..160), dies in any::<bool>()) {
         let mut world = World::new();
         for step in &steps {
             world.take(step);
         }
-        world.heal();
+        world.heal(dies);
         world.check();
     }
 }

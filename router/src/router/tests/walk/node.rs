@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use roost_wire::mesh::Report as _;
 use roost_wire::{
     Control, Delivery, Device, Epoch, Message, Outcome, Present, ReturnReason, RouterRun, SessionId,
+    SettlementItem, SettlementReport,
 };
 
 use super::super::bench::Gate;
@@ -18,8 +20,11 @@ pub(super) struct Node {
     pub(super) next_session: u64,
     pub(super) lease_until: u64,
     pub(super) has_lease: bool,
+    pub(super) is_dead: bool,
     pub(super) cut_for: u64,
     pub(super) held_back: Vec<(Queue, Message)>,
+    /// What it has published of late, the newest last.
+    pub(super) published: VecDeque<(Queue, Message)>,
     pub(super) beats_at: BTreeMap<u64, u64>,
 }
 
@@ -45,10 +50,27 @@ impl Node {
             next_session: 0,
             lease_until: 0,
             has_lease: false,
+            is_dead: false,
             cut_for: 0,
             held_back: Vec::new(),
+            published: VecDeque::new(),
             beats_at: BTreeMap::new(),
         }
+    }
+
+    /// What it has settled while it was cut off.
+    pub(super) fn unheard(&self) -> Vec<u64> {
+        let reports =
+            self.held_back.iter().filter_map(|(_, message)| SettlementReport::from_body(&message.body).ok());
+        let items = reports.flat_map(|report| match report {
+            SettlementReport::Gateway { items, .. } => items,
+            SettlementReport::Marker { .. } => Vec::new(),
+        });
+        let settled = items.filter_map(|item| match item {
+            SettlementItem::Settled(settlement) => Some(settlement.command.sequence),
+            SettlementItem::Subscribed { .. } | SettlementItem::Sync { .. } => None,
+        });
+        settled.collect()
     }
 
     /// The gateway's half of the rules: `None` drops it silently, `Ok` writes it to the device.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use roost_wire::mesh::Report as _;
 use roost_wire::{
-    Control, Device, Message, Outcome, SessionId, SettlementItem, SettlementReport, Sighting, SightingReport,
+    Control, Device, Message, Offline, Outcome, ReceiptState, SessionId, SettlementItem, SettlementReport,
+    Sighting, SightingReport,
 };
 
 use super::super::bench::{Bench, SECOND, command, device, in_flight_of, message, settlement};
@@ -14,15 +15,37 @@ use crate::{Input, Output, Publication, PublishOutcome, PublishToken, Queue, Sou
 
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    Send(usize),
+    Send {
+        device: usize,
+        is_short: bool,
+        fails: bool,
+    },
+    /// Its confirms were lost.
+    GatewayPublishesAgain {
+        gateway: usize,
+        reports: usize,
+    },
     GatewayReadsInbox(usize),
     GatewayReadsControl(usize),
-    DeviceAcknowledges { gateway: usize, device: usize },
+    DeviceAcknowledges {
+        gateway: usize,
+        device: usize,
+    },
     RouterReadsSettlement,
     RouterReadsSighting,
-    Connect { gateway: usize, device: usize, subscribes: bool },
-    Subscribe { gateway: usize, device: usize },
-    Disconnect { gateway: usize, device: usize },
+    Connect {
+        gateway: usize,
+        device: usize,
+        subscribes: bool,
+    },
+    Subscribe {
+        gateway: usize,
+        device: usize,
+    },
+    Disconnect {
+        gateway: usize,
+        device: usize,
+    },
     DiskSyncs,
     TimePasses(u64),
     LinkLost(usize),
@@ -45,8 +68,9 @@ pub(super) struct World {
     got: BTreeMap<Device, Vec<u64>>,
     /// Commands that were in flight when something broke.
     broken: BTreeSet<u64>,
-    finals: BTreeMap<String, BTreeSet<String>>,
-    accepted: BTreeSet<String>,
+    /// What the device has acknowledged.
+    acknowledged: BTreeSet<u64>,
+    finals: BTreeMap<String, BTreeSet<(u64, ReceiptState)>>,
 }
 
 #[derive(Default)]
@@ -70,7 +94,7 @@ impl World {
             got: BTreeMap::new(),
             broken: BTreeSet::new(),
             finals: BTreeMap::new(),
-            accepted: BTreeSet::new(),
+            acknowledged: BTreeSet::new(),
         };
         world.bench().is_quick = false;
         for node in 0..2 {
@@ -92,9 +116,11 @@ impl World {
 
     pub(super) fn take(&mut self, step: &Step) {
         match *step {
-            Step::Send(to) => {
+            Step::Send { device, is_short, fails } => {
                 self.sent += 1;
-                let command = command(DEVICES[to], &format!("c{:04}", self.sent));
+                let mut command = command(DEVICES[device], &format!("c{:04}", self.sent));
+                command.lifetime_ms = is_short.then_some(6_000);
+                command.offline = if fails { Offline::Fail } else { Offline::Park };
                 self.commands.ready.push_back(command.into_message("roost.down"));
                 self.read(Queue::Commands);
             }
@@ -117,6 +143,14 @@ impl World {
             Step::GatewayCrashes(node) => self.crash_gateway(node),
             Step::GatewayIsCutOff(node) => self.nodes[node].cut_for = 15,
             Step::RouterCrashes => self.crash_router(),
+            Step::GatewayPublishesAgain { gateway, reports } => {
+                let published = &self.nodes[gateway].published;
+                let again: Vec<_> =
+                    published.iter().skip(published.len().saturating_sub(reports)).cloned().collect();
+                for (queue, message) in again {
+                    self.publish(gateway, queue, message);
+                }
+            }
             Step::PublisherLost => {
                 for token in std::mem::take(&mut self.unconfirmed) {
                     self.bench().outcome(token, PublishOutcome::Lost);
@@ -164,7 +198,7 @@ impl World {
     fn carry(&mut self, token: PublishToken, what: Publication) {
         match what {
             Publication::Delivery { inbox, delivery, .. } => {
-                let node = self.nodes.iter_mut().find(|node| node.gate.inbox() == inbox);
+                let node = self.nodes.iter_mut().find(|node| node.gate.inbox() == inbox && !node.is_dead);
                 match node {
                     Some(node) => {
                         node.inbox.push_back(*delivery);
@@ -189,10 +223,9 @@ impl World {
             }
             Publication::Receipt { receipt, .. } => {
                 let id = receipt.message_id.as_ref().unwrap().to_string();
-                if receipt.state.is_final() && !receipt.duplicate {
-                    self.finals.entry(id).or_default().insert(receipt.id());
-                } else {
-                    self.accepted.insert(id);
+                if receipt.state.is_final() {
+                    let end = (receipt.command_id.sequence, receipt.state);
+                    self.finals.entry(id).or_default().insert(end);
                 }
                 self.bench().outcome(token, PublishOutcome::Confirmed);
                 self.listen();
@@ -208,9 +241,19 @@ impl World {
     /// A gateway publishes: at once, or when its cable is back.
     fn publish(&mut self, node: usize, queue: Queue, message: Message) {
         let is_cut = self.nodes[node].cut_for > 0;
+        if self.nodes[node].is_dead {
+            return;
+        }
         match is_cut {
             true => self.nodes[node].held_back.push((queue, message)),
-            false => self.line(queue).ready.push_back(message),
+            false => {
+                let published = &mut self.nodes[node].published;
+                published.push_back((queue, message.clone()));
+                if published.len() > 6 {
+                    published.pop_front();
+                }
+                self.line(queue).ready.push_back(message);
+            }
         }
     }
 
@@ -273,7 +316,7 @@ impl World {
     }
 
     fn read_control(&mut self, node: usize) {
-        if self.nodes[node].cut_for > 0 {
+        if self.nodes[node].cut_for > 0 || self.nodes[node].is_dead {
             return;
         }
         while let Some(control) = self.nodes[node].control.pop_front() {
@@ -328,15 +371,17 @@ impl World {
         let known = &mut self.nodes[node];
         if known.has_lease && known.lease_until <= now {
             known.has_lease = false;
-            // Whatever is in flight may be given to another gateway.
+            // Whatever is in flight, or settled and not heard of, may be given to another gateway.
             let in_flight = known.sessions.values().flat_map(|session| &session.in_flight);
             self.broken.extend(in_flight.map(|delivery| delivery.id.sequence));
+            self.broken.extend(known.unheard());
         }
     }
 
     fn acknowledge(&mut self, node: usize, name: &str) {
         let session = self.nodes[node].sessions.get_mut(&device(name));
         let Some(delivery) = session.and_then(|session| session.in_flight.pop_front()) else { return };
+        self.acknowledged.insert(delivery.id.sequence);
         self.report(node, vec![settlement(&delivery, Outcome::Delivered)]);
     }
 
@@ -386,11 +431,7 @@ impl World {
             self.broken.extend(session.in_flight.iter().map(|delivery| delivery.id.sequence));
         }
         // What was not sent is lost, also what it would have settled.
-        for (_, message) in &known.held_back {
-            if let Ok(SettlementReport::Gateway { items, .. }) = SettlementReport::from_body(&message.body) {
-                self.broken.extend(items.iter().filter_map(settled_sequence));
-            }
-        }
+        self.broken.extend(known.unheard());
         let reborn = Node { gate: known.gate.reborn(), next_session: known.next_session, ..Node::new("x") };
         self.nodes[node] = reborn;
         self.beat(node);
@@ -435,11 +476,21 @@ impl World {
         }
     }
 
-    /// Everything works, and both devices connect and subscribe: all that is left gets through.
-    pub(super) fn heal(&mut self) {
+    /// Everything works again, but the first gateway if it dies for good; both devices connect and subscribe, and all that is
+    /// left gets through.
+    pub(super) fn heal(&mut self, dies: bool) {
+        if dies {
+            // It says nothing more, not even that it is back.
+            let known = &mut self.nodes[0];
+            known.is_dead = true;
+            let sessions = std::mem::take(&mut known.sessions);
+            let in_flight = sessions.values().flat_map(|session| &session.in_flight);
+            self.broken.extend(in_flight.map(|delivery| delivery.id.sequence));
+            self.broken.extend(known.unheard());
+        }
         self.pass(16);
         self.drain(20);
-        for (gateway, name) in [(0, "d0"), (1, "d1")] {
+        for (gateway, name) in [(usize::from(dies), "d0"), (1, "d1")] {
             self.disconnect(1 - gateway, name);
             self.connect(gateway, name, true);
         }
@@ -483,7 +534,9 @@ impl World {
             let id = format!("c{number:04}");
             let finals = self.finals.get(&id).cloned().unwrap_or_default();
             assert_eq!(finals.len(), 1, "{id} has {finals:?}");
+            self.check_honesty(&id, finals.first().copied().unwrap());
         }
+        let bench = self.bench.as_mut().unwrap();
         for (device, got) in &self.got {
             let mut first = BTreeSet::new();
             let mut newest = None;
@@ -513,9 +566,24 @@ impl World {
     }
 }
 
-fn settled_sequence(item: &SettlementItem) -> Option<u64> {
-    match item {
-        SettlementItem::Settled(settlement) => Some(settlement.command.sequence),
-        SettlementItem::Subscribed { .. } | SettlementItem::Sync { .. } => None,
+impl World {
+    /// A receipt says what happened.
+    fn check_honesty(&self, id: &str, (sequence, state): (u64, ReceiptState)) {
+        let was_written = self.got.values().flatten().any(|got| *got == sequence);
+        match state {
+            ReceiptState::Delivered => {
+                assert!(self.acknowledged.contains(&sequence), "{id} was not acknowledged")
+            }
+            ReceiptState::Expired | ReceiptState::Unreachable => {
+                assert!(
+                    !was_written || self.broken.contains(&sequence),
+                    "{id} is {state}, and the device has it"
+                );
+            }
+            ReceiptState::Unknown => {
+                assert!(self.broken.contains(&sequence) || !was_written, "{id} was not broken")
+            }
+            other => panic!("{id} is {other}"),
+        }
     }
 }
