@@ -72,6 +72,9 @@ pub struct DrainReport {
 /// How long answers that are on their way may take at the end.
 const HTTP_GRACE: Duration = Duration::from_secs(1);
 
+/// How long the publisher may take at the end, when nothing more can be confirmed.
+const PUBLISHER_GRACE: Duration = Duration::from_secs(1);
+
 /// Questions of HTTP that wait for the engine. More wait in their connections.
 const ASKS_MAX: usize = 256;
 
@@ -160,7 +163,9 @@ impl Router {
             report.records_cut = backlog.close(left()).await.cut;
             sources.close().await;
         }
-        report.publications_unconfirmed = self.publisher.close(left()).await.tokens.len();
+        // The engine has waited for all that could be confirmed in time.
+        report.publications_unconfirmed =
+            self.publisher.close(left().min(PUBLISHER_GRACE)).await.tokens.len();
         // Requests that waited were answered when the engine ended. A client that keeps its connection open is not waited for.
         let (stop_http, mut http_task) = self.http_task;
         let _ = stop_http.send(());

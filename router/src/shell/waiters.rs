@@ -66,11 +66,14 @@ impl Waiters {
         request
     }
 
-    pub(super) fn answer(&mut self, request: RequestId, receipt: Receipt) {
+    /// Shows a request where its command is now. Of a request that repeats another every receipt is a duplicate, also those of
+    /// changes that came after it.
+    pub(super) fn answer(&mut self, request: RequestId, mut receipt: Receipt) {
+        let Some(progress) = self.waiting.get(&request) else { return };
+        receipt.duplicate |= progress.borrow().receipt().is_some_and(|before| before.duplicate);
         let is_final = receipt.state.is_final();
-        let answer = Progress::At(Box::new(receipt));
-        let gone = self.waiting.get(&request).is_some_and(|progress| progress.send(answer).is_err());
-        if is_final || gone {
+        let is_gone = progress.send(Progress::At(Box::new(receipt))).is_err();
+        if is_final || is_gone {
             self.waiting.remove(&request);
         }
     }

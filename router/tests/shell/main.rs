@@ -1,0 +1,15 @@
+//! The router's shell through real sockets, a real disk and real kills: its HTTP API, its journal, its lock.
+
+#![allow(clippy::unwrap_used, reason = "a scenario that cannot go on fails loudly")]
+
+mod amqp;
+mod child;
+mod compaction;
+mod custody;
+mod drain;
+mod full_disk;
+mod killed;
+mod lock;
+mod problems;
+mod stage;
+mod starting;
