@@ -8,27 +8,32 @@ use std::collections::BTreeSet;
 
 /// The answers of one link, per queue of its plan.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     queues: Vec<Tags>,
     waiting: usize,
 }
 
 /// One frame to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// Which queue of the plan, each with a channel of its own.
-    pub(crate) queue: usize,
-    pub(crate) tag: u64,
-    pub(crate) verdict: Verdict,
+    pub queue: usize,
+    /// The delivery tag.
+    pub tag: u64,
+    /// What is said of it.
+    pub verdict: Verdict,
 }
 
+/// What an answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// This one.
     Ack,
     /// All up to and with this one.
     AckUpTo,
+    /// Not this one (`basic.reject`).
     Reject {
+        /// Back to its place; else it is dead-lettered or dropped.
         requeue: bool,
     },
 }
@@ -42,33 +47,37 @@ struct Tags {
 }
 
 impl Ledger {
-    pub(crate) fn new(queues: usize) -> Self {
+    /// For a link that consumes so many queues.
+    #[must_use]
+    pub fn new(queues: usize) -> Self {
         Self { queues: std::iter::repeat_with(Tags::default).take(queues).collect(), waiting: 0 }
     }
 
     /// How many answers wait to be sent.
-    pub(crate) fn waiting(&self) -> usize {
+    #[must_use]
+    pub fn waiting(&self) -> usize {
         self.waiting
     }
 
-    pub(crate) fn delivered(&mut self, queue: usize, tag: u64) {
+    /// A delivery came, on this queue of the plan.
+    pub fn delivered(&mut self, queue: usize, tag: u64) {
         if let Some(tags) = self.queues.get_mut(queue) {
             tags.open.insert(tag);
         }
     }
 
     /// `false`, and nothing happens, if it has an answer already or was never delivered.
-    pub(crate) fn ack(&mut self, queue: usize, tag: u64) -> bool {
+    pub fn ack(&mut self, queue: usize, tag: u64) -> bool {
         self.answer(queue, tag, |tags| tags.acked.push(tag))
     }
 
     /// As [`Ledger::ack`].
-    pub(crate) fn reject(&mut self, queue: usize, tag: u64, requeue: bool) -> bool {
+    pub fn reject(&mut self, queue: usize, tag: u64, requeue: bool) -> bool {
         self.answer(queue, tag, |tags| tags.rejected.push((tag, requeue)))
     }
 
     /// The frames that say all that waits.
-    pub(crate) fn take(&mut self) -> Vec<Answer> {
+    pub fn take(&mut self) -> Vec<Answer> {
         self.waiting = 0;
         let mut answers = Vec::new();
         for (queue, tags) in self.queues.iter_mut().enumerate() {

@@ -7,13 +7,13 @@
 //! events. Whoever sets up logging lowers the target `lapin` to `off`, so that payloads stay out of the logs.
 
 mod consumer;
-mod convert;
 mod declare;
 mod link;
 mod publisher;
 mod retry;
 
 pub use consumer::{ConsumePlan, ConsumeQueue, Consumer, ConsumerEvent, Delivered, DeliveryToken, consumer};
+pub use declare::arguments as queue_arguments;
 pub use link::LinkConfig;
 pub use publisher::{
     Closed, Publisher, PublisherConfig, PublisherEvent, TryPublishError, Unconfirmed, publisher,

@@ -69,7 +69,7 @@ pub enum Published {
 
 /// Why a link ended, as far as it matters for what was in flight.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Loss {
+pub enum Loss {
     /// The connection broke, or was closed for no fault of a message.
     Broken,
     /// The broker closed it because of something in flight.
@@ -81,18 +81,20 @@ pub(crate) enum Loss {
 
 /// What the broker said about one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Confirm {
+pub enum Confirm {
+    /// `basic.ack`
     Ack,
+    /// `basic.nack`
     Nack,
 }
 
 /// A message's place in the order of publishing; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place(u64);
+pub struct Place(u64);
 
 /// The window. It never holds more than its bound; whoever pushes looks at [`Window::room`] first.
 #[derive(Debug)]
-pub(crate) struct Window {
+pub struct Window {
     max: usize,
     /// Boxed, since a map moves its neighbours whenever one comes or goes.
     entries: BTreeMap<Place, Box<Entry>>,
@@ -115,7 +117,9 @@ struct Entry {
 }
 
 impl Window {
-    pub(crate) fn new(max: usize) -> Self {
+    /// For so many messages at most.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
         let start = Place(0);
         Self {
             max,
@@ -129,24 +133,31 @@ impl Window {
     }
 
     /// How many more it takes.
-    pub(crate) fn room(&self) -> usize {
+    #[must_use]
+    pub fn room(&self) -> usize {
         self.max.saturating_sub(self.entries.len())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether everything has its outcome.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    pub(crate) fn in_flight(&self) -> usize {
+    /// How many are sent and not answered.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    pub(crate) fn unsent(&self) -> usize {
+    /// How many wait to be sent.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
         self.entries.len() - self.in_flight
     }
 
     /// Takes one more, behind all others.
-    pub(crate) fn push(&mut self, publish: Publish) {
+    pub fn push(&mut self, publish: Publish) {
         debug_assert!(self.room() > 0, "whoever pushes looks at the room first");
         let entry = Entry { publish, sent_at: BootTime::default(), returned: None };
         self.entries.insert(self.next, Box::new(entry));
@@ -154,7 +165,7 @@ impl Window {
     }
 
     /// The next ones to publish, at most `max`, in order; they are in flight from now on.
-    pub(crate) fn send(&mut self, now: BootTime, max: usize) -> Vec<Place> {
+    pub fn send(&mut self, now: BootTime, max: usize) -> Vec<Place> {
         let suspicious = self.first_unsent().is_some_and(|place| place < self.suspects_end);
         let max = match (suspicious, self.in_flight) {
             (false, _) => max,
@@ -174,18 +185,19 @@ impl Window {
     }
 
     /// What stands at a place that [`Window::send`] gave.
-    pub(crate) fn at(&self, place: Place) -> Option<&Publish> {
+    #[must_use]
+    pub fn at(&self, place: Place) -> Option<&Publish> {
         self.entries.get(&place).map(|entry| &entry.publish)
     }
 
     /// The broker said what became of a message. It is not an outcome yet: its return may stand in the same answer.
-    pub(crate) fn confirmed(&mut self, place: Place, confirm: Confirm) {
+    pub fn confirmed(&mut self, place: Place, confirm: Confirm) {
         self.heard.push((place, confirm));
     }
 
     /// The broker returned a message. AMQP does not say which publish it was, but returns come in the order of
     /// publishing: it is the first one in flight that looks like it. `false` if none does.
-    pub(crate) fn returned(&mut self, code: u16, text: &str, message: &Message) -> bool {
+    pub fn returned(&mut self, code: u16, text: &str, message: &Message) -> bool {
         let in_flight = self.entries.range_mut(..self.unsent).map(|(_, entry)| entry);
         let mut candidates = in_flight.filter(|entry| entry.publish.mandatory && entry.returned.is_none());
         let Some(entry) = candidates.find(|entry| is_same(&entry.publish.message, message)) else {
@@ -196,18 +208,18 @@ impl Window {
     }
 
     /// The outcomes of all that was heard, once no return that belongs to it can still come.
-    pub(crate) fn settle(&mut self) -> Vec<(u64, Published)> {
+    pub fn settle(&mut self) -> Vec<(u64, Published)> {
         let heard = std::mem::take(&mut self.heard);
         heard.into_iter().filter_map(|(place, confirm)| self.outcome(place, confirm)).collect()
     }
 
     /// A message that cannot be encoded.
-    pub(crate) fn refuse(&mut self, place: Place, reason: String) -> Option<(u64, Published)> {
+    pub fn refuse(&mut self, place: Place, reason: String) -> Option<(u64, Published)> {
         self.remove(place).map(|entry| (entry.publish.token, Published::Refused { reason }))
     }
 
     /// The link is lost: what was in flight waits to be published again, or has an outcome.
-    pub(crate) fn lost(&mut self, loss: &Loss) -> Vec<(u64, Published)> {
+    pub fn lost(&mut self, loss: &Loss) -> Vec<(u64, Published)> {
         let mut outcomes = self.settle();
         let in_flight: Vec<Place> = self.entries.range(..self.unsent).map(|(place, _)| *place).collect();
         if let Loss::Refused { reason } = loss {
@@ -231,12 +243,14 @@ impl Window {
     }
 
     /// When the oldest one in flight was sent.
-    pub(crate) fn oldest_sent_at(&self) -> Option<BootTime> {
+    #[must_use]
+    pub fn oldest_sent_at(&self) -> Option<BootTime> {
         self.entries.range(..self.unsent).next().map(|(_, entry)| entry.sent_at)
     }
 
     /// The tokens of all that has no outcome, in order.
-    pub(crate) fn tokens(&self) -> Vec<u64> {
+    #[must_use]
+    pub fn tokens(&self) -> Vec<u64> {
         self.entries.values().map(|entry| entry.publish.token).collect()
     }
 

@@ -1,6 +1,11 @@
 //! What the router wants done.
 
-use roost_wire::{ControlReport, Delivery, GatewayId, Message, Presence, Receipt, RouterRun};
+use roost_backend::contract;
+use roost_wire::mesh::Report;
+use roost_wire::{
+    ControlReport, Delivery, DeliveryMode, GatewayId, Message, Presence, Properties, Receipt, RouterRun,
+    SettlementReport, ShardId,
+};
 
 use crate::journal::Record;
 use crate::{Lsn, PublishToken, RequestId, SourceToken};
@@ -118,4 +123,35 @@ impl Publication {
             Self::Receipt { .. } | Self::Presence(_) | Self::Marker { .. } | Self::DeadLetter { .. } => true,
         }
     }
+
+    /// The AMQP message, of the router of this shard.
+    #[must_use]
+    pub fn into_message(self, shard: ShardId) -> Message {
+        match self {
+            Self::Delivery { inbox, delivery, .. } => delivery.into_message(&inbox),
+            Self::Control { queue, report } => direct("", &queue, DeliveryMode::Transient, report.as_ref()),
+            Self::Receipt { to: ReceiptAddress::Exchange, receipt } => {
+                receipt.to_message(contract::RECEIPTS)
+            }
+            Self::Receipt { to: ReceiptAddress::Queue(queue), receipt } => {
+                Message { routing_key: queue, ..receipt.to_message("") }
+            }
+            Self::Presence(presence) => presence.to_message(contract::PRESENCE),
+            Self::Marker { run, number } => {
+                let marker = SettlementReport::Marker { run, number };
+                direct(contract::MESH, &contract::settle_key(shard), DeliveryMode::Persistent, &marker)
+            }
+            Self::DeadLetter { message } => *message,
+        }
+    }
+}
+
+fn direct(exchange: &str, key: &str, delivery_mode: DeliveryMode, report: &impl Report) -> Message {
+    let properties = Properties {
+        content_type: Some("application/json".to_owned()),
+        delivery_mode,
+        ..Properties::default()
+    };
+    let body = report.to_body();
+    Message { exchange: exchange.to_owned(), routing_key: key.to_owned(), properties, body }
 }

@@ -60,7 +60,9 @@ async fn bind(channel: &Channel, binding: &Binding) -> Result<(), Error> {
     channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
 }
 
-fn arguments(queue: &Queue) -> FieldTable {
+/// The arguments that a queue is declared with.
+#[must_use]
+pub fn arguments(queue: &Queue) -> FieldTable {
     let text = |text: &str| AMQPValue::LongString(text.into());
     let number = |number: u32| AMQPValue::LongLongInt(i64::from(number));
     let mut arguments = BTreeMap::new();

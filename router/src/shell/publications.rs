@@ -1,13 +1,11 @@
-//! The core's publications as AMQP messages, kept in order before a publisher whose channel has a bound.
+//! The core's publications, kept in order before a publisher whose channel has a bound.
 
 use std::collections::VecDeque;
 
-use roost_backend::contract;
 use roost_backend::shell::{OnLoss, Publish, Published, Publisher, TryPublishError};
-use roost_wire::mesh::Report;
-use roost_wire::{DeliveryMode, Message, Properties, SettlementReport, ShardId};
+use roost_wire::ShardId;
 
-use crate::{Publication, PublishOutcome, PublishToken, ReceiptAddress};
+use crate::{Publication, PublishOutcome, PublishToken};
 
 /// What waits for the publisher. No more than the core has outstanding, which the core bounds.
 pub(super) struct Publications {
@@ -25,7 +23,7 @@ impl Publications {
     pub(super) fn publish(&mut self, token: PublishToken, what: Publication) {
         let mandatory = what.mandatory();
         let on_loss = if what.publish_again() { OnLoss::PublishAgain } else { OnLoss::Report };
-        let message = self.message(what);
+        let message = what.into_message(self.shard);
         self.waiting.push_back(Publish { message, mandatory, on_loss, token: token.0 });
         self.push();
     }
@@ -58,28 +56,6 @@ impl Publications {
     pub(super) fn is_settled(&self) -> bool {
         self.waiting.is_empty() && self.unconfirmed == 0
     }
-
-    fn message(&self, what: Publication) -> Message {
-        match what {
-            Publication::Delivery { inbox, delivery, .. } => delivery.into_message(&inbox),
-            Publication::Control { queue, report } => {
-                direct("", &queue, DeliveryMode::Transient, report.as_ref())
-            }
-            Publication::Receipt { to: ReceiptAddress::Exchange, receipt } => {
-                receipt.to_message(contract::RECEIPTS)
-            }
-            Publication::Receipt { to: ReceiptAddress::Queue(queue), receipt } => {
-                Message { routing_key: queue, ..receipt.to_message("") }
-            }
-            Publication::Presence(presence) => presence.to_message(contract::PRESENCE),
-            Publication::Marker { run, number } => {
-                let marker = SettlementReport::Marker { run, number };
-                let key = contract::settle_key(self.shard);
-                direct(contract::MESH, &key, DeliveryMode::Persistent, &marker)
-            }
-            Publication::DeadLetter { message } => *message,
-        }
-    }
 }
 
 /// The outcome in the core's words.
@@ -94,14 +70,4 @@ pub(super) fn outcome(published: Published) -> PublishOutcome {
             PublishOutcome::Nacked
         }
     }
-}
-
-fn direct(exchange: &str, key: &str, delivery_mode: DeliveryMode, report: &impl Report) -> Message {
-    let properties = Properties {
-        content_type: Some("application/json".to_owned()),
-        delivery_mode,
-        ..Properties::default()
-    };
-    let body = report.to_body();
-    Message { exchange: exchange.to_owned(), routing_key: key.to_owned(), properties, body }
 }

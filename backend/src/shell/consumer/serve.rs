@@ -15,9 +15,9 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use super::{Books, ConsumePlan, ConsumeQueue, ConsumerEvent, Delivered, DeliveryToken, Desk, closed};
+use crate::conversion::incoming;
 use crate::ledger::{Answer, Ledger, Verdict};
 use crate::shell::LinkConfig;
-use crate::shell::convert::incoming;
 use crate::shell::declare::declare;
 use crate::shell::link::{Link, Trouble, within};
 use crate::shell::retry::{Retry, sleep_until};
@@ -168,7 +168,9 @@ impl Attempt<'_> {
         let (tag, redelivered) = (delivery.delivery_tag, delivery.redelivered);
         let token = DeliveryToken { link: self.link, queue, tag };
         self.desk.books(|books| books.ledger.delivered(queue, tag));
-        let delivered = Delivered { token, queue, redelivered, message: incoming(delivery) };
+        let Delivery { exchange, routing_key, properties, data, .. } = delivery;
+        let message = incoming(exchange.as_str(), routing_key.as_str(), &properties, data.into());
+        let delivered = Delivered { token, queue, redelivered, message };
         Ok(ConsumerEvent::Delivery(delivered))
     }
 

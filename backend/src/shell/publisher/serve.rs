@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, Stream, StreamExt};
+use lapin::message::Delivery;
 use lapin::options::BasicPublishOptions;
 use lapin::{Channel, Confirmation, Error, ErrorKind, Event};
 use roost_wire::BootTime;
 
 use super::outbox::Outbox;
 use super::{Desk, Ending, PublisherEvent, closed};
-use crate::shell::convert::{Outgoing, incoming};
+use crate::conversion::{Outgoing, incoming};
 use crate::shell::link::{Link, Trouble};
 use crate::shell::retry::sleep_until;
 use crate::window::{Confirm, Place, Window};
@@ -248,7 +249,9 @@ impl Round<'_> {
         if let Some(returned) = returned {
             self.returns += 1;
             let (code, text) = (returned.reply_code, returned.reply_text.to_string());
-            if !self.window.returned(code, &text, &incoming(returned.delivery)) {
+            let Delivery { exchange, routing_key, properties, data, .. } = returned.delivery;
+            let message = incoming(exchange.as_str(), routing_key.as_str(), &properties, data.into());
+            if !self.window.returned(code, &text, &message) {
                 tracing::error!(code, text, "the broker returned a message that is not in flight");
             }
         }

@@ -1,14 +1,13 @@
-//! Between lapin's messages and ours.
+//! Between AMQP's messages and ours.
 //!
 //! What is written is what RabbitMQ 3.10, pika and amqplib all read: integers as `l` (64 bits, signed), bytes as `x`, text as
 //! `S`, moments as `T`, floats as `d`. What is read is every field type there is, widened to the largest of its kind.
 
 use std::collections::BTreeMap;
 
+use amq_protocol::protocol::BasicProperties;
+use amq_protocol::types::{AMQPValue, FieldArray, FieldTable, ShortString};
 use bytes::Bytes;
-use lapin::BasicProperties;
-use lapin::message::Delivery;
-use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
 use roost_wire::{DeliveryMode, HeaderValue, Headers, Message, Properties};
 
 /// The largest body that is published: RabbitMQ closes the channel on a larger one (`max_message_size`).
@@ -19,30 +18,58 @@ const DEPTH_MAX: usize = 32;
 
 /// Why AMQP cannot carry a message. The publisher is at fault; the same message is refused every time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unrepresentable {
+pub enum Unrepresentable {
+    /// A short string is too long.
     #[error("{what} is {bytes} bytes long, AMQP carries at most 255")]
-    TooLong { what: String, bytes: usize },
+    TooLong {
+        /// Which.
+        what: String,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The properties do not fit their frame.
     #[error(
         "its properties take {bytes} bytes, this link carries at most {max_bytes} in its one header frame"
     )]
-    Properties { bytes: usize, max_bytes: usize },
+    Properties {
+        /// What they take.
+        bytes: usize,
+        /// What there is.
+        max_bytes: usize,
+    },
+    /// The body is longer than brokers take.
     #[error("its body is {bytes} bytes long, brokers take at most {BODY_BYTES_MAX}")]
-    Body { bytes: usize },
+    Body {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A header nests too deep.
     #[error("header {name:?} nests deeper than {DEPTH_MAX}")]
-    Depth { name: String },
+    Depth {
+        /// Which.
+        name: String,
+    },
 }
 
 /// A message as `basic.publish` takes it.
-pub(super) struct Outgoing {
-    pub(super) exchange: ShortString,
-    pub(super) routing_key: ShortString,
-    pub(super) properties: BasicProperties,
-    pub(super) body: Bytes,
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The exchange; empty for the default one.
+    pub exchange: ShortString,
+    /// The routing key.
+    pub routing_key: ShortString,
+    /// The properties, headers among them.
+    pub properties: BasicProperties,
+    /// The body.
+    pub body: Bytes,
 }
 
 impl Outgoing {
     /// The message, published by `user` over a link with frames of at most `frame_max` bytes.
-    pub(super) fn new(message: &Message, user: &str, frame_max: usize) -> Result<Self, Unrepresentable> {
+    ///
+    /// # Errors
+    /// [`Unrepresentable`] if AMQP cannot carry it.
+    pub fn new(message: &Message, user: &str, frame_max: usize) -> Result<Self, Unrepresentable> {
         let (properties, bytes) = outgoing_properties(&message.properties, user)?;
         // The frame's own 8 bytes, class, weight, body size and flags.
         let max_bytes = frame_max.saturating_sub(8 + 2 + 2 + 8 + 2);
@@ -62,12 +89,13 @@ impl Outgoing {
 }
 
 /// A message as it was delivered or returned.
-pub(super) fn incoming(delivery: Delivery) -> Message {
+#[must_use]
+pub fn incoming(exchange: &str, routing_key: &str, properties: &BasicProperties, body: Bytes) -> Message {
     Message {
-        exchange: delivery.exchange.into(),
-        routing_key: delivery.routing_key.into(),
-        properties: incoming_properties(&delivery.properties),
-        body: Bytes::from(delivery.data),
+        exchange: exchange.to_owned(),
+        routing_key: routing_key.to_owned(),
+        properties: incoming_properties(properties),
+        body,
     }
 }
 
@@ -221,7 +249,7 @@ fn short(what: &str, text: &str) -> Result<ShortString, Unrepresentable> {
 
 #[cfg(test)]
 mod tests {
-    use lapin::types::{DecimalValue, LongString};
+    use amq_protocol::types::{DecimalValue, LongString};
     use proptest::prelude::*;
 
     use super::*;
@@ -334,7 +362,7 @@ mod tests {
             };
             let (theirs, bytes) = outgoing_properties(&ours, "guest").expect("all of it fits");
             prop_assert_eq!(incoming_properties(&theirs), ours);
-            let frame = lapin::protocol::basic::gen_properties(&theirs)(Vec::new().into()).map(|w| w.write.len());
+            let frame = amq_protocol::protocol::basic::gen_properties(&theirs)(Vec::new().into()).map(|w| w.write.len());
             prop_assert!(frame.is_ok_and(|frame| frame <= bytes + 2), "two bytes of flags beside");
         }
     }
