@@ -25,3 +25,4 @@ mod world;
 pub use config::GatewayConfig;
 pub use gateway::{DrainReport, Gateway, GatewayError};
 pub use metrics::Snapshot;
+pub use pumps::inbox_plan;

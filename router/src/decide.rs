@@ -233,6 +233,16 @@ impl ParkReason {
 }
 
 impl RejectReason {
+    /// One of each, as metrics write them.
+    pub const NAMES: [&'static str; 6] = [
+        Self::Unreachable(ParkReason::DeviceAway).as_str(),
+        Self::DeliveryLimit.as_str(),
+        Self::LifetimeTooLong.as_str(),
+        Self::TooLarge.as_str(),
+        Self::MailboxFull.as_str(),
+        Self::RouterFull.as_str(),
+    ];
+
     /// The reason as metrics write it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -24,3 +24,4 @@ mod waiters;
 
 pub use config::RouterConfig;
 pub use router::{DrainReport, Router, RouterError};
+pub use sources::{REPORTS, commands_plan, reports_plan};

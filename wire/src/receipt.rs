@@ -70,7 +70,8 @@ pub enum ReceiptState {
     Superseded,
     /// Final: the device is away and the sender asked not to wait.
     Unreachable,
-    /// Final: in flight when its gateway was lost, and its lifetime ended before an answer.
+    /// Final: in flight when its gateway or its device's connection was lost, and it ended before an answer. The device may
+    /// have it.
     Unknown,
 }
 

@@ -18,7 +18,7 @@ use super::config::GatewayConfig;
 use super::metrics::Snapshot;
 use super::orders::Order;
 use super::outbox::Outbox;
-use super::pumps::plan;
+use super::pumps::inbox_plan;
 use super::thread::{Parts, run};
 use crate::Placement;
 use crate::link;
@@ -87,7 +87,7 @@ impl Gateway {
         let (mesh, mesh_events) = publisher(to("mesh"), topology(), PublisherConfig::default());
         let gateway = config.id.clone();
         let (consumer, consumer_events) =
-            consumer(to("inbox"), move |link| plan(&gateway, incarnation, ROUTERS, link));
+            consumer(to("inbox"), move |link| inbox_plan(&gateway, incarnation, ROUTERS, link));
 
         let snapshot = Arc::<Mutex<Snapshot>>::default();
         let (orders, orders_received) = mpsc::channel(2);

@@ -43,7 +43,8 @@ impl Side {
 }
 
 /// What the gateway consumes over its `link`-th connection: two queues that are that link's own.
-pub(super) fn plan(gateway: &GatewayId, incarnation: Incarnation, shards: u16, link: LinkId) -> ConsumePlan {
+#[must_use]
+pub fn inbox_plan(gateway: &GatewayId, incarnation: Incarnation, shards: u16, link: LinkId) -> ConsumePlan {
     let inbox = inbox_queue(gateway, incarnation, link);
     let control = control_queue(gateway, incarnation, link);
     let own = Topology::of(Queue::of_link(&inbox)).and(Topology::of(Queue::of_link(&control)));

@@ -38,7 +38,7 @@ pub enum Record {
         /// Which command.
         sequence: u64,
     },
-    /// The gateway it was given to was lost before an answer: the device may have it.
+    /// The gateway it was given to, or the device's connection there, was lost before an answer: the device may have it.
     Interrupted {
         /// Which command.
         sequence: u64,

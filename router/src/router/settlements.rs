@@ -85,7 +85,7 @@ impl RouterCore {
                 if self.is_of_current_hold(device, sequence, *epoch, gateway, incarnation) {
                     self.failed(now, device, sequence, *other);
                 } else {
-                    self.counters.drop(DropReason::StaleSettlement);
+                    self.answered_late(now, gateway, settlement);
                 }
             }
         }
@@ -124,14 +124,14 @@ impl RouterCore {
         match outcome {
             Outcome::Refused { reason } => {
                 let end = match reason {
-                    Refusal::Device { reason_code } => End {
-                        detail: Some(format!("PUBACK with reason code 0x{reason_code:02X}")),
-                        ..End::new(ReceiptState::Rejected, Some(ReceiptReason::DeviceRefused))
-                    },
+                    Refusal::Device { reason_code } => refused_by_device(reason_code),
                     Refusal::PacketTooLarge => {
                         End::new(ReceiptState::Rejected, Some(ReceiptReason::PacketTooLarge))
                     }
-                    Refusal::Expired => End::new(ReceiptState::Expired, None),
+                    Refusal::Expired => {
+                        self.expire(now, sequence);
+                        return self.offer(now, device);
+                    }
                 };
                 self.finish(now, sequence, end);
                 return self.offer(now, device);
@@ -141,6 +141,9 @@ impl RouterCore {
                 if let Some(entry) = mailbox.entries.get_mut(&sequence) {
                     entry.unanswered = entry.unanswered.saturating_add(1);
                 }
+                // The device may have it: should it end without an answer, its sender is not told that it never arrived.
+                self.record(Record::Interrupted { sequence });
+                return self.waits_again(now, device, sequence);
             }
             Outcome::Returned {
                 reason:
@@ -159,6 +162,37 @@ impl RouterCore {
         }
         self.record(Record::TakenBack { sequence });
         self.waits_again(now, device, sequence);
+    }
+
+    /// An answer of a hold that is over: it says nothing of where the command is now, but it may say that the device has it.
+    fn answered_late(&mut self, now: Now, gateway: &GatewayId, settlement: &Settlement) {
+        let sequence = settlement.command.sequence;
+        match settlement.outcome {
+            // The device has answered, and is not asked again: as final as its acknowledgement.
+            Outcome::Refused { reason: Refusal::Device { reason_code } } => {
+                let by = Some((settlement.epoch, gateway.clone()));
+                self.finish(now, sequence, End { by, ..refused_by_device(reason_code) });
+                return self.offer(now, &settlement.device);
+            }
+            Outcome::TimedOut | Outcome::Gone { written: true } => self.was_written(sequence),
+            Outcome::Refused { reason: Refusal::PacketTooLarge | Refusal::Expired }
+            | Outcome::NoSubscription
+            | Outcome::Gone { written: false }
+            | Outcome::Returned { .. }
+            | Outcome::Delivered
+            | Outcome::Sent => {}
+        }
+        self.counters.drop(DropReason::StaleSettlement);
+    }
+
+    /// The device may have it: should it end without an answer, its sender is not told that it never arrived.
+    fn was_written(&mut self, sequence: u64) {
+        let Some(live) = self.journal.command(sequence).filter(|live| !live.interrupted) else { return };
+        let given_to = live.given_to.clone();
+        self.record(Record::Interrupted { sequence });
+        if let Some(to) = given_to {
+            self.record(Record::Given { sequence, to });
+        }
     }
 
     /// A command never reached its inbox: as good as returned.
@@ -213,5 +247,12 @@ impl RouterCore {
             false => due,
         };
         self.timers.set(Timer::Settle(device.clone()), next);
+    }
+}
+
+fn refused_by_device(reason_code: u8) -> End {
+    End {
+        detail: Some(format!("PUBACK with reason code 0x{reason_code:02X}")),
+        ..End::new(ReceiptState::Rejected, Some(ReceiptReason::DeviceRefused))
     }
 }

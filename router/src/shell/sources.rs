@@ -42,7 +42,7 @@ pub(super) const SHARDS: u16 = 1;
 const REPORTS_PREFETCH: u16 = 1_000;
 
 /// The queues of the reports' connection, in the order of its plan.
-const REPORTS: [Queue; 3] = [Queue::Expired, Queue::Sightings, Queue::Settlements];
+pub const REPORTS: [Queue; 3] = [Queue::Expired, Queue::Sightings, Queue::Settlements];
 
 impl Line {
     /// The queue of this connection's plan.
@@ -139,13 +139,17 @@ impl Sources {
     }
 }
 
-fn commands_plan(shard: ShardId, prefetch: u16) -> ConsumePlan {
+/// What the router consumes while it holds its shard's lock: commands.
+#[must_use]
+pub fn commands_plan(shard: ShardId, prefetch: u16) -> ConsumePlan {
     let queue = ConsumeQueue { name: contract::router_queue(shard), prefetch };
     ConsumePlan { topology: Topology::contract(SHARDS), queues: vec![queue] }
 }
 
-/// The lock comes first: without it nothing is consumed.
-fn reports_plan(shard: ShardId) -> ConsumePlan {
+/// What the router consumes over the connection that holds its shard's lock: [`REPORTS`]. The lock comes first: without it
+/// nothing is consumed.
+#[must_use]
+pub fn reports_plan(shard: ShardId) -> ConsumePlan {
     let name = |queue: Queue| match queue {
         Queue::Commands => contract::router_queue(shard),
         Queue::Expired => contract::expired_queue(shard),

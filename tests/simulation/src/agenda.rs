@@ -1,0 +1,53 @@
+//! What is to happen, in order.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use crate::event::Event;
+use crate::time::Micros;
+
+/// Events by time; those of one moment in the order in which they were put down.
+#[derive(Debug, Default)]
+pub(crate) struct Agenda {
+    entries: BinaryHeap<Entry>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: Micros,
+    number: u64,
+    event: Event,
+}
+
+impl Agenda {
+    pub(crate) fn put(&mut self, at: Micros, event: Event) {
+        self.entries.push(Entry { at, number: self.next, event });
+        self.next += 1;
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<(Micros, Event)> {
+        self.entries.pop().map(|entry| (entry.at, entry.event))
+    }
+}
+
+impl Ord for Entry {
+    /// The earliest is the greatest: the heap gives that first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Entry {}

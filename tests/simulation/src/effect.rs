@@ -1,0 +1,39 @@
+//! What a process wants done.
+
+use bytes::Bytes;
+use roost_wire::Receipt;
+
+use crate::amqp::ToBroker;
+use crate::event::End;
+use crate::socket::SocketId;
+use crate::time::Micros;
+
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Write this to AMQP.
+    Write { end: End, frames: Vec<ToBroker> },
+    /// The connection is over for this end: close it, and make another if it is to come again.
+    HangUp { end: End, again: bool },
+    /// Make this connection now.
+    Connect { end: End },
+    /// Come back soon for the acknowledgements that wait.
+    FlushSoon { end: End },
+    /// Come back then with a tick.
+    Tick { at: Micros },
+    /// Write this to a device.
+    SocketWrite { socket: SocketId, bytes: Bytes },
+    /// Write this and close.
+    SocketClose { socket: SocketId, last: Bytes },
+    /// Do not read from it, or read again.
+    SocketPause { socket: SocketId, paused: bool },
+    /// The router's disk begins to sync up to this record.
+    Sync { lsn: u64 },
+    /// The router answers an HTTP request.
+    Answer { number: usize, receipt: Box<Receipt> },
+    /// The router published a command of this device to this gateway's inbox.
+    Forwarded { device: roost_wire::Device, gateway: roost_wire::GatewayId, epoch: roost_wire::Epoch },
+    /// A lease lapsed: the gateway's own (on a gateway), or some gateway's (on the router).
+    Lapsed,
+    /// A message was delivered that had been delivered before.
+    Redelivered,
+}

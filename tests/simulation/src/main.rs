@@ -1,0 +1,73 @@
+//! Runs seeds, or replays one.
+
+use anyhow::{Result, bail, ensure};
+use clap::Parser;
+use roost_simulation::{Break, Coverage, Plan, Report, run};
+
+/// Runs the simulation of the whole mesh.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Run this seed alone.
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
+    seed: Option<u64>,
+    /// Run so many seeds.
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Print every event.
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Break a rule on purpose: acknowledge-before-fsync, two-holders or forget-without-compare.
+    #[arg(long = "break", value_parser = plant)]
+    plant: Option<Break>,
+    /// Print how often each thing happened.
+    #[arg(long)]
+    coverage: bool,
+}
+
+#[expect(clippy::print_stdout, reason = "it is the command line")]
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let seeds = match arguments.seed {
+        Some(seed) => seed..seed.saturating_add(1),
+        None => arguments.from..arguments.from.saturating_add(arguments.seeds),
+    };
+    let mut coverage = Coverage::default();
+    let mut failed = 0;
+    for seed in seeds {
+        let report = run(Plan { seed, plant: arguments.plant, prints: arguments.trace });
+        coverage.add(&report);
+        if arguments.seed.is_some() || !report.broken.is_empty() {
+            tell(&report);
+        }
+        failed += u64::from(!report.broken.is_empty());
+    }
+    if arguments.coverage {
+        for (what, times) in &coverage.happened {
+            println!("{times:>9}  {what}");
+        }
+    }
+    println!("{} seeds, {failed} failed", coverage.runs);
+    ensure!(failed == 0, "replay a failed seed with --seed and --trace");
+    let missing = coverage.missing();
+    if arguments.seed.is_none() && !missing.is_empty() {
+        bail!("these never occurred: {}", missing.join(", "));
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "it is the command line")]
+fn tell(report: &Report) {
+    let Report { seed, hash, events, seconds, broken, .. } = report;
+    println!("seed {seed}: trace {hash:016x}, {events} events in {seconds} s, {} broken rules", broken.len());
+    for what in broken {
+        println!("  {what}");
+    }
+}
+
+fn plant(text: &str) -> Result<Break, String> {
+    let found = Break::ALL.into_iter().find(|plant| plant.as_str() == text);
+    found.ok_or_else(|| format!("one of {}", Break::ALL.map(Break::as_str).join(", ")))
+}

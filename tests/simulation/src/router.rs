@@ -1,0 +1,412 @@
+//! The router: production's core, its journal on a disk that can lose what was not synced, and its three AMQP connections,
+//! as its shell drives them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use roost_backend::Topology;
+use roost_backend::shell::ConsumePlan;
+use roost_backend::window::{Loss, OnLoss, Publish, Published};
+use roost_router::journal::{Journal, Live, Record};
+use roost_router::shell::{REPORTS, commands_plan, reports_plan};
+use roost_router::{
+    Counters, Input, Limits, Lsn, Output, Publication, PublishOutcome, PublishToken, Queue, RequestId,
+    RouterCore, SourceToken,
+};
+use roost_wire::{CommandRequest, LinkId, Now, ShardId};
+
+use crate::amqp::consumer::{Arrived, ConsumingEnd, Heard, Token};
+use crate::amqp::publisher::{PublishingEnd, Said};
+use crate::amqp::FromBroker;
+use crate::chance::Chance;
+use crate::effect::Effect;
+use crate::event::End;
+use crate::plant::{Break, without_compare};
+use crate::time::{Clock, Micros};
+
+const SHARD: ShardId = ShardId(0);
+
+/// One router, in one life after the other, on one disk.
+#[derive(Debug)]
+pub(crate) struct RouterNode {
+    pub(crate) clock: Clock,
+    limits: Limits,
+    plant: Option<Break>,
+    pub(crate) life: u32,
+    run: Option<Run>,
+    /// The journal as a restart finds it: each record's bytes, after those of the last compaction.
+    disk: Vec<Bytes>,
+    /// The number of the last record on disk.
+    last_on_disk: u64,
+    /// What its lives before this one did.
+    counters: Vec<Counters>,
+}
+
+#[derive(Debug)]
+struct Run {
+    /// Made when the lock is held for the first time.
+    core: Option<RouterCore>,
+    entropy: u64,
+    publisher: PublishingEnd,
+    reports: ConsumingEnd,
+    commands: ConsumingEnd,
+    sources: BTreeMap<SourceToken, (End, Token)>,
+    next_source: u64,
+    wants_commands: bool,
+    /// Commands that came while none were wanted: production leaves them in the connection.
+    unread: VecDeque<Arrived>,
+    /// Written and not synced.
+    written: VecDeque<Bytes>,
+    syncing: Option<u64>,
+    tick: Option<Micros>,
+    lapses: u64,
+    plant: Option<Break>,
+}
+
+impl RouterNode {
+    pub(crate) fn new(clock: Clock, limits: Limits, plant: Option<Break>) -> Self {
+        let (disk, counters) = (Vec::new(), Vec::new());
+        Self { clock, limits, plant, life: 0, run: None, disk, last_on_disk: 0, counters }
+    }
+
+    pub(crate) fn start(&mut self, chance: &mut Chance) {
+        self.run = Some(Run {
+            core: None,
+            entropy: chance.bits(),
+            publisher: PublishingEnd::new("router", Topology::contract(1)),
+            reports: ConsumingEnd::new("router"),
+            commands: ConsumingEnd::new("router"),
+            sources: BTreeMap::new(),
+            next_source: 0,
+            wants_commands: true,
+            unread: VecDeque::new(),
+            written: VecDeque::new(),
+            syncing: None,
+            tick: None,
+            lapses: 0,
+            plant: self.plant,
+        });
+    }
+
+    /// The end of a life. Of what was written and not synced some may be on disk: a prefix.
+    pub(crate) fn crash(&mut self, chance: &mut Chance) {
+        if let Some(mut run) = self.run.take() {
+            let kept = chance.below(run.written.len() as u64 + 1) as usize;
+            self.disk.extend(run.written.drain(..kept));
+            self.last_on_disk += kept as u64;
+            self.counters.extend(run.core.map(|core| core.counters().clone()));
+        }
+        self.life += 1;
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.run.is_some()
+    }
+
+    pub(crate) fn core(&self) -> Option<&RouterCore> {
+        self.run.as_ref()?.core.as_ref()
+    }
+
+    /// The commands in custody, each with why it is still there.
+    pub(crate) fn in_custody(&self, at: Micros) -> Vec<String> {
+        let Some(core) = self.core() else { return Vec::new() };
+        let now = self.clock.read(at);
+        let words = |live: &Live| {
+            let request = &live.command.request;
+            let explained = core.explain(now, &request.device);
+            let (id, device, mailbox) = (&request.message_id, &request.device, explained.mailbox);
+            format!("{id} for {device}: {}, {mailbox:?}", explained.decision.words)
+        };
+        core.journal().live().map(words).collect()
+    }
+
+    /// What each life counted.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = &Counters> {
+        self.counters.iter().chain(self.core().map(RouterCore::counters))
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether it has nothing outstanding.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| {
+            let is_up = run.publisher.is_up() && run.reports.is_up() && run.commands.is_up();
+            let owes = run.core.as_ref().is_none_or(|core| {
+                core.journal().commands() > 0 || core.journal().owed().next().is_some() || !core.is_recovered()
+            });
+            is_up && !owes && run.written.is_empty() && run.publisher.is_settled()
+        })
+    }
+
+    pub(crate) fn connect(&mut self, end: End) -> Vec<Effect> {
+        let prefetch = u16::try_from(self.limits.prefetch).unwrap_or(u16::MAX);
+        let Some(run) = &mut self.run else { return Vec::new() };
+        let frames = match end {
+            End::Publisher => run.publisher.connect(),
+            End::Reports => run.reports.connect(|_: LinkId| -> ConsumePlan { reports_plan(SHARD) }),
+            End::Commands if run.reports.is_up() => {
+                run.commands.connect(|_: LinkId| -> ConsumePlan { commands_plan(SHARD, prefetch) })
+            }
+            End::Commands | End::Uplink | End::Mesh | End::Inbox => return Vec::new(),
+        };
+        vec![Effect::Write { end, frames }]
+    }
+
+    /// A command came over HTTP; false if nobody takes it.
+    pub(crate) fn http(
+        &mut self,
+        at: Micros,
+        number: usize,
+        command: CommandRequest,
+    ) -> Option<Vec<Effect>> {
+        self.run.as_ref()?.core.as_ref().filter(|_| self.run.as_ref().is_some_and(|r| r.reports.is_up()))?;
+        Some(self.with(at, |run, now, _| {
+            let request = RequestId(number as u64);
+            run.feed(now, Input::Http { request, command: Box::new(command) });
+        }))
+    }
+
+    pub(crate) fn tick(&mut self, at: Micros) -> Vec<Effect> {
+        self.with(at, |run, now, _| {
+            if run.tick.is_some_and(|tick| tick <= at) {
+                run.tick = None;
+            }
+            run.feed(now, Input::Tick);
+        })
+    }
+
+    /// The disk has everything up to that record. Now and then the journal is compacted then.
+    pub(crate) fn synced(&mut self, at: Micros, lsn: u64, compacts: bool) -> Vec<Effect> {
+        if let Some(run) = &mut self.run {
+            run.syncing = None;
+            let count = (lsn - self.last_on_disk) as usize;
+            self.disk.extend(run.written.drain(..count));
+            self.last_on_disk = lsn;
+            if let Some(core) = run.core.as_ref().filter(|core| compacts && core.last().0 == lsn) {
+                self.disk = core.snapshot().iter().map(Record::encode).map(Bytes::from).collect();
+            }
+        }
+        self.with(at, |run, now, _| run.feed(now, Input::Durable { lsn: Lsn(lsn) }))
+    }
+
+    pub(crate) fn hear(&mut self, at: Micros, end: End, frame: FromBroker) -> Vec<Effect> {
+        let Some(run) = &mut self.run else { return Vec::new() };
+        let heard = match end {
+            End::Publisher => {
+                let said = run.publisher.hear(frame);
+                return self.with(at, |run, now, effects| run.said(now, said, effects));
+            }
+            End::Reports => run.reports.hear(frame),
+            End::Commands => run.commands.hear(frame),
+            End::Uplink | End::Mesh | End::Inbox => return Vec::new(),
+        };
+        if end == End::Reports && run.core.is_none() && matches!(heard.as_slice(), [Heard::Up(_), ..]) {
+            self.start_core(at);
+        }
+        self.with(at, |run, now, effects| run.heard(now, end, heard, effects))
+    }
+
+    pub(crate) fn lost(&mut self, at: Micros, end: End) -> Vec<Effect> {
+        self.with(at, |run, now, effects| match end {
+            End::Publisher => {
+                let said = run.publisher.lost(&Loss::Broken);
+                run.said(now, said, effects);
+            }
+            End::Reports => {
+                let heard = run.reports.lost();
+                run.heard(now, end, heard, effects);
+            }
+            End::Commands => {
+                let heard = run.commands.lost();
+                run.heard(now, end, heard, effects);
+            }
+            End::Uplink | End::Mesh | End::Inbox => {}
+        })
+    }
+
+    pub(crate) fn flush(&mut self, end: End) -> Vec<Effect> {
+        let Some(run) = &mut self.run else { return Vec::new() };
+        let frames = match end {
+            End::Reports => run.reports.answers(),
+            End::Commands => run.commands.answers(),
+            End::Publisher | End::Uplink | End::Mesh | End::Inbox => Vec::new(),
+        };
+        vec![Effect::Write { end, frames }]
+    }
+
+    /// Gives up links whose confirms are overdue.
+    pub(crate) fn overdue(&mut self, at: Micros) -> Vec<End> {
+        let now = self.clock.read(at);
+        let overdue = self.run.as_ref().is_some_and(|run| run.publisher.is_overdue(now.boot));
+        if overdue { vec![End::Publisher] } else { Vec::new() }
+    }
+
+    /// The lock is held for the first time: the run begins, on what is on disk.
+    fn start_core(&mut self, at: Micros) {
+        let mut journal = Journal::default();
+        for record in &self.disk {
+            journal.apply(&Record::decode(record).expect("what was written is readable"));
+        }
+        let (now, last) = (self.clock.read(at), Lsn(self.last_on_disk));
+        if let Some(run) = &mut self.run {
+            run.core = Some(RouterCore::start(now, SHARD, self.limits.clone(), journal, last, run.entropy));
+        }
+    }
+
+    fn with(&mut self, at: Micros, act: impl FnOnce(&mut Run, Now, &mut Vec<Effect>)) -> Vec<Effect> {
+        let now = self.clock.read(at);
+        let last_on_disk = self.last_on_disk;
+        let Some(run) = &mut self.run else { return Vec::new() };
+        let mut effects = Vec::new();
+        act(run, now, &mut effects);
+        run.perform(now, &mut effects);
+        if run.syncing.is_none() && !run.written.is_empty() {
+            let lsn = last_on_disk + run.written.len() as u64;
+            run.syncing = Some(lsn);
+            effects.push(Effect::Sync { lsn });
+        }
+        let due = run.core.as_ref().and_then(RouterCore::poll_timeout);
+        let due = due.map(|due| self.clock.moment(due).max(at + 1));
+        if let Some(due) = due.filter(|due| run.tick.is_none_or(|tick| *due < tick)) {
+            run.tick = Some(due);
+            effects.push(Effect::Tick { at: due });
+        }
+        let lapses = run.core.as_ref().map_or(0, |core| core.counters().lapses);
+        if lapses > run.lapses {
+            run.lapses = lapses;
+            effects.push(Effect::Lapsed);
+        }
+        effects
+    }
+}
+
+impl Run {
+    fn feed(&mut self, now: Now, input: Input) {
+        if let Some(core) = &mut self.core {
+            core.handle(now, input);
+        }
+    }
+
+    fn said(&mut self, now: Now, said: Vec<Said>, effects: &mut Vec<Effect>) {
+        for said in said {
+            match said {
+                Said::Up => {}
+                Said::Down => effects.push(Effect::HangUp { end: End::Publisher, again: true }),
+                Said::Done { token, outcome } => {
+                    let outcome = match outcome {
+                        Published::Confirmed => PublishOutcome::Confirmed,
+                        Published::Returned { .. } => PublishOutcome::Returned,
+                        Published::Nacked | Published::Refused { .. } => PublishOutcome::Nacked,
+                        Published::Lost => PublishOutcome::Lost,
+                    };
+                    self.feed(now, Input::Published { token: PublishToken(token), outcome });
+                }
+            }
+        }
+    }
+
+    fn heard(&mut self, now: Now, end: End, heard: Vec<Heard>, effects: &mut Vec<Effect>) {
+        for heard in heard {
+            match heard {
+                Heard::Up(_) if end == End::Reports => effects.push(Effect::Connect { end: End::Commands }),
+                Heard::Up(_) => {}
+                Heard::Down(_) => {
+                    self.sources.retain(|_, (of, _)| *of != end);
+                    if end == End::Commands {
+                        self.unread.clear();
+                    }
+                    effects.push(Effect::HangUp { end, again: end == End::Reports || self.reports.is_up() });
+                    if end == End::Reports && !self.commands.is_down() {
+                        // The lock is lost: commands are not consumed without it.
+                        let heard = self.commands.lost();
+                        self.heard(now, End::Commands, heard, effects);
+                    }
+                }
+                Heard::Delivery(arrived) => {
+                    if arrived.redelivered {
+                        effects.push(Effect::Redelivered);
+                    }
+                    match end == End::Commands && !self.wants_commands {
+                        true => self.unread.push_back(*arrived),
+                        false => self.take_in(now, end, *arrived),
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_in(&mut self, now: Now, end: End, Arrived { token, message, .. }: Arrived) {
+        let source = SourceToken(self.next_source);
+        self.next_source += 1;
+        self.sources.insert(source, (end, token));
+        let queue = if end == End::Commands { Queue::Commands } else { REPORTS[token.queue] };
+        if queue == Queue::Sightings
+            && self.plant == Some(Break::ForgetWithoutCompare)
+            && let Some(core) = &self.core
+        {
+            for message in without_compare(core, now, &message) {
+                self.feed(now, Input::Delivered { queue, source, message: Box::new(message) });
+            }
+            return;
+        }
+        self.feed(now, Input::Delivered { queue, source, message: Box::new(message) });
+    }
+
+    fn perform(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        loop {
+            while let Some(output) = self.core.as_mut().and_then(RouterCore::poll_output) {
+                self.asked(now, output, effects);
+            }
+            if !self.wants_commands {
+                break;
+            }
+            let Some(arrived) = self.unread.pop_front() else { break };
+            self.take_in(now, End::Commands, arrived);
+        }
+        let mut said = Vec::new();
+        let frames = self.publisher.pump(now.boot, &mut said);
+        assert!(said.is_empty(), "AMQP can carry whatever a router says: {said:?}");
+        if !frames.is_empty() {
+            effects.push(Effect::Write { end: End::Publisher, frames });
+        }
+    }
+
+    fn asked(&mut self, now: Now, output: Output, effects: &mut Vec<Effect>) {
+        match output {
+            Output::Journal { lsn, record } => {
+                self.written.push_back(record.encode().into());
+                if self.plant == Some(Break::AcknowledgeBeforeFsync) {
+                    self.feed(now, Input::Durable { lsn });
+                }
+            }
+            Output::Ack(source) => {
+                let Some((end, token)) = self.sources.remove(&source) else { return };
+                let consumer = if end == End::Commands { &mut self.commands } else { &mut self.reports };
+                if !consumer.has_answers() {
+                    effects.push(Effect::FlushSoon { end });
+                }
+                consumer.ack(token);
+            }
+            Output::Publish { token, what } => {
+                if let Publication::Delivery { gateway, delivery, .. } = &what {
+                    effects.push(Effect::Forwarded {
+                        device: delivery.device.clone(),
+                        gateway: gateway.clone(),
+                        epoch: delivery.epoch,
+                    });
+                }
+                let mandatory = what.mandatory();
+                let on_loss = if what.publish_again() { OnLoss::PublishAgain } else { OnLoss::Report };
+                let message = what.into_message(SHARD);
+                self.publisher.publish(Publish { message, mandatory, on_loss, token: token.0 });
+            }
+            Output::Answer { request, receipt } => {
+                effects.push(Effect::Answer { number: request.0 as usize, receipt });
+            }
+            Output::PauseCommands => self.wants_commands = false,
+            Output::ResumeCommands => self.wants_commands = true,
+        }
+    }
+}

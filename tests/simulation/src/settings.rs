@@ -1,0 +1,104 @@
+//! How one run is set up: drawn from its seed, so that bounds are met as well as never met.
+
+use std::time::Duration;
+
+use roost_gateway::Limits as GatewayLimits;
+use roost_router::Limits as RouterLimits;
+
+use crate::chance::Chance;
+use crate::gateway::HEARTBEAT;
+use crate::plant::Break;
+use crate::time::{Clock, Micros, SECOND};
+
+/// What is asked of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// What all chance is drawn from.
+    pub seed: u64,
+    /// A rule to break.
+    pub plant: Option<Break>,
+    /// Whether every event is printed.
+    pub prints: bool,
+}
+
+impl Plan {
+    /// A run of that seed with every rule kept.
+    #[must_use]
+    pub const fn of(seed: u64) -> Self {
+        Self { seed, plant: None, prints: false }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) devices: usize,
+    pub(crate) commands: usize,
+    pub(crate) faults: usize,
+    /// When faults are over.
+    pub(crate) heals_at: Micros,
+    pub(crate) router: RouterLimits,
+    pub(crate) gateway: GatewayLimits,
+    /// What gateways believe their lease to be.
+    pub(crate) lease: Duration,
+    /// How long a message takes, in microseconds.
+    pub(crate) latency_max: Micros,
+    /// How long a disk takes to sync.
+    pub(crate) sync_max: Micros,
+}
+
+pub(crate) const GATEWAYS: usize = 2;
+/// The least of each run.
+pub(crate) const DEVICES_MIN: usize = 20;
+pub(crate) const COMMANDS_MIN: usize = 200;
+pub(crate) const FAULTS_MIN: usize = 10;
+
+impl Settings {
+    pub(crate) fn draw(plan: Plan, chance: &mut Chance) -> Self {
+        let seconds = Duration::from_secs;
+        let settle_s = chance.pick(&[3, 8, 30]);
+        let lease = seconds(10);
+        let router = RouterLimits {
+            lease,
+            settle_timeout: seconds(settle_s + 5),
+            outstanding_per_device_max: chance.pick(&[1, 4, 16]),
+            mailbox_commands_max: chance.pick(&[5, 100]),
+            commands_max: chance.pick(&[25, 200_000]),
+            prefetch: chance.pick(&[10, 500]),
+            unanswered_max: chance.pick(&[2, 10]),
+            absent_remembered: seconds(chance.pick(&[1, 10])),
+            questions_max: chance.pick(&[2, 1_000]),
+            list_max: chance.pick(&[40, 200_000]),
+            ..RouterLimits::default()
+        };
+        let gateway = GatewayLimits {
+            settle_timeout: seconds(settle_s),
+            uplink_events_max: chance.pick(&[8, 2_000]),
+            inflight_max: chance.pick(&[2, 100]).try_into().expect("it is not zero"),
+            ..GatewayLimits::default()
+        };
+        assert!(lease > HEARTBEAT * 3, "as production's configuration demands");
+        Self {
+            devices: DEVICES_MIN + chance.below(16) as usize,
+            commands: COMMANDS_MIN + chance.below(100) as usize,
+            faults: FAULTS_MIN + chance.below(8) as usize,
+            heals_at: chance.between(60, 180) * SECOND,
+            router,
+            gateway,
+            lease: match plan.plant {
+                Some(Break::TwoHolders) => seconds(3_600),
+                Some(Break::AcknowledgeBeforeFsync | Break::ForgetWithoutCompare) | None => lease,
+            },
+            latency_max: chance.pick(&[2_000, 20_000, 300_000]),
+            sync_max: chance.pick(&[3_000, 30_000, 400_000]),
+        }
+    }
+}
+
+/// A process's clocks: begun at another time, a little fast or slow, a calendar some milliseconds ahead.
+pub(crate) fn draw_clock(chance: &mut Chance) -> Clock {
+    Clock {
+        offset: chance.between(1, 1_000_000) * SECOND,
+        drift_ppm: chance.below(201) as i64 - 100,
+        ahead_ms: chance.below(40),
+    }
+}

@@ -1,0 +1,141 @@
+//! What was seen while a run went on: the facts by which it is judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use roost_wire::{Device, Epoch, GatewayId, Receipt};
+
+use crate::event::NodeId;
+use crate::socket::SocketId;
+use crate::time::Micros;
+
+#[derive(Debug, Default)]
+pub(crate) struct Witness {
+    /// Events that their device was told are safe: device and number.
+    pub(crate) safe_events: BTreeSet<(usize, u64)>,
+    /// Commands that reached a device, in order.
+    pub(crate) arrivals: Vec<Arrival>,
+    /// Acknowledgements of commands that reached their gateway.
+    pub(crate) acknowledgements: Vec<Acknowledgement>,
+    /// Final receipts that HTTP answered with.
+    pub(crate) http_finals: Vec<Receipt>,
+    /// When a gateway's lease lapsed, by the gateway (its own) or the router (any).
+    pub(crate) lapses: Vec<(NodeId, Micros)>,
+    pub(crate) crashes: Vec<(NodeId, Micros)>,
+    /// Rules seen broken on the way.
+    pub(crate) violations: Vec<String>,
+    /// How often each thing happened that a run should meet.
+    pub(crate) happened: BTreeMap<String, u64>,
+    /// To whom the router gave each device's commands last.
+    holders: BTreeMap<Device, (GatewayId, Epoch)>,
+}
+
+/// A command that reached a device.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrival {
+    pub(crate) at: Micros,
+    pub(crate) device: usize,
+    pub(crate) socket: SocketId,
+    pub(crate) command: String,
+    /// As the packet says; 3.1.1 cannot.
+    pub(crate) command_id: Option<String>,
+}
+
+/// A device's PUBACK, as it reached the gateway.
+#[derive(Debug)]
+pub(crate) struct Acknowledgement {
+    pub(crate) at: Micros,
+    pub(crate) gateway: usize,
+    pub(crate) device: usize,
+    pub(crate) socket: SocketId,
+    pub(crate) command: String,
+    pub(crate) is_success: bool,
+}
+
+impl Witness {
+    pub(crate) fn violation(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
+    pub(crate) fn note(&mut self, what: &str) {
+        *self.happened.entry(what.to_owned()).or_default() += 1;
+    }
+
+    pub(crate) fn fault(&mut self, name: &str) {
+        self.note(&format!("fault: {name}"));
+    }
+
+    pub(crate) fn redelivered(&mut self) {
+        self.note("a delivery came again");
+    }
+
+    pub(crate) fn lapsed(&mut self, node: NodeId, at: Micros) {
+        self.note("a lease lapsed");
+        self.lapses.push((node, at));
+    }
+
+    pub(crate) fn crashed(&mut self, node: NodeId, at: Micros) {
+        self.crashes.push((node, at));
+    }
+
+    pub(crate) fn event_safe(&mut self, device: usize, number: u64) {
+        self.safe_events.insert((device, number));
+    }
+
+    pub(crate) fn told_over_http(&mut self, receipt: Receipt) {
+        if receipt.state.is_final() {
+            self.http_finals.push(receipt);
+        }
+    }
+
+    pub(crate) fn forwarded(&mut self, device: Device, gateway: GatewayId, epoch: Epoch) {
+        self.holders.insert(device, (gateway, epoch));
+    }
+
+    /// A gateway writes a command to its device: nobody else may have been given that device's commands since.
+    pub(crate) fn written(&mut self, at: Micros, device: &Device, gateway: &GatewayId, command: &str) {
+        let Some((holder, epoch)) = self.holders.get(device) else {
+            return self.violation(format!("{command} was written to {device} without being forwarded"));
+        };
+        if holder != gateway {
+            let what = format!(
+                "two holders: {gateway} writes {command} to {device} at {at} µs, while {holder} has epoch {epoch}"
+            );
+            self.violation(what);
+        }
+    }
+
+    pub(crate) fn got(
+        &mut self,
+        at: Micros,
+        device: usize,
+        socket: SocketId,
+        command: String,
+        command_id: Option<String>,
+    ) {
+        self.arrivals.push(Arrival { at, device, socket, command, command_id });
+    }
+
+    pub(crate) fn acknowledged(
+        &mut self,
+        at: Micros,
+        gateway: usize,
+        device: usize,
+        socket: SocketId,
+        command: String,
+        is_success: bool,
+    ) {
+        let acknowledgement = Acknowledgement { at, gateway, device, socket, command, is_success };
+        self.acknowledgements.push(acknowledgement);
+    }
+
+    /// Whether a gateway crashed, or a lease of its lapsed there or (anybody's) at the router, from then to then.
+    pub(crate) fn was_troubled(&self, gateway: usize, from: Micros, to: Micros) -> bool {
+        let within = |at: Micros| (from..=to).contains(&at);
+        let is_its = |node: NodeId| node == NodeId::Gateway(gateway);
+        self.crashes.iter().any(|&(node, at)| is_its(node) && within(at))
+            || self
+                .lapses
+                .iter()
+                .any(|&(node, at)| (is_its(node) || node == NodeId::Router) && within(at))
+    }
+}
