@@ -50,7 +50,7 @@ struct Habits {
 #[derive(Debug)]
 enum State {
     Away,
-    Connecting { socket: SocketId, gateway: usize },
+    Connecting { socket: SocketId, gateway: usize, had_subscribed: bool },
     Online { socket: SocketId, gateway: usize, is_subscribed: bool, awaits_pong: bool },
 }
 
@@ -172,7 +172,9 @@ impl Device {
 
     /// Its TCP connection was made.
     pub(crate) fn connected(&mut self, socket: SocketId, gateway: usize) -> Vec<Want> {
-        self.state = State::Connecting { socket, gateway };
+        // Until it is answered nobody knows what the gateway has made of the session: a new one may be there by then.
+        let had_subscribed = self.subscribed_at.remove(&gateway);
+        self.state = State::Connecting { socket, gateway, had_subscribed };
         let is_v5 = self.habits.version == ProtocolVersion::V5;
         let expiry = (is_v5 && !self.habits.clean).then_some(300);
         let connect = Connect {
@@ -246,7 +248,7 @@ impl Device {
     }
 
     fn answered(&mut self, socket: SocketId, connack: &Connack, chance: &mut Chance) -> Vec<Want> {
-        let State::Connecting { socket: own, gateway } = self.state else { return Vec::new() };
+        let State::Connecting { socket: own, gateway, had_subscribed } = self.state else { return Vec::new() };
         if own != socket {
             return Vec::new();
         }
@@ -258,9 +260,9 @@ impl Device {
             ];
         }
         // Each gateway keeps a session of its own.
-        let is_subscribed = connack.session_present && self.subscribed_at.contains(&gateway);
-        if !is_subscribed {
-            self.subscribed_at.remove(&gateway);
+        let is_subscribed = connack.session_present && had_subscribed;
+        if is_subscribed {
+            self.subscribed_at.insert(gateway);
         }
         self.state = State::Online { socket, gateway, is_subscribed, awaits_pong: false };
         let again: Vec<(PacketId, u64)> = self.unacknowledged.iter().copied().collect();

@@ -115,7 +115,9 @@ impl fmt::Display for Event {
                 write!(f, "device reads socket {}: {:?}", socket.0, packet.packet_type())?;
                 match packet {
                     Packet::Publish(publish) => write!(f, " {} {:?}", publish.topic.as_str(), publish.payload),
-                    Packet::Connack(connack) => write!(f, " {:?}", connack.reason),
+                    Packet::Connack(connack) => {
+                        write!(f, " {:?}, session present {}", connack.reason, connack.session_present)
+                    }
                     Packet::Disconnect(disconnect) => write!(f, " {:?}", disconnect.reason),
                     _ => Ok(()),
                 }

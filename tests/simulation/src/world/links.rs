@@ -145,6 +145,10 @@ impl World {
             self.to_broker(wire, ToBroker::Close);
             if let Some(made) = self.wires.get_mut(&wire) {
                 made.at_client = false;
+                if made.loses_writes {
+                    // The broker does not read the farewell either.
+                    self.cut_wire(wire);
+                }
             }
         }
         if again {
