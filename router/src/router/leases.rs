@@ -183,6 +183,7 @@ impl RouterCore {
         if self.mailboxes.get_mut(device).is_some_and(|mailbox| mailbox.take_back(sequence)) {
             self.record(Record::Interrupted { sequence });
             self.tell(now, device, sequence, ReceiptState::Parked, Some(ReceiptReason::Interrupted));
+            self.watch_lifetime(now, sequence);
         }
     }
 

@@ -168,6 +168,7 @@ impl RouterCore {
                 // Its settlements stand before the list: it never had this one, or dropped it with its old inbox.
                 self.record(Record::TakenBack { sequence });
                 self.tell(now, device, sequence, ReceiptState::Parked, Some(ReceiptReason::Interrupted));
+                self.watch_lifetime(now, sequence);
             }
         }
     }
