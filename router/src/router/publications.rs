@@ -50,6 +50,14 @@ impl RouterCore {
         self.say_after(gate, Output::Publish { token, what });
     }
 
+    /// Publishes something that nothing else repeats, once the record is durable: again a second after it was lost or refused,
+    /// also if the shell does not.
+    pub(super) fn publish_until_confirmed(&mut self, gate: Lsn, what: Publication) {
+        let token = self.publications.token();
+        self.publications.open.insert(token, Open { then: Then::Done, again: Some(what.clone()) });
+        self.say_after(gate, Output::Publish { token, what });
+    }
+
     /// Publishes something once the record is durable.
     pub(super) fn publish(&mut self, gate: Lsn, what: Publication, then: Then) {
         let token = self.publications.token();

@@ -6,7 +6,7 @@ use roost_wire::{
 };
 
 use super::bench::{Bench, Gate, SECOND, command, device};
-use crate::{DropReason, GatewayUsers, Limits, Queue};
+use crate::{DropReason, GatewayUsers, Limits, Output, Publication, PublishOutcome, Queue};
 
 fn drops(bench: &Bench, reason: DropReason) -> u64 {
     bench.core.counters().drops.get(&reason).copied().unwrap_or_default()
@@ -324,4 +324,32 @@ fn an_inbox_that_is_gone_while_its_link_lives_is_tried_again_after_a_sync() {
     assert!(bench.controls().iter().any(|(_, item)| *item == Control::Sync), "it did not come by itself");
     bench.sync(&mut gates[0], &[]);
     assert_eq!(bench.deliveries().len(), 1);
+}
+
+#[test]
+fn a_close_that_was_lost_on_the_way_is_said_again() {
+    for outcome in [PublishOutcome::Lost, PublishOutcome::Nacked] {
+        let (mut bench, gates) = Bench::ready(&["g1", "g2"]);
+        bench.accepted(&gates[0], "d", 1);
+        bench.is_quick = false;
+        bench.accepted(&gates[1], "d", 2);
+        let token = bench.said.iter().find_map(|output| match output {
+            Output::Publish { token, what: Publication::Control { queue, .. } }
+                if *queue == gates[0].control() =>
+            {
+                Some(*token)
+            }
+            _ => None,
+        });
+        assert_eq!(bench.controls().len(), 1);
+        bench.outcome(token.unwrap(), outcome);
+        bench.advance(SECOND);
+        let [(queue, Control::Close { session, .. })] = &bench.controls()[..] else {
+            panic!("two sessions of one device would last ({outcome:?})")
+        };
+        assert_eq!((queue, session.0), (&gates[0].control(), 1));
+        bench.outcome(token.unwrap(), PublishOutcome::Confirmed);
+        bench.advance(SECOND * 2);
+        assert_eq!(bench.controls(), []);
+    }
 }
