@@ -62,6 +62,9 @@ pub struct Limits {
     pub absent_remembered: Duration,
     /// How soon a question that is not answered is asked again: 10 s.
     pub question_repeat: Duration,
+    /// Presence that the broker has not confirmed: 100,000, a reconnect storm of a large gateway. More is dropped and counted:
+    /// the location is right all the same, and whoever listens compares sessions.
+    pub presences_max: usize,
     /// Items of a sync or snapshot gathered from one gateway before its last part came: 200,000. Then the list is dropped,
     /// counted, and asked for again.
     pub list_max: usize,
@@ -107,6 +110,7 @@ impl Default for Limits {
             questions_max: 1_000,
             absent_remembered: Duration::from_secs(10),
             question_repeat: Duration::from_secs(10),
+            presences_max: 100_000,
             list_max: 200_000,
             gateway_users: GatewayUsers::default(),
         }

@@ -9,7 +9,6 @@ use roost_wire::{
 };
 
 use super::RouterCore;
-use super::publications::Then;
 use crate::gateway::Gateway;
 use crate::location::{Acceptance, Location};
 use crate::{DropReason, GatewayUsers, Publication};
@@ -193,6 +192,6 @@ impl RouterCore {
             session: at.session,
             at: now.wall,
         };
-        self.publish(self.run_lsn, Publication::Presence(Box::new(presence)), Then::Done);
+        self.publish_presence(presence);
     }
 }

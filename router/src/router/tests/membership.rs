@@ -353,3 +353,25 @@ fn a_close_that_was_lost_on_the_way_is_said_again() {
         assert_eq!(bench.controls(), []);
     }
 }
+
+#[test]
+fn presence_that_nobody_takes_is_bounded() {
+    let limits = Limits { presences_max: 3, ..Limits::default() };
+    let mut bench = Bench::with(limits);
+    let mut g1 = Gate::new("g1");
+    bench.join(&mut g1);
+    bench.is_quick = false;
+    for n in 0..5 {
+        bench.accepted(&g1, &format!("d{n}"), n);
+    }
+    let waiting = bench.take_presence_tokens();
+    assert_eq!(waiting.len(), 3);
+    assert_eq!(drops(&bench, DropReason::PresenceBacklog), 2);
+    // What is refused still waits; what is confirmed makes room.
+    bench.outcome(waiting[0], PublishOutcome::Nacked);
+    bench.accepted(&g1, "e", 8);
+    assert_eq!(bench.presences(), []);
+    bench.outcome(waiting[1], PublishOutcome::Confirmed);
+    bench.accepted(&g1, "f", 9);
+    assert_eq!(bench.presences().len(), 1);
+}
