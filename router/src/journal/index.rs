@@ -187,6 +187,12 @@ impl Journal {
         (0..batch).map_while(|_| self.finals.forget_one(now, max)).map(u64::from).sum()
     }
 
+    /// Forgets a gateway that is lost and that no command was given to. Not a record: a restart may know it again until the next
+    /// snapshot.
+    pub fn forget_gateway(&mut self, gateway: &GatewayId) {
+        self.gateways.forget(gateway);
+    }
+
     /// Forgets a device's oldest final if it has more than `max`. True if so.
     pub fn forget_oldest_of(&mut self, device: &Device, max: usize) -> bool {
         self.finals.forget_oldest_of(device, max)

@@ -375,3 +375,22 @@ fn presence_that_nobody_takes_is_bounded() {
     bench.accepted(&g1, "f", 9);
     assert_eq!(bench.presences().len(), 1);
 }
+
+#[test]
+fn gateways_that_come_and_go_for_good_do_not_fill_the_journal() {
+    let limits = Limits { gateways_max: 2, ..Limits::default() };
+    let mut bench = Bench::with(limits);
+    for n in 0..6 {
+        let mut gate = Gate::new(&format!("g{n}"));
+        bench.join(&mut gate);
+        bench.advance(SECOND * 13);
+        assert!(bench.read_marker());
+    }
+    assert_eq!(bench.core.journal().gateways().count(), 2);
+    assert_eq!(bench.core.gateways(bench.now).len(), 2);
+    // The log remembers them until it is compacted; the next one to come makes room.
+    let mut bench = bench.crash();
+    bench.join(&mut Gate::new("g6"));
+    assert_eq!(bench.core.journal().gateways().count(), 2);
+    assert_eq!(bench.core.gateways(bench.now).len(), 2);
+}
