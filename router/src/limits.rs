@@ -19,8 +19,8 @@ pub struct Limits {
     pub mailbox_commands_max: usize,
     /// Bytes of payload that may wait for one device: 1 MiB. More are rejected: `mailbox_full`.
     pub mailbox_bytes_max: usize,
-    /// Commands in custody: 200,000. Then the shard queue is not consumed until a tenth is gone, and HTTP commands are
-    /// rejected: `router_full`.
+    /// Commands in custody, those among them that have ended and whose receipt is not confirmed: 200,000. Then the shard queue is
+    /// not consumed until a tenth is gone, and HTTP commands are rejected: `router_full`.
     pub commands_max: usize,
     /// Bytes of payload in custody: 512 MiB. As `commands_max`.
     pub bytes_max: usize,

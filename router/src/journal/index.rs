@@ -152,6 +152,12 @@ impl Journal {
         self.finals.owed()
     }
 
+    /// How many finals that is. They are kept for as long as their receipt is not confirmed, so they count as custody.
+    #[must_use]
+    pub fn owed_count(&self) -> usize {
+        self.finals.owed_count()
+    }
+
     /// The gateways that are known.
     pub fn gateways(&self) -> impl Iterator<Item = (&GatewayId, &KnownGateway)> {
         self.gateways.iter()

@@ -149,7 +149,7 @@ impl RouterCore {
             Err(RejectReason::LifetimeTooLong)
         } else if payload > limits.payload_bytes_max || header_bytes(request) > limits.header_bytes_max {
             Err(RejectReason::TooLarge)
-        } else if self.journal.commands() >= limits.commands_max + slack
+        } else if self.in_custody() >= limits.commands_max + slack
             || self.journal.bytes() + payload > limits.bytes_max + slack_bytes
         {
             Err(RejectReason::RouterFull)
@@ -319,9 +319,14 @@ impl RouterCore {
         }
     }
 
-    fn pause_if_full(&mut self) {
-        let full = self.journal.commands() >= self.limits.commands_max
-            || self.journal.bytes() >= self.limits.bytes_max;
+    /// Commands that have not ended, and those whose sender has not been told.
+    fn in_custody(&self) -> usize {
+        self.journal.commands() + self.journal.owed_count()
+    }
+
+    pub(super) fn pause_if_full(&mut self) {
+        let full =
+            self.in_custody() >= self.limits.commands_max || self.journal.bytes() >= self.limits.bytes_max;
         if full && !std::mem::replace(&mut self.is_paused, true) {
             self.say(Output::PauseCommands);
         }
@@ -329,7 +334,7 @@ impl RouterCore {
 
     pub(super) fn resume_if_room(&mut self) {
         let below = |value: usize, max: usize| value <= max - max / 10;
-        let room = below(self.journal.commands(), self.limits.commands_max)
+        let room = below(self.in_custody(), self.limits.commands_max)
             && below(self.journal.bytes(), self.limits.bytes_max);
         if self.is_paused && room {
             self.is_paused = false;

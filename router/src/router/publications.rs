@@ -141,6 +141,7 @@ impl RouterCore {
                 if *left == 0 {
                     self.publications.receipts.remove(&sequence);
                     self.record(Record::ReceiptPublished { sequence });
+                    self.resume_if_room();
                 }
             }
         }

@@ -289,3 +289,44 @@ fn an_unreadable_report_is_counted_and_acknowledged() {
     assert_eq!(bench.core.counters().drops.get(&crate::DropReason::UnreadableReport), Some(&2));
     bench.give(Input::Tick);
 }
+
+#[test]
+fn receipts_that_are_owed_count_as_custody() {
+    let limits = Limits { commands_max: 10, ..Limits::default() };
+    let mut bench = Bench::with(limits);
+    bench.is_quick = false;
+    // Some service's queue is full: no receipt is confirmed.
+    for n in 0..10 {
+        bench.send(CommandRequest { lifetime_ms: Some(0), ..command("d", &format!("c{n}")) });
+        bench.fsync();
+    }
+    assert_eq!(bench.core.journal().commands(), 0, "all have ended");
+    assert!(bench.said.contains(&Output::PauseCommands), "but their receipts are kept until they are told");
+    bench.http(1, command("d", "more"));
+    let [(1, receipt)] = &bench.answers()[..] else { panic!("one answer") };
+    assert_eq!(receipt.reason, Some(ReceiptReason::RouterFull));
+    let owed: Vec<_> = bench
+        .said
+        .iter()
+        .filter_map(|output| match output {
+            Output::Publish { token, what: Publication::Receipt { receipt, .. } }
+                if receipt.state.is_final() =>
+            {
+                Some(*token)
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(owed.len(), 10);
+    for token in owed {
+        bench.outcome(token, PublishOutcome::Confirmed);
+    }
+    assert!(bench.said.contains(&Output::ResumeCommands));
+}
+
+fn text_bytes(value: &HeaderValue) -> usize {
+    match value {
+        HeaderValue::Text(text) => text.len(),
+        _ => 8,
+    }
+}
