@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use roost_wire::{
     CommandProblem, CommandRequest, Device, HeaderValue, Headers, Message, MessageId, Now, Receipt,
-    ReceiptReason, ReceiptState, ReceiptsWanted, RoutingKey, envelope::header,
+    ReceiptReason, ReceiptState, ReceiptsWanted, envelope::header,
 };
 
 use super::RouterCore;
+use super::dead_letter::{cut, dead_letter};
 use super::publications::Then;
 use super::receipts::addresses;
 use crate::decide::{Decision, RejectReason, Whereabouts};
@@ -87,7 +88,7 @@ impl RouterCore {
             receipt_to: problem.receipt_to.filter(|queue| queue.len() <= QUEUE_NAME_BYTES_MAX),
             state: ReceiptState::Rejected,
             reason: ReceiptReason::Invalid,
-            detail: Some(detail),
+            detail: Some(cut(detail)),
         };
         self.refuse(now, source, refused);
     }
@@ -357,18 +358,6 @@ impl Source {
             Self::Http(request) => Some(*request),
         }
     }
-}
-
-/// The message for `roost.dead`, with the reason in its headers and nothing that would make it expire there too.
-fn dead_letter(mut message: Message, device: Option<&Device>, reason: &str) -> Publication {
-    message.exchange = "roost.dead".to_owned();
-    if let Some(device) = device {
-        message.routing_key = RoutingKey::for_device(device).as_str().to_owned();
-    }
-    message.properties.expiration = None;
-    message.properties.user_id = None;
-    message.properties.set(header::REASON, reason);
-    Publication::DeadLetter { message: Box::new(message) }
 }
 
 /// A dead-letter has the key of its new queue; the one that names the device is in the `x-death` header, the last death first.

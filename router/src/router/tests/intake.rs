@@ -324,6 +324,43 @@ fn receipts_that_are_owed_count_as_custody() {
     assert!(bench.said.contains(&Output::ResumeCommands));
 }
 
+#[test]
+fn what_a_stranger_wrote_into_the_headers_does_not_keep_a_message_from_the_dead() {
+    let mut bench = Bench::new();
+    let nested = (0..40).fold(HeaderValue::Void, |inner, _| HeaderValue::List(vec![inner]));
+    let mut message = command("d", "c1").into_message("roost.down");
+    for n in 0..100 {
+        message.properties.set(&format!("x-{n}"), "y".repeat(1_280));
+    }
+    message.properties.set("nested", nested);
+    message.properties.expiration = Some("soon".to_owned());
+    bench.deliver(Queue::Commands, message);
+    bench.deliver(Queue::Commands, {
+        let mut message = command("d", "c2").into_message("roost.down");
+        message.properties.message_id = None;
+        for n in 0..100 {
+            message.properties.set(&format!("x-{n}"), "y".repeat(1_280));
+        }
+        message
+    });
+    // What is wrong is quoted, but not at any length.
+    let mut message = command("d", "c3").into_message("roost.down");
+    message.properties.set("roost-topic", format!("{}+", "é".repeat(30_000)));
+    bench.deliver(Queue::Commands, message);
+    let letters: Vec<Message> = bench.dead_letters().into_iter().map(|(_, letter)| letter).collect();
+    assert_eq!(letters.len(), 3);
+    for letter in &letters {
+        let headers = &letter.properties.headers;
+        let bytes: usize = headers.iter().map(|(name, value)| name.len() + text_bytes(value)).sum();
+        assert!(bytes < 100 * 1024, "{bytes} bytes do not fit AMQP's one header frame with the rest");
+        assert!(!headers.contains_key("nested"));
+        assert!((1..2_048).contains(&letter.properties.text("roost-reason").unwrap().len()));
+        assert!(headers.contains_key("roost-topic"), "ours are the last to go");
+    }
+    let details: Vec<String> = bench.receipts().into_iter().filter_map(|receipt| receipt.detail).collect();
+    assert!(!details.is_empty() && details.iter().all(|detail| detail.len() < 2_048));
+}
+
 fn text_bytes(value: &HeaderValue) -> usize {
     match value {
         HeaderValue::Text(text) => text.len(),
