@@ -77,11 +77,11 @@ async fn live(parts: Parts) -> std::io::Result<()> {
         order = orders.recv() => order,
         () = connections.accept(&world) => None,
     };
-    if let Some(Order::Drain { grace, done }) = order {
-        world.borrow_mut().drain(grace);
+    if let Some(Order::Drain { finish, deadline, done }) = order {
+        world.borrow_mut().drain(finish);
         let drained = Rc::clone(&world.borrow().drained);
         drained.notified().await;
-        let cut = connections.join().await;
+        let cut = connections.join(deadline).await;
         let _ = done.send(cut);
         // The reports of the drain go on being published until the handle says that they are confirmed.
         let _ = orders.recv().await;
