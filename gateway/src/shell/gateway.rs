@@ -272,6 +272,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_gateway_whose_pump_has_ended_ends_itself() {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let amqp: roost_backend::AmqpAddress = format!("amqp://guest:guest@{nobody}").parse().unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let config =
+            GatewayConfig::new("eu-1".parse().unwrap(), "eu".parse().unwrap(), any, any, amqp.clone());
+        let incarnation = Incarnation(1);
+        let to = || LinkConfig::new(amqp.clone(), "test");
+        let new_publisher = || publisher(to(), Topology::default(), PublisherConfig::default());
+        let ((uplink, _), (mesh, mesh_events)) = (new_publisher(), new_publisher());
+        let (consumer, consumer_events) = consumer(to(), |_| roost_backend::shell::ConsumePlan::default());
+        let (orders, orders_received) = mpsc::channel(2);
+        let parts = Parts {
+            gateway: config.id.clone(),
+            incarnation,
+            shard: Shard::new(shard_config(&config, incarnation)),
+            link: link::Link::new(link_config(&config, incarnation)),
+            listener: listen("test", any).unwrap().into_std().unwrap(),
+            uplink: Outbox::new(uplink),
+            // Nobody tells outcomes any more: no event would ever be acknowledged again.
+            uplink_events: mpsc::channel(1).1,
+            mesh: Outbox::new(mesh),
+            mesh_events,
+            consumer,
+            consumer_events,
+            readiness: Readiness::default(),
+            snapshot: Arc::default(),
+            orders: orders_received,
+        };
+        let mut ended = task::spawn_blocking(|| run(parts));
+        let ended_by_itself = timeout(Duration::from_secs(30), &mut ended).await;
+        drop(orders);
+        let result = ended_by_itself.expect("its process goes on, takes publishes in and acknowledges none");
+        assert!(result.unwrap().is_err());
+    }
+
+    #[tokio::test]
     async fn a_drain_that_nobody_confirms_uses_its_grace_once() {
         let gateway = gateway().await;
         let mut device = device(&gateway).await;
