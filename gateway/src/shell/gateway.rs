@@ -224,6 +224,8 @@ fn link_config(config: &GatewayConfig, incarnation: Incarnation) -> link::LinkCo
 #[cfg(test)]
 mod tests {
     use bytes::{Bytes, BytesMut};
+    use roost_backend::shell::{ConsumePlan, ConsumerEvent, Published, PublisherEvent};
+    use roost_wire::LinkId;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
 
@@ -231,6 +233,7 @@ mod tests {
     use crate::packet::{
         Connect, ConnectProperties, Delivery, Encoder, Packet, PacketId, ProtocolVersion, Publish, Text,
     };
+    use crate::{PublishOrigin, PublishToken};
 
     /// A gateway whose backend is away: nothing listens there.
     async fn gateway() -> Gateway {
@@ -271,8 +274,16 @@ mod tests {
         stream
     }
 
-    #[tokio::test]
-    async fn a_gateway_whose_pump_has_ended_ends_itself() {
+    /// The thread of a gateway, with everything that AMQP says in the test's hand.
+    struct Stage {
+        uplink: mpsc::Sender<PublisherEvent>,
+        mesh: mpsc::Sender<PublisherEvent>,
+        inbox: mpsc::Sender<ConsumerEvent>,
+        orders: mpsc::Sender<Order>,
+        thread: task::JoinHandle<std::io::Result<()>>,
+    }
+
+    fn stage() -> Stage {
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let amqp: roost_backend::AmqpAddress = format!("amqp://guest:guest@{nobody}").parse().unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
@@ -280,9 +291,10 @@ mod tests {
             GatewayConfig::new("eu-1".parse().unwrap(), "eu".parse().unwrap(), any, any, amqp.clone());
         let incarnation = Incarnation(1);
         let to = || LinkConfig::new(amqp.clone(), "test");
-        let new_publisher = || publisher(to(), Topology::default(), PublisherConfig::default());
-        let ((uplink, _), (mesh, mesh_events)) = (new_publisher(), new_publisher());
-        let (consumer, consumer_events) = consumer(to(), |_| roost_backend::shell::ConsumePlan::default());
+        let outbox = || Outbox::new(publisher(to(), Topology::default(), PublisherConfig::default()).0);
+        let (uplink, uplink_events) = mpsc::channel(9);
+        let (mesh, mesh_events) = mpsc::channel(9);
+        let (inbox, consumer_events) = mpsc::channel(9);
         let (orders, orders_received) = mpsc::channel(2);
         let parts = Parts {
             gateway: config.id.clone(),
@@ -290,22 +302,61 @@ mod tests {
             shard: Shard::new(shard_config(&config, incarnation)),
             link: link::Link::new(link_config(&config, incarnation)),
             listener: listen("test", any).unwrap().into_std().unwrap(),
-            uplink: Outbox::new(uplink),
-            // Nobody tells outcomes any more: no event would ever be acknowledged again.
-            uplink_events: mpsc::channel(1).1,
-            mesh: Outbox::new(mesh),
+            uplink: outbox(),
+            uplink_events,
+            mesh: outbox(),
             mesh_events,
-            consumer,
+            consumer: consumer(to(), |_| ConsumePlan::default()).0,
             consumer_events,
             readiness: Readiness::default(),
             snapshot: Arc::default(),
             orders: orders_received,
         };
-        let mut ended = task::spawn_blocking(|| run(parts));
-        let ended_by_itself = timeout(Duration::from_secs(30), &mut ended).await;
+        let thread = task::spawn_blocking(|| run(parts));
+        Stage { uplink, mesh, inbox, orders, thread }
+    }
+
+    #[tokio::test]
+    async fn a_gateway_whose_pump_has_ended_ends_itself() {
+        let Stage { uplink, orders, mut thread, mesh: _mesh, inbox: _inbox } = stage();
+        // Nobody tells outcomes any more: no event would ever be acknowledged again.
+        drop(uplink);
+        let ended_by_itself = timeout(Duration::from_secs(30), &mut thread).await;
         drop(orders);
         let result = ended_by_itself.expect("its process goes on, takes publishes in and acknowledges none");
         assert!(result.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_drain_is_not_done_before_the_router_has_every_report() {
+        let Stage { mesh, inbox, orders, thread, uplink: _uplink } = stage();
+        mesh.send(PublisherEvent::Up).await.unwrap();
+        inbox.send(ConsumerEvent::Up { link: LinkId(1) }).await.unwrap();
+        // Taken when the next has room: the gateway has said where it is, who is here and what is in flight.
+        for _ in 0..9 {
+            mesh.send(PublisherEvent::Unblocked).await.unwrap();
+        }
+        let (done, mut drained) = oneshot::channel();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        orders.send(Order::Drain { finish: Duration::ZERO, deadline, done }).await.unwrap();
+        let early = timeout(Duration::from_millis(500), &mut drained).await;
+        assert!(
+            early.is_err(),
+            "its publisher would be closed, and what the broker has not taken yet be lost"
+        );
+        // Heartbeats may come meanwhile; one confirm too many is ignored.
+        let confirming = async {
+            for number in (1..=99).cycle() {
+                let token = PublishToken::new(PublishOrigin::Link, number).0;
+                mesh.send(PublisherEvent::Done { token, outcome: Published::Confirmed }).await.unwrap();
+            }
+        };
+        tokio::select! {
+            cut = timeout(Duration::from_secs(30), drained) => assert_eq!(cut.unwrap(), Ok(0)),
+            () = confirming => unreachable!("it goes on for ever"),
+        }
+        orders.send(Order::Stop).await.unwrap();
+        thread.await.unwrap().unwrap();
     }
 
     #[tokio::test]

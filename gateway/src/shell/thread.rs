@@ -11,7 +11,7 @@ use roost_wire::{GatewayId, Incarnation};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet, LocalSet};
-use tokio::time::{interval, sleep};
+use tokio::time::{interval, sleep, timeout_at};
 
 use super::listener::Connections;
 use super::metrics::Snapshot;
@@ -89,6 +89,14 @@ async fn live(parts: Parts) -> std::io::Result<()> {
             Some(ended) = tasks.join_next() => return Err(failed(ended)),
         }
         let cut = connections.join(deadline).await;
+        // What the clients' end has led to is said, before the publishers take nothing more.
+        let settled = Rc::clone(&world.borrow().settled);
+        let all_said = async {
+            while !world.borrow().is_settled() {
+                settled.notified().await
+            }
+        };
+        let _ = timeout_at(deadline, all_said).await;
         let _ = done.send(cut);
         // The reports of the drain go on being published until the handle says that they are confirmed.
         let _ = orders.recv().await;
