@@ -22,7 +22,7 @@ pub struct Limits {
     /// Commands in custody, those among them that have ended and whose receipt is not confirmed: 200,000. Then the shard queue is
     /// not consumed until a tenth is gone, and HTTP commands are rejected: `router_full`.
     pub commands_max: usize,
-    /// Bytes of payload in custody: 512 MiB. As `commands_max`.
+    /// Bytes in custody, payloads and headers: 512 MiB. As `commands_max`.
     pub bytes_max: usize,
     /// The prefetch of the shard queue: 500. So many commands may still come after a pause; beyond they are rejected:
     /// `router_full`.

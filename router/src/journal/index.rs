@@ -169,7 +169,7 @@ impl Journal {
         self.live.len()
     }
 
-    /// How many bytes of payload are in custody.
+    /// How many bytes are in custody: payloads, and the texts that senders put into headers.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -206,7 +206,7 @@ impl Journal {
 
     fn accept(&mut self, command: &Arc<Accepted>) {
         self.next = self.next.max(command.sequence + 1);
-        self.bytes += command.request.payload.len();
+        self.bytes += command.bytes();
         let ids = self.ids.entry(command.request.device.clone()).or_default();
         ids.insert(command.request.message_id.clone(), command.sequence);
         let live = Live { command: command.clone(), given_to: command.given_to.clone(), interrupted: false };
@@ -218,7 +218,7 @@ impl Journal {
         self.next = self.next.max(sequence + 1);
         if let Some(live) = self.live.remove(&sequence) {
             let request = &live.command.request;
-            self.bytes -= request.payload.len();
+            self.bytes -= live.command.bytes();
             if let Some(ids) = self.ids.get_mut(&request.device) {
                 ids.remove(&request.message_id);
                 if ids.is_empty() {

@@ -12,7 +12,7 @@ use super::dead_letter::{cut, dead_letter};
 use super::publications::Then;
 use super::receipts::addresses;
 use crate::decide::{Decision, RejectReason, Whereabouts};
-use crate::journal::{Accepted, Final, GivenTo, Record};
+use crate::journal::{Accepted, Final, GivenTo, Record, header_bytes};
 use crate::timers::Timer;
 use crate::{DropReason, Output, Publication, RequestId, SourceToken};
 
@@ -141,17 +141,17 @@ impl RouterCore {
         let mailbox = self.mailboxes.get(&request.device);
         let (waiting, waiting_bytes) =
             mailbox.map_or((0, 0), |mailbox| (mailbox.waiting_count(), mailbox.waiting_bytes()));
-        let payload = request.payload.len();
+        let (payload, headers) = (request.payload.len(), header_bytes(request));
         // What the prefetch had let in before the pause is still taken.
         let slack = if matches!(source, Source::Http(_)) { 0 } else { limits.prefetch };
-        let slack_bytes = slack * limits.payload_bytes_max;
+        let slack_bytes = slack * (limits.payload_bytes_max + limits.header_bytes_max);
         let lifetime_max_ms = u64::try_from(limits.lifetime_max.as_millis()).unwrap_or(u64::MAX);
         if request.lifetime_ms.is_some_and(|ms| ms > lifetime_max_ms) {
             Err(RejectReason::LifetimeTooLong)
-        } else if payload > limits.payload_bytes_max || header_bytes(request) > limits.header_bytes_max {
+        } else if payload > limits.payload_bytes_max || headers > limits.header_bytes_max {
             Err(RejectReason::TooLarge)
         } else if self.in_custody() >= limits.commands_max + slack
-            || self.journal.bytes() + payload > limits.bytes_max + slack_bytes
+            || self.journal.bytes() + payload + headers > limits.bytes_max + slack_bytes
         {
             Err(RejectReason::RouterFull)
         } else if waiting >= limits.mailbox_commands_max || waiting_bytes + payload > limits.mailbox_bytes_max
@@ -370,19 +370,4 @@ fn restore_key(message: &mut Message) {
     if let Some(HeaderValue::Text(key)) = list(&death, "routing-keys") {
         message.routing_key = key;
     }
-}
-
-/// What a command's texts take together.
-fn header_bytes(request: &CommandRequest) -> usize {
-    let texts = [
-        &request.receipt_to,
-        &request.supersede_key,
-        &request.reply_to,
-        &request.correlation_id,
-        &request.content_type,
-        &request.traceparent,
-    ];
-    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
-    let pairs: usize = request.user_properties.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
-    request.topic.as_str().len() + texts + pairs
 }

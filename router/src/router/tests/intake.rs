@@ -325,6 +325,24 @@ fn receipts_that_are_owed_count_as_custody() {
 }
 
 #[test]
+fn headers_count_as_bytes_in_custody() {
+    let limits = Limits { bytes_max: 100_000, ..Limits::default() };
+    let mut bench = Bench::with(limits);
+    let long = |id: &str| CommandRequest {
+        user_properties: vec![("k".to_owned(), "v".repeat(60_000))],
+        ..command("d", id)
+    };
+    bench.send(long("c1"));
+    assert!(!bench.said.contains(&Output::PauseCommands));
+    bench.send(long("c2"));
+    assert!(bench.said.contains(&Output::PauseCommands));
+    bench.http(1, long("c3"));
+    assert_eq!(bench.answers()[0].1.reason, Some(ReceiptReason::RouterFull));
+    let bytes = bench.core.journal().bytes();
+    assert_eq!(bench.crash().core.journal().bytes(), bytes, "a restart counts alike");
+}
+
+#[test]
 fn what_a_stranger_wrote_into_the_headers_does_not_keep_a_message_from_the_dead() {
     let mut bench = Bench::new();
     let nested = (0..40).fold(HeaderValue::Void, |inner, _| HeaderValue::List(vec![inner]));
