@@ -100,6 +100,8 @@ counts! {
     ParkedSubscriber => "publishes_parked", "slow_subscriber";
     /// Publishes that waited for room in the uplink.
     ParkedUplink => "publishes_parked", "uplink_full";
+    /// Waits for an earlier event of its device that the backend refused and that is tried again.
+    ParkedRefusal => "publishes_parked", "event_refused";
     /// Events confirmed by the backend.
     EventConfirmed => "events", "confirmed";
     /// Events that no queue of the backend wanted; they are in `roost.unrouted`.

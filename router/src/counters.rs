@@ -70,11 +70,13 @@ pub enum DropReason {
     PublishedAgain,
     /// A heartbeat that is not answered since its gateway owes a sync for too long.
     NotSynced,
+    /// A device's coming or going that is not published: too much of that is not confirmed.
+    PresenceBacklog,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Undecodable,
         Self::UnreadableReport,
         Self::WrongUser,
@@ -92,6 +94,7 @@ impl DropReason {
         Self::PublicationLost,
         Self::PublishedAgain,
         Self::NotSynced,
+        Self::PresenceBacklog,
     ];
 
     /// The reason as metrics write it.
@@ -115,6 +118,7 @@ impl DropReason {
             Self::PublicationLost => "publication_lost",
             Self::PublishedAgain => "published_again",
             Self::NotSynced => "not_synced",
+            Self::PresenceBacklog => "presence_backlog",
         }
     }
 }

@@ -12,6 +12,7 @@ mod record;
 
 pub use gateways::KnownGateway;
 pub use index::{Journal, Live};
+pub(crate) use record::header_bytes;
 pub use record::{Accepted, Final, GivenTo, Record, RecordError};
 
 #[cfg(test)]

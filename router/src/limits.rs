@@ -19,10 +19,10 @@ pub struct Limits {
     pub mailbox_commands_max: usize,
     /// Bytes of payload that may wait for one device: 1 MiB. More are rejected: `mailbox_full`.
     pub mailbox_bytes_max: usize,
-    /// Commands in custody: 200,000. Then the shard queue is not consumed until a tenth is gone, and HTTP commands are
-    /// rejected: `router_full`.
+    /// Commands in custody, those among them that have ended and whose receipt is not confirmed: 200,000. Then the shard queue is
+    /// not consumed until a tenth is gone, and HTTP commands are rejected: `router_full`.
     pub commands_max: usize,
-    /// Bytes of payload in custody: 512 MiB. As `commands_max`.
+    /// Bytes in custody, payloads and headers: 512 MiB. As `commands_max`.
     pub bytes_max: usize,
     /// The prefetch of the shard queue: 500. So many commands may still come after a pause; beyond they are rejected:
     /// `router_full`.
@@ -62,6 +62,9 @@ pub struct Limits {
     pub absent_remembered: Duration,
     /// How soon a question that is not answered is asked again: 10 s.
     pub question_repeat: Duration,
+    /// Presence that the broker has not confirmed: 100,000, a reconnect storm of a large gateway. More is dropped and counted:
+    /// the location is right all the same, and whoever listens compares sessions.
+    pub presences_max: usize,
     /// Items of a sync or snapshot gathered from one gateway before its last part came: 200,000. Then the list is dropped,
     /// counted, and asked for again.
     pub list_max: usize,
@@ -107,6 +110,7 @@ impl Default for Limits {
             questions_max: 1_000,
             absent_remembered: Duration::from_secs(10),
             question_repeat: Duration::from_secs(10),
+            presences_max: 100_000,
             list_max: 200_000,
             gateway_users: GatewayUsers::default(),
         }

@@ -58,8 +58,8 @@ pub enum Publication {
         /// The command.
         delivery: Box<Delivery>,
     },
-    /// A word to a gateway's control queue, through the default exchange. Not mandatory, never published again: the router
-    /// says it again by itself where it matters.
+    /// A word to a gateway's control queue, through the default exchange. Not mandatory, never published again by the shell:
+    /// the core says it again by itself where it matters.
     Control {
         /// The name of the control queue.
         queue: String,

@@ -1,6 +1,7 @@
 //! The whole router: a plain state machine. This file holds its state and the ways in and out; each kind of thing that can happen
 //! has a file of its own.
 
+mod dead_letter;
 mod expiry;
 mod explain;
 mod intake;

@@ -3,7 +3,9 @@
 //! A settlement is kept until the broker has confirmed it: the publisher publishes it again, in order, when its connection
 //! breaks, and this stream when the broker refuses it. A sync is published only when everything before it is confirmed, and
 //! is never published again: where it is lost, a new one with a new number takes its place. So the router never reads a
-//! sync that stands before a settlement it should stand behind, nor one that is older than what it forwarded since.
+//! sync that stands before a settlement it should stand behind, nor one that is older than what it forwarded since. Its parts
+//! go one after the other, each when the one before is confirmed: when a connection breaks, what was under way is lost and what
+//! was not sent yet leaves with the next, and a sync without its middle would be taken for a whole one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -130,7 +132,10 @@ impl Settlements {
         }
         self.sync_if_due(counters);
         let &(link, ref first) = self.waiting.front()?;
-        if matches!(first, SettlementItem::Sync { .. }) {
+        if let SettlementItem::Sync { first: is_first, .. } = first {
+            if !is_first && !self.syncs.is_empty() {
+                return None;
+            }
             let (link, part) = self.waiting.pop_front()?;
             self.syncs.insert(number);
             return Some((Batch { link, items: vec![part] }, OnLoss::Report));

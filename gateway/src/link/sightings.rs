@@ -1,7 +1,8 @@
 //! The stream of sightings: where devices are, as it happens, or as a whole.
 //!
 //! Sightings are not kept. While they cannot be published they are dropped, and when they can be again a complete
-//! snapshot takes their place; so does it when the broker loses or refuses a report. History is never told twice.
+//! snapshot takes their place; so does it when the broker loses or refuses a report. History is never told twice. The parts of a
+//! snapshot go one after the other, each when the one before is confirmed: one without its middle would be taken for a whole one.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -25,6 +26,17 @@ pub(super) struct Sightings {
     not_before: BootTime,
     refusals: u32,
     unconfirmed: BTreeSet<u64>,
+    /// The snapshot's part that the next one waits for.
+    part: Option<Part>,
+}
+
+/// A part of a snapshot that is not the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Taken for a report that has no number yet.
+    Taken,
+    /// In the report with this number.
+    Published(u64),
 }
 
 /// Reports published and not confirmed. Beyond: sightings wait.
@@ -49,6 +61,7 @@ impl Sightings {
             not_before: BootTime::default(),
             refusals: 0,
             unconfirmed: BTreeSet::new(),
+            part: None,
         }
     }
 
@@ -108,9 +121,10 @@ impl Sightings {
         let mut items = Vec::new();
         let mut size = 0;
         while self.is_ready && self.unconfirmed.len() < REPORTS_MAX {
-            let next = match self.waiting.front() {
-                Some(Sighting::Snapshot { present, .. }) => present.len().max(1),
-                Some(_) => 1,
+            let (next, goes_on) = match self.waiting.front() {
+                Some(Sighting::Snapshot { first: false, .. }) if self.part.is_some() => break,
+                Some(Sighting::Snapshot { present, last, .. }) => (present.len().max(1), !last),
+                Some(_) => (1, false),
                 None => break,
             };
             if size + next > ITEMS_MAX {
@@ -118,6 +132,9 @@ impl Sightings {
             }
             size += next;
             items.extend(self.waiting.pop_front());
+            if goes_on {
+                self.part = Some(Part::Taken);
+            }
         }
         items
     }
@@ -125,6 +142,9 @@ impl Sightings {
     /// A report was published under this number.
     pub(super) fn published(&mut self, number: u64) {
         self.unconfirmed.insert(number);
+        if self.part == Some(Part::Taken) {
+            self.part = Some(Part::Published(number));
+        }
     }
 
     /// What became of a report; false if it is not one of these.
@@ -137,6 +157,12 @@ impl Sightings {
     ) -> bool {
         if !self.unconfirmed.remove(&number) {
             return false;
+        }
+        if self.part == Some(Part::Published(number)) {
+            self.part = None;
+            if !is_confirmed {
+                self.waiting.retain(|sighting| !matches!(sighting, Sighting::Snapshot { .. }));
+            }
         }
         if is_confirmed {
             // The broker takes reports again: no need to wait for longer than after a first refusal.

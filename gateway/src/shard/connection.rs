@@ -67,6 +67,8 @@ pub(super) enum HeldBy {
     Subscriber(SessionKey),
     /// The uplink's window is full.
     Uplink,
+    /// An event of the same device was refused and is tried again.
+    Refusal,
 }
 
 /// A publish that waits for its turn.

@@ -1,7 +1,7 @@
 //! Publishes that have to wait: for a subscriber with a full queue, or for the uplink. Each holder of others lets one of them
 //! try at a time, and the next when that one is done; so those that wait are served in turn, and none is forgotten.
 
-use roost_wire::Now;
+use roost_wire::{Device, Now};
 
 use super::connection::HeldBy;
 use super::{Shard, Todo};
@@ -70,6 +70,8 @@ impl Shard {
         let line = match held_by {
             HeldBy::Uplink => Some(&mut self.uplink.holds_up),
             HeldBy::Subscriber(key) => self.sessions.get_mut(&key).map(|session| &mut session.holds_up),
+            // Nobody else waits for it: there is no line.
+            HeldBy::Refusal => None,
         };
         match (line, place) {
             (None, _) => {}
@@ -77,13 +79,14 @@ impl Shard {
             (Some(line), Place::Last) => line.push_back(id),
         }
         match held_by {
-            HeldBy::Uplink => {}
+            HeldBy::Uplink | HeldBy::Refusal => {}
             HeldBy::Subscriber(key) => self.watch_stall(now, key),
         }
         match (held_by, place) {
             // It has been counted.
             (_, Place::First) => {}
             (HeldBy::Uplink, Place::Last) => self.count(Count::ParkedUplink),
+            (HeldBy::Refusal, Place::Last) => self.count(Count::ParkedRefusal),
             (HeldBy::Subscriber(_), Place::Last) => self.count(Count::ParkedSubscriber),
         }
     }
@@ -95,7 +98,7 @@ impl Shard {
             HeldBy::Uplink if self.uplink.has_room(roost_wire::Qos::AtLeastOnce) => {
                 self.uplink.holds_up.pop_front()
             }
-            HeldBy::Uplink => None,
+            HeldBy::Uplink | HeldBy::Refusal => None,
             HeldBy::Subscriber(key) => self.sessions.get_mut(&key).and_then(|session| {
                 let is_full =
                     session.outbox.is_full_for(0, limits.queue_messages_max, limits.queue_bytes_max);
@@ -116,10 +119,21 @@ impl Shard {
         }
     }
 
+    /// No event of a device is tried again any more: what its client has published meanwhile goes on.
+    pub(super) fn wake_held_by_refusal(&mut self, device: &Device) {
+        let session = self.by_device.get(device).and_then(|key| self.sessions.get(key));
+        let Some(id) = session.and_then(|session| session.connection) else { return };
+        let client = self.connections.get(&id).and_then(|c| c.client.as_deref());
+        if client.is_some_and(|client| client.waits_for == Some(HeldBy::Refusal)) {
+            self.wake(id, None);
+        }
+    }
+
     /// A connection that waited closes.
     pub(super) fn no_longer_waits(&mut self, id: ConnectionId, held_by: HeldBy) {
         match held_by {
             HeldBy::Uplink => self.uplink.holds_up.retain(|waiting| *waiting != id),
+            HeldBy::Refusal => {}
             HeldBy::Subscriber(key) => {
                 if let Some(session) = self.sessions.get_mut(&key) {
                     session.holds_up.retain(|waiting| *waiting != id);

@@ -130,13 +130,18 @@ impl Shard {
         }
     }
 
-    /// Who makes the publish wait: a subscriber that is connected and full, or the uplink. Where there is room nobody waits
-    /// (any more), so a newcomer overtakes nobody.
+    /// Who makes the publish wait: a subscriber that is connected and full, an event of the same device that the backend refused
+    /// and that is tried again, or the uplink. Where there is room nobody waits (any more), so a newcomer overtakes nobody.
     pub(super) fn who_holds_up(&self, id: ConnectionId, message: &Message) -> Option<HeldBy> {
         if let Some(key) = self.full_subscriber(id, message) {
             return Some(HeldBy::Subscriber(key));
         }
         self.config.uplink.exchange(&message.topic)?;
+        let device =
+            self.session_of(id).and_then(|key| self.sessions.get(&key)).map(|session| &session.device);
+        if device.is_some_and(|device| self.uplink.is_trying_again(device)) {
+            return Some(HeldBy::Refusal);
+        }
         (!self.uplink.has_room(Qos::AtLeastOnce)).then_some(HeldBy::Uplink)
     }
 
@@ -203,7 +208,10 @@ impl Shard {
 
     pub(super) fn published(&mut self, now: Now, token: PublishToken, outcome: PublishOutcome) {
         match self.uplink.published(token, outcome, &mut self.counters) {
-            Next::Ended(waiter, end) => {
+            Next::Ended { waiter, end, frees } => {
+                if let Some(device) = frees {
+                    self.wake_held_by_refusal(&device);
+                }
                 if let Some(waiter) = waiter {
                     self.acknowledge(
                         now,

@@ -12,7 +12,7 @@ use roost_wire::Incarnation;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::config::GatewayConfig;
 use super::metrics::Snapshot;
@@ -59,6 +59,10 @@ pub struct DrainReport {
     /// Reports that the backend had not confirmed. The router waits for the lease instead.
     pub reports_unconfirmed: usize,
 }
+
+/// What is kept of the grace, or a quarter of it if that is less, for what the end of the connections leads to: clients take
+/// their last words, and the router hears who is gone and what became of the last commands.
+const LAST_REPORTS: Duration = Duration::from_secs(2);
 
 /// How many shards a gateway has, and routers its devices: one each, for now.
 const SHARDS: u16 = 1;
@@ -146,15 +150,18 @@ impl Gateway {
         self.thread.is_finished()
     }
 
-    /// Stops accepting, lets what is outstanding be confirmed within `grace`, tells the clients, and ends. Returns what had
-    /// to be cut.
+    /// Stops accepting, lets what is outstanding be confirmed, tells the clients, and ends, all within one `grace` (and the few
+    /// seconds that a silent broker may take to close its connections). Returns what had to be cut.
     pub async fn drain(self, grace: Duration) -> DrainReport {
+        let deadline = Instant::now() + grace;
+        let left = || deadline.saturating_duration_since(Instant::now());
         let mut report = DrainReport::default();
         let (done, drained) = oneshot::channel();
-        if self.orders.send(Order::Drain { grace, done }).await.is_ok() {
+        let finish = grace - LAST_REPORTS.min(grace / 4);
+        if self.orders.send(Order::Drain { finish, deadline, done }).await.is_ok() {
             report.connections_cut = drained.await.unwrap_or_default();
         }
-        let (uplink, mesh) = tokio::join!(self.uplink.close(grace), self.mesh.close(grace));
+        let (uplink, mesh) = tokio::join!(self.uplink.close(left()), self.mesh.close(left()));
         report.events_unconfirmed = uplink.tokens.len();
         report.reports_unconfirmed = mesh.tokens.len();
         let _ = self.orders.send(Order::Stop).await;
@@ -211,5 +218,158 @@ fn link_config(config: &GatewayConfig, incarnation: Incarnation) -> link::LinkCo
         sightings_key: contract::sightings_key(config.router),
         settle_key: contract::settle_key(config.router),
         user: Some(config.amqp.user().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Bytes, BytesMut};
+    use roost_backend::shell::{ConsumePlan, ConsumerEvent, Published, PublisherEvent};
+    use roost_wire::LinkId;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::packet::{
+        Connect, ConnectProperties, Delivery, Encoder, Packet, PacketId, ProtocolVersion, Publish, Text,
+    };
+    use crate::{PublishOrigin, PublishToken};
+
+    /// A gateway whose backend is away: nothing listens there.
+    async fn gateway() -> Gateway {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let amqp = format!("amqp://guest:guest@{nobody}").parse().unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let config = GatewayConfig::new("eu-1".parse().unwrap(), "eu".parse().unwrap(), any, any, amqp);
+        Gateway::start(config).await.unwrap()
+    }
+
+    /// A device that is connected and has published an event that nobody can confirm.
+    async fn device(gateway: &Gateway) -> TcpStream {
+        let mut stream = TcpStream::connect(gateway.mqtt_address()).await.unwrap();
+        let connect = Packet::Connect(Box::new(Connect {
+            version: ProtocolVersion::V311,
+            clean_start: true,
+            keep_alive_s: 0,
+            client_id: Text::from_static("d"),
+            will: None,
+            user_name: None,
+            password: None,
+            properties: ConnectProperties::default(),
+        }));
+        let publish = Packet::Publish(Publish {
+            topic: Text::from_static("a"),
+            delivery: Delivery::AtLeastOnce { packet_id: PacketId::FIRST, dup: false },
+            retain: false,
+            payload: Bytes::new(),
+            properties: None,
+        });
+        let mut bytes = BytesMut::new();
+        for packet in [connect, publish, Packet::Pingreq] {
+            Encoder::new(ProtocolVersion::V311).encode(&packet, &mut bytes).unwrap();
+        }
+        stream.write_all(&bytes).await.unwrap();
+        // CONNACK has four bytes, PINGRESP two: by then the event is taken in.
+        stream.read_exact(&mut [0; 6]).await.unwrap();
+        stream
+    }
+
+    /// The thread of a gateway, with everything that AMQP says in the test's hand.
+    struct Stage {
+        uplink: mpsc::Sender<PublisherEvent>,
+        mesh: mpsc::Sender<PublisherEvent>,
+        inbox: mpsc::Sender<ConsumerEvent>,
+        orders: mpsc::Sender<Order>,
+        thread: task::JoinHandle<std::io::Result<()>>,
+    }
+
+    fn stage() -> Stage {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let amqp: roost_backend::AmqpAddress = format!("amqp://guest:guest@{nobody}").parse().unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let config =
+            GatewayConfig::new("eu-1".parse().unwrap(), "eu".parse().unwrap(), any, any, amqp.clone());
+        let incarnation = Incarnation(1);
+        let to = || LinkConfig::new(amqp.clone(), "test");
+        let outbox = || Outbox::new(publisher(to(), Topology::default(), PublisherConfig::default()).0);
+        let (uplink, uplink_events) = mpsc::channel(9);
+        let (mesh, mesh_events) = mpsc::channel(9);
+        let (inbox, consumer_events) = mpsc::channel(9);
+        let (orders, orders_received) = mpsc::channel(2);
+        let parts = Parts {
+            gateway: config.id.clone(),
+            incarnation,
+            shard: Shard::new(shard_config(&config, incarnation)),
+            link: link::Link::new(link_config(&config, incarnation)),
+            listener: listen("test", any).unwrap().into_std().unwrap(),
+            uplink: outbox(),
+            uplink_events,
+            mesh: outbox(),
+            mesh_events,
+            consumer: consumer(to(), |_| ConsumePlan::default()).0,
+            consumer_events,
+            readiness: Readiness::default(),
+            snapshot: Arc::default(),
+            orders: orders_received,
+        };
+        let thread = task::spawn_blocking(|| run(parts));
+        Stage { uplink, mesh, inbox, orders, thread }
+    }
+
+    #[tokio::test]
+    async fn a_gateway_whose_pump_has_ended_ends_itself() {
+        let Stage { uplink, orders, mut thread, mesh: _mesh, inbox: _inbox } = stage();
+        // Nobody tells outcomes any more: no event would ever be acknowledged again.
+        drop(uplink);
+        let ended_by_itself = timeout(Duration::from_secs(30), &mut thread).await;
+        drop(orders);
+        let result = ended_by_itself.expect("its process goes on, takes publishes in and acknowledges none");
+        assert!(result.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_drain_is_not_done_before_the_router_has_every_report() {
+        let Stage { mesh, inbox, orders, thread, uplink: _uplink } = stage();
+        mesh.send(PublisherEvent::Up).await.unwrap();
+        inbox.send(ConsumerEvent::Up { link: LinkId(1) }).await.unwrap();
+        // Taken when the next has room: the gateway has said where it is, who is here and what is in flight.
+        for _ in 0..9 {
+            mesh.send(PublisherEvent::Unblocked).await.unwrap();
+        }
+        let (done, mut drained) = oneshot::channel();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        orders.send(Order::Drain { finish: Duration::ZERO, deadline, done }).await.unwrap();
+        let early = timeout(Duration::from_millis(500), &mut drained).await;
+        assert!(
+            early.is_err(),
+            "its publisher would be closed, and what the broker has not taken yet be lost"
+        );
+        // Heartbeats may come meanwhile; one confirm too many is ignored.
+        let confirming = async {
+            for number in (1..=99).cycle() {
+                let token = PublishToken::new(PublishOrigin::Link, number).0;
+                mesh.send(PublisherEvent::Done { token, outcome: Published::Confirmed }).await.unwrap();
+            }
+        };
+        tokio::select! {
+            cut = timeout(Duration::from_secs(30), drained) => assert_eq!(cut.unwrap(), Ok(0)),
+            () = confirming => unreachable!("it goes on for ever"),
+        }
+        orders.send(Order::Stop).await.unwrap();
+        thread.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_drain_that_nobody_confirms_uses_its_grace_once() {
+        let gateway = gateway().await;
+        let mut device = device(&gateway).await;
+        // It hangs up when it is told to.
+        let device = tokio::spawn(async move { device.read_to_end(&mut Vec::new()).await });
+        let (grace, begun) = (Duration::from_secs(4), Instant::now());
+        let report = gateway.drain(grace).await;
+        // Whatever the machine: waiting for the shard and then for the publishers would be twice that at least.
+        assert!(begun.elapsed() < grace * 2, "{:?}", begun.elapsed());
+        assert_eq!(report, DrainReport { events_unconfirmed: 1, ..DrainReport::default() });
+        device.await.unwrap().unwrap();
     }
 }

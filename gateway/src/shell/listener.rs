@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::connection::serve;
 use super::world::World;
@@ -51,10 +51,10 @@ impl Connections {
         }
     }
 
-    /// Waits, within a bound, until every connection has been closed; returns how many were cut.
-    pub(super) async fn join(mut self) -> usize {
+    /// Waits, within a bound and not beyond the deadline, until every connection has been closed; returns how many were cut.
+    pub(super) async fn join(mut self, deadline: Instant) -> usize {
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        let _ = timeout(FAREWELLS, all).await;
+        let _ = timeout_at(deadline.min(Instant::now() + FAREWELLS), all).await;
         let cut = self.tasks.len();
         self.tasks.shutdown().await;
         cut

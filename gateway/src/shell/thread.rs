@@ -10,8 +10,8 @@ use roost_ops::{Readiness, now};
 use roost_wire::{GatewayId, Incarnation};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::{LocalSet, spawn_local};
-use tokio::time::{interval, sleep};
+use tokio::task::{JoinError, JoinSet, LocalSet};
+use tokio::time::{interval, sleep, timeout_at};
 
 use super::listener::Connections;
 use super::metrics::Snapshot;
@@ -47,6 +47,9 @@ pub(super) struct Parts {
 }
 
 /// Runs the world until it is told to stop, or its handle is dropped.
+///
+/// # Errors
+/// The system gives no runtime, or a part of the world has ended by itself.
 pub(super) fn run(parts: Parts) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
@@ -59,41 +62,58 @@ async fn live(parts: Parts) -> std::io::Result<()> {
     let own = || Rc::clone(&world);
     let consumer = Rc::new(parts.consumer);
     let (uplink_events, mesh_events) = (parts.uplink_events, parts.mesh_events);
-    let tasks = [
-        spawn_local(pumps::publisher(own(), Side::Uplink, readiness.clone(), uplink_events)),
-        spawn_local(pumps::publisher(own(), Side::Mesh, readiness.clone(), mesh_events)),
-        spawn_local(pumps::consumer(
-            own(),
-            (gateway, incarnation),
-            Rc::clone(&consumer),
-            readiness,
-            parts.consumer_events,
-        )),
-        spawn_local(keep_time(own())),
-        spawn_local(take_snapshots(own(), parts.snapshot)),
-    ];
+    let mut tasks = JoinSet::new();
+    tasks.spawn_local(pumps::publisher(own(), Side::Uplink, readiness.clone(), uplink_events));
+    tasks.spawn_local(pumps::publisher(own(), Side::Mesh, readiness.clone(), mesh_events));
+    let gateway = (gateway, incarnation);
+    tasks.spawn_local(pumps::consumer(
+        own(),
+        gateway,
+        Rc::clone(&consumer),
+        readiness,
+        parts.consumer_events,
+    ));
+    tasks.spawn_local(keep_time(own()));
+    tasks.spawn_local(take_snapshots(own(), parts.snapshot));
     let mut connections = Connections::new(TcpListener::from_std(parts.listener)?);
     let order = tokio::select! {
         order = orders.recv() => order,
         () = connections.accept(&world) => None,
+        Some(ended) = tasks.join_next() => return Err(failed(ended)),
     };
-    if let Some(Order::Drain { grace, done }) = order {
-        world.borrow_mut().drain(grace);
+    if let Some(Order::Drain { finish, deadline, done }) = order {
+        world.borrow_mut().drain(finish);
         let drained = Rc::clone(&world.borrow().drained);
-        drained.notified().await;
-        let cut = connections.join().await;
+        tokio::select! {
+            () = drained.notified() => {}
+            Some(ended) = tasks.join_next() => return Err(failed(ended)),
+        }
+        let cut = connections.join(deadline).await;
+        // What the clients' end has led to is said, before the publishers take nothing more.
+        let settled = Rc::clone(&world.borrow().settled);
+        let all_said = async {
+            while !world.borrow().is_settled() {
+                settled.notified().await
+            }
+        };
+        let _ = timeout_at(deadline, all_said).await;
         let _ = done.send(cut);
         // The reports of the drain go on being published until the handle says that they are confirmed.
         let _ = orders.recv().await;
     }
-    for task in tasks {
-        task.abort();
-        let _ = task.await;
-    }
+    tasks.shutdown().await;
     if let Some(consumer) = Rc::into_inner(consumer) {
         consumer.close().await;
     }
     Ok(())
+}
+
+/// A task that never ends by itself has ended. Without it devices would be taken in and never answered, so the thread ends, and
+/// the process with it.
+fn failed(ended: Result<(), JoinError>) -> std::io::Error {
+    let why = ended.err().map_or_else(|| "its events have ended".to_owned(), |error| error.to_string());
+    tracing::error!(why, "a part of the gateway has ended by itself, and the gateway with it");
+    std::io::Error::other(why)
 }
 
 /// Calls the world whenever its time has come.

@@ -46,6 +46,9 @@ pub(super) struct World {
     deadline: Option<BootTime>,
     /// Woken when a drain is over.
     pub(super) drained: Rc<Notify>,
+    /// Woken in a drain when everything that was said to the router is confirmed.
+    pub(super) settled: Rc<Notify>,
+    is_draining: bool,
     counters: ShellCounters,
 }
 
@@ -63,6 +66,8 @@ impl World {
             timer: Rc::default(),
             deadline: None,
             drained: Rc::default(),
+            settled: Rc::default(),
+            is_draining: false,
             counters: ShellCounters::default(),
         }
     }
@@ -180,7 +185,13 @@ impl World {
         }
     }
 
+    /// Whether the router has, or will get, everything that was said to it.
+    pub(super) fn is_settled(&self) -> bool {
+        self.link.is_settled()
+    }
+
     pub(super) fn drain(&mut self, grace: Duration) {
+        self.is_draining = true;
         self.link.handle(now(), LinkInput::Drain);
         self.feed(Input::Drain { grace });
     }
@@ -240,6 +251,9 @@ impl World {
             }
         }
         self.set_timer();
+        if self.is_draining && self.is_settled() {
+            self.settled.notify_one();
+        }
     }
 
     fn shard_asks(&mut self, now: Now, output: Output) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roost_wire::{Control, Outcome, RouterRun, SettlementItem, Sighting};
+use roost_wire::{Control, Outcome, RouterRun, SettlementItem, Sighting, mesh::ITEMS_MAX};
 
 use super::world::*;
 use crate::packet::{QoS, ReasonCode};
@@ -220,4 +220,79 @@ fn a_sync_of_many_commands_and_a_snapshot_of_many_sessions_come_in_parts() {
         })
         .collect();
     assert_eq!(snapshots, [(true, false, 4_096), (false, true, 904)]);
+}
+
+/// Parts on their way when a connection breaks: the second is lost with it, and a third that was not sent yet leaves with the next
+/// connection.
+fn lose_the_second_part(world: &mut World) {
+    world.answer_report(PublishOutcome::Confirmed);
+    world.answer_report(PublishOutcome::Lost);
+    while !world.reports.is_empty() {
+        world.answer_report(PublishOutcome::Confirmed);
+    }
+}
+
+#[test]
+fn a_sync_that_lost_a_part_never_looks_complete() {
+    let mut world = World::new();
+    // More commands than two parts hold.
+    for n in 0..520 {
+        let name = format!("d{n}");
+        let client = world.connect(V5, &name);
+        world.subscribe(client, "#", QoS::AtLeastOnce);
+        for _ in 0..16 {
+            let command = world.new_command(&name, epoch(1, 1));
+            world.deliver(command);
+        }
+    }
+    let before = world.last_sync().0;
+    world.settlements.clear();
+    world.holds_reports = true;
+    world.router_says(1, vec![Control::Sync]);
+    lose_the_second_part(&mut world);
+    let part = |item: &SettlementItem| match item {
+        SettlementItem::Sync { number, first, last, in_flight } => {
+            Some((*number, *first, *last, in_flight.len()))
+        }
+        SettlementItem::Settled(_) | SettlementItem::Subscribed { .. } => None,
+    };
+    let read: Vec<_> = world.settlements.iter().filter_map(part).collect();
+    assert_eq!(read, [(before.next(), true, false, ITEMS_MAX)], "the rest would be taken for all there is");
+    world.holds_reports = false;
+    world.settlements.clear();
+    world.pass(Duration::from_secs(1));
+    let read: Vec<_> = world.settlements.iter().filter_map(part).collect();
+    let number = before.next().next();
+    let rest = 520 * 16 - 2 * ITEMS_MAX;
+    assert_eq!(
+        read,
+        [(number, true, false, ITEMS_MAX), (number, false, false, ITEMS_MAX), (number, false, true, rest)]
+    );
+}
+
+#[test]
+fn a_snapshot_that_lost_a_part_never_looks_complete() {
+    let mut world = World::new();
+    for n in 0..2 * ITEMS_MAX + 7 {
+        world.connect(V5, &format!("d{n}"));
+    }
+    world.sightings.clear();
+    world.holds_reports = true;
+    world.router_says(1, vec![Control::Snapshot]);
+    lose_the_second_part(&mut world);
+    let part = |sighting: &Sighting| match sighting {
+        Sighting::Snapshot { first, last, present } => Some((*first, *last, present.len())),
+        _ => None,
+    };
+    let read: Vec<_> = world.sightings.iter().filter_map(part).collect();
+    assert_eq!(
+        read,
+        [(true, false, ITEMS_MAX)],
+        "devices of the part that is missing would be taken for gone"
+    );
+    world.holds_reports = false;
+    world.sightings.clear();
+    world.pass(Duration::from_secs(1));
+    let read: Vec<_> = world.sightings.iter().filter_map(part).collect();
+    assert_eq!(read, [(true, false, ITEMS_MAX), (false, false, ITEMS_MAX), (false, true, 7)]);
 }

@@ -231,3 +231,45 @@ fn a_publish_outlives_its_connection() {
     assert_eq!(again.message.properties.bool(header::DUP), Some(true));
     assert_eq!(world.read_pubacks(device), [(1, ReasonCode::Success)]);
 }
+
+#[test]
+fn what_a_device_publishes_next_does_not_overtake_an_event_that_is_tried_again() {
+    let mut world = World::new();
+    let [device, other] = ["d", "o"].map(|name| world.connect(V5, name));
+    world.publish(device, "a", qos1(1));
+    world.answer_event(PublishOutcome::Nacked);
+    world.publish(device, "b", qos1(2));
+    world.publish(device, "c", qos1(3));
+    assert!(world.events.is_empty(), "live events queue behind the device's backlog");
+    world.publish(other, "a", qos1(1));
+    assert_eq!(world.answer_event(PublishOutcome::Confirmed).message.routing_key, "main.o.a", "others go on");
+    world.pass(Duration::from_millis(200));
+    world.answer_event(PublishOutcome::Nacked);
+    world.pass(Duration::from_millis(400));
+    let topics = |world: &World| -> Vec<String> {
+        world.events.iter().map(|event| event.message.routing_key.clone()).collect()
+    };
+    assert_eq!(topics(&world), ["main.d.a"]);
+    world.answer_event(PublishOutcome::Confirmed);
+    assert_eq!(topics(&world), ["main.d.b", "main.d.c"], "together again, in order");
+    world.confirm_all();
+    let pubacks = [1, 2, 3].map(|n| (n, ReasonCode::Success));
+    assert_eq!(world.read_pubacks(device), pubacks);
+}
+
+#[test]
+fn a_device_that_leaves_while_its_event_is_tried_again_leaves_nothing_behind() {
+    let mut world = World::new();
+    let device = world.connect(V5, "d");
+    world.publish(device, "a", qos1(1));
+    world.answer_event(PublishOutcome::Nacked);
+    world.publish(device, "b", qos1(2));
+    world.cut(device);
+    world.pass(Duration::from_millis(200));
+    world.answer_event(PublishOutcome::Confirmed);
+    assert!(world.events.is_empty());
+    let device = world.connect(V5, "d");
+    world.publish(device, "b", qos1(2));
+    world.answer_event(PublishOutcome::Confirmed);
+    assert_eq!(world.read_pubacks(device), [(2, ReasonCode::Success)]);
+}

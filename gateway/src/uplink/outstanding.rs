@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use roost_backend::contract;
-use roost_wire::{Event, HeaderValue, Message, Qos, RoutingKey, envelope::header};
+use roost_wire::{Device, Event, HeaderValue, Message, Qos, RoutingKey, envelope::header};
 
 use super::retry::RETRIES_MAX;
 use crate::session::PublishNumber;
@@ -42,6 +42,8 @@ struct Outstanding {
     exchange: String,
     stage: Stage,
     refusals: u32,
+    /// Whether it was refused at any stage, and so stands in [`Uplink::refused`].
+    was_refused: bool,
     bytes: usize,
     waiter: Option<Waiter>,
 }
@@ -60,8 +62,8 @@ pub(crate) enum EventEnd {
 /// What an outcome leads to.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Next {
-    /// It is over; tell the waiter.
-    Ended(Option<Waiter>, EventEnd),
+    /// It is over; tell the waiter. The device it frees has no event that is tried again any more.
+    Ended { waiter: Option<Waiter>, end: EventEnd, frees: Option<Device> },
     /// Publish this.
     Publish(Box<Publication>),
     /// Wait, then ask [`Uplink::retry`] with this number.
@@ -79,6 +81,8 @@ pub(crate) struct Uplink {
     next_number: u64,
     outstanding: BTreeMap<u64, Outstanding>,
     bytes: usize,
+    /// Devices with events that were refused and are tried again, and with how many.
+    refused: BTreeMap<Device, usize>,
     /// Clients whose next publish waits for room, the longest first. At most once each.
     pub(crate) holds_up: VecDeque<ConnectionId>,
 }
@@ -95,6 +99,7 @@ impl Uplink {
             next_number: 0,
             outstanding: BTreeMap::new(),
             bytes: 0,
+            refused: BTreeMap::new(),
             holds_up: VecDeque::new(),
         }
     }
@@ -114,6 +119,11 @@ impl Uplink {
         self.outstanding.len() < events_max && self.bytes < bytes_max
     }
 
+    /// Whether an event of the device was refused and is tried again: what it publishes next must not overtake that.
+    pub(crate) fn is_trying_again(&self, device: &Device) -> bool {
+        self.refused.contains_key(device)
+    }
+
     /// Publishes an event. The caller has asked [`Uplink::has_room`].
     pub(crate) fn publish(
         &mut self,
@@ -124,7 +134,8 @@ impl Uplink {
         let bytes = event.payload.len();
         self.bytes += bytes;
         let exchange = exchange.to_owned();
-        self.start(Outstanding { event, exchange, stage: Stage::Event, refusals: 0, bytes, waiter })
+        let (stage, refusals, was_refused) = (Stage::Event, 0, false);
+        self.start(Outstanding { event, exchange, stage, refusals, was_refused, bytes, waiter })
     }
 
     /// Publishes again what was refused before.
@@ -174,6 +185,9 @@ impl Uplink {
                 counters.add(if has_queue { Count::EventRetried } else { Count::EventRetriedNoQueue });
                 outstanding.refusals += 1;
                 let refusals = outstanding.refusals;
+                if !std::mem::replace(&mut outstanding.was_refused, true) {
+                    *self.refused.entry(outstanding.event.device.clone()).or_default() += 1;
+                }
                 self.outstanding.insert(number, outstanding);
                 Next::Retry { number, refusals }
             }
@@ -199,7 +213,16 @@ impl Uplink {
 
     fn end(&mut self, outstanding: Outstanding, end: EventEnd) -> Next {
         self.bytes -= outstanding.bytes;
-        Next::Ended(outstanding.waiter, end)
+        let Outstanding { event, was_refused, waiter, .. } = outstanding;
+        let left = self.refused.get_mut(&event.device).filter(|_| was_refused);
+        let is_free = left.is_some_and(|left| {
+            *left -= 1;
+            *left == 0
+        });
+        if is_free {
+            self.refused.remove(&event.device);
+        }
+        Next::Ended { waiter, end, frees: is_free.then_some(event.device) }
     }
 }
 
@@ -305,7 +328,9 @@ mod tests {
             uplink.retry(number).unwrap();
         }
         let next = uplink.published(publication_token(&uplink), PublishOutcome::Confirmed, &mut counters);
-        assert_eq!(next, Next::Ended(waiter(), EventEnd::Dead));
+        let frees = Some("d".parse().unwrap());
+        assert_eq!(next, Next::Ended { waiter: waiter(), end: EventEnd::Dead, frees });
+        assert!(!uplink.is_trying_again(&"d".parse().unwrap()));
         assert_eq!((uplink.len(), uplink.bytes, counters.of(Count::EventDead)), (0, 0, 1));
     }
 
@@ -324,7 +349,7 @@ mod tests {
         let Next::Publish(unrouted) = next else { panic!("{next:?}") };
         assert_eq!((&*unrouted.message.exchange, unrouted.mandatory), ("roost.unrouted", true));
         let next = uplink.published(unrouted.token, PublishOutcome::Confirmed, &mut counters);
-        assert_eq!(next, Next::Ended(waiter(), EventEnd::Unwanted));
+        assert_eq!(next, Next::Ended { waiter: waiter(), end: EventEnd::Unwanted, frees: None });
         let again = uplink.published(unrouted.token, PublishOutcome::Confirmed, &mut counters);
         assert_eq!(again, Next::Unknown);
     }
@@ -340,7 +365,8 @@ mod tests {
             let publication = uplink.publish(event(Qos::AtMostOnce, 1), "roost.up", None);
             assert_eq!(publication.on_loss, OnLoss::Report);
             let next = uplink.published(publication.token, outcome, &mut counters);
-            assert_eq!((next, counters.of(count)), (Next::Ended(None, EventEnd::Accepted), 1));
+            let ended = Next::Ended { waiter: None, end: EventEnd::Accepted, frees: None };
+            assert_eq!((next, counters.of(count)), (ended, 1));
         }
     }
 

@@ -46,6 +46,10 @@ impl Finals {
         self.owed.iter().filter_map(|sequence| self.by_sequence.get(sequence))
     }
 
+    pub(super) fn owed_count(&self) -> usize {
+        self.owed.len()
+    }
+
     pub(super) fn is_owed(&self, sequence: u64) -> bool {
         self.owed.contains(&sequence)
     }

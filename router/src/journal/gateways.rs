@@ -58,6 +58,10 @@ impl KnownGateways {
         }
     }
 
+    pub(super) fn forget(&mut self, gateway: &GatewayId) {
+        self.by_id.remove(gateway);
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&GatewayId, &KnownGateway)> {
         self.by_id.iter()
     }

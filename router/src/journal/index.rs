@@ -152,6 +152,12 @@ impl Journal {
         self.finals.owed()
     }
 
+    /// How many finals that is. They are kept for as long as their receipt is not confirmed, so they count as custody.
+    #[must_use]
+    pub fn owed_count(&self) -> usize {
+        self.finals.owed_count()
+    }
+
     /// The gateways that are known.
     pub fn gateways(&self) -> impl Iterator<Item = (&GatewayId, &KnownGateway)> {
         self.gateways.iter()
@@ -163,7 +169,7 @@ impl Journal {
         self.live.len()
     }
 
-    /// How many bytes of payload are in custody.
+    /// How many bytes are in custody: payloads, and the texts that senders put into headers.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -187,6 +193,12 @@ impl Journal {
         (0..batch).map_while(|_| self.finals.forget_one(now, max)).map(u64::from).sum()
     }
 
+    /// Forgets a gateway that is lost and that no command was given to. Not a record: a restart may know it again until the next
+    /// snapshot.
+    pub fn forget_gateway(&mut self, gateway: &GatewayId) {
+        self.gateways.forget(gateway);
+    }
+
     /// Forgets a device's oldest final if it has more than `max`. True if so.
     pub fn forget_oldest_of(&mut self, device: &Device, max: usize) -> bool {
         self.finals.forget_oldest_of(device, max)
@@ -194,7 +206,7 @@ impl Journal {
 
     fn accept(&mut self, command: &Arc<Accepted>) {
         self.next = self.next.max(command.sequence + 1);
-        self.bytes += command.request.payload.len();
+        self.bytes += command.bytes();
         let ids = self.ids.entry(command.request.device.clone()).or_default();
         ids.insert(command.request.message_id.clone(), command.sequence);
         let live = Live { command: command.clone(), given_to: command.given_to.clone(), interrupted: false };
@@ -206,7 +218,7 @@ impl Journal {
         self.next = self.next.max(sequence + 1);
         if let Some(live) = self.live.remove(&sequence) {
             let request = &live.command.request;
-            self.bytes -= request.payload.len();
+            self.bytes -= live.command.bytes();
             if let Some(ids) = self.ids.get_mut(&request.device) {
                 ids.remove(&request.message_id);
                 if ids.is_empty() {

@@ -96,6 +96,28 @@ pub struct Accepted {
     pub request: CommandRequest,
 }
 
+impl Accepted {
+    /// What it holds of memory, as far as its sender decides on that: payload and texts.
+    pub(super) fn bytes(&self) -> usize {
+        self.request.payload.len() + header_bytes(&self.request)
+    }
+}
+
+/// What a command's texts take together.
+pub(crate) fn header_bytes(request: &CommandRequest) -> usize {
+    let texts = [
+        &request.receipt_to,
+        &request.supersede_key,
+        &request.reply_to,
+        &request.correlation_id,
+        &request.content_type,
+        &request.traceparent,
+    ];
+    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    let pairs: usize = request.user_properties.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
+    request.topic.as_str().len() + texts + pairs
+}
+
 /// A gateway's run that a command was given to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GivenTo {

@@ -24,6 +24,14 @@ impl RouterCore {
         }
     }
 
+    /// A command is back from a gateway. While it was there its lifetime may have ended, and then nothing waits for that any more.
+    pub(super) fn watch_lifetime(&mut self, now: Now, sequence: u64) {
+        if let Some(live) = self.journal.command(sequence) {
+            let due = now.boot + live.command.deadline.since(now.wall);
+            self.timers.set_if_clear(Timer::Expiry(sequence), due);
+        }
+    }
+
     pub(super) fn is_overdue(&self, now: Now, sequence: u64) -> bool {
         self.is_recovered()
             && self.journal.command(sequence).is_some_and(|live| live.command.deadline <= now.wall)

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use roost_wire::{
     CommandProblem, CommandRequest, Device, HeaderValue, Headers, Message, MessageId, Now, Receipt,
-    ReceiptReason, ReceiptState, ReceiptsWanted, RoutingKey, envelope::header,
+    ReceiptReason, ReceiptState, ReceiptsWanted, envelope::header,
 };
 
 use super::RouterCore;
+use super::dead_letter::{cut, dead_letter};
 use super::publications::Then;
 use super::receipts::addresses;
 use crate::decide::{Decision, RejectReason, Whereabouts};
-use crate::journal::{Accepted, Final, GivenTo, Record};
+use crate::journal::{Accepted, Final, GivenTo, Record, header_bytes};
 use crate::timers::Timer;
 use crate::{DropReason, Output, Publication, RequestId, SourceToken};
 
@@ -87,7 +88,7 @@ impl RouterCore {
             receipt_to: problem.receipt_to.filter(|queue| queue.len() <= QUEUE_NAME_BYTES_MAX),
             state: ReceiptState::Rejected,
             reason: ReceiptReason::Invalid,
-            detail: Some(detail),
+            detail: Some(cut(detail)),
         };
         self.refuse(now, source, refused);
     }
@@ -140,17 +141,17 @@ impl RouterCore {
         let mailbox = self.mailboxes.get(&request.device);
         let (waiting, waiting_bytes) =
             mailbox.map_or((0, 0), |mailbox| (mailbox.waiting_count(), mailbox.waiting_bytes()));
-        let payload = request.payload.len();
+        let (payload, headers) = (request.payload.len(), header_bytes(request));
         // What the prefetch had let in before the pause is still taken.
         let slack = if matches!(source, Source::Http(_)) { 0 } else { limits.prefetch };
-        let slack_bytes = slack * limits.payload_bytes_max;
+        let slack_bytes = slack * (limits.payload_bytes_max + limits.header_bytes_max);
         let lifetime_max_ms = u64::try_from(limits.lifetime_max.as_millis()).unwrap_or(u64::MAX);
         if request.lifetime_ms.is_some_and(|ms| ms > lifetime_max_ms) {
             Err(RejectReason::LifetimeTooLong)
-        } else if payload > limits.payload_bytes_max || header_bytes(request) > limits.header_bytes_max {
+        } else if payload > limits.payload_bytes_max || headers > limits.header_bytes_max {
             Err(RejectReason::TooLarge)
-        } else if self.journal.commands() >= limits.commands_max + slack
-            || self.journal.bytes() + payload > limits.bytes_max + slack_bytes
+        } else if self.in_custody() >= limits.commands_max + slack
+            || self.journal.bytes() + payload + headers > limits.bytes_max + slack_bytes
         {
             Err(RejectReason::RouterFull)
         } else if waiting >= limits.mailbox_commands_max || waiting_bytes + payload > limits.mailbox_bytes_max
@@ -319,9 +320,14 @@ impl RouterCore {
         }
     }
 
-    fn pause_if_full(&mut self) {
-        let full = self.journal.commands() >= self.limits.commands_max
-            || self.journal.bytes() >= self.limits.bytes_max;
+    /// Commands that have not ended, and those whose sender has not been told.
+    fn in_custody(&self) -> usize {
+        self.journal.commands() + self.journal.owed_count()
+    }
+
+    pub(super) fn pause_if_full(&mut self) {
+        let full =
+            self.in_custody() >= self.limits.commands_max || self.journal.bytes() >= self.limits.bytes_max;
         if full && !std::mem::replace(&mut self.is_paused, true) {
             self.say(Output::PauseCommands);
         }
@@ -329,7 +335,7 @@ impl RouterCore {
 
     pub(super) fn resume_if_room(&mut self) {
         let below = |value: usize, max: usize| value <= max - max / 10;
-        let room = below(self.journal.commands(), self.limits.commands_max)
+        let room = below(self.in_custody(), self.limits.commands_max)
             && below(self.journal.bytes(), self.limits.bytes_max);
         if self.is_paused && room {
             self.is_paused = false;
@@ -354,18 +360,6 @@ impl Source {
     }
 }
 
-/// The message for `roost.dead`, with the reason in its headers and nothing that would make it expire there too.
-fn dead_letter(mut message: Message, device: Option<&Device>, reason: &str) -> Publication {
-    message.exchange = "roost.dead".to_owned();
-    if let Some(device) = device {
-        message.routing_key = RoutingKey::for_device(device).as_str().to_owned();
-    }
-    message.properties.expiration = None;
-    message.properties.user_id = None;
-    message.properties.set(header::REASON, reason);
-    Publication::DeadLetter { message: Box::new(message) }
-}
-
 /// A dead-letter has the key of its new queue; the one that names the device is in the `x-death` header, the last death first.
 fn restore_key(message: &mut Message) {
     let list = |headers: &Headers, name: &str| match headers.get(name) {
@@ -376,19 +370,4 @@ fn restore_key(message: &mut Message) {
     if let Some(HeaderValue::Text(key)) = list(&death, "routing-keys") {
         message.routing_key = key;
     }
-}
-
-/// What a command's texts take together.
-fn header_bytes(request: &CommandRequest) -> usize {
-    let texts = [
-        &request.receipt_to,
-        &request.supersede_key,
-        &request.reply_to,
-        &request.correlation_id,
-        &request.content_type,
-        &request.traceparent,
-    ];
-    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
-    let pairs: usize = request.user_properties.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
-    request.topic.as_str().len() + texts + pairs
 }

@@ -81,9 +81,15 @@ impl RouterCore {
         if self.gateways.len() < self.limits.gateways_max {
             return true;
         }
-        let mut lost = self.gateways.iter().filter(|(_, gateway)| gateway.lost && gateway.holding.is_empty());
-        let Some(id) = lost.next().map(|(id, _)| id.clone()) else { return false };
-        self.gateways.remove(&id).is_some()
+        // After a restart there may be more than the bound: the journal knows again what the run before had forgotten.
+        let excess = self.gateways.len() + 1 - self.limits.gateways_max;
+        let lost = self.gateways.iter().filter(|(_, gateway)| gateway.lost && gateway.holding.is_empty());
+        let forgotten: Vec<GatewayId> = lost.take(excess).map(|(id, _)| id.clone()).collect();
+        for id in &forgotten {
+            self.gateways.remove(id);
+            self.journal.forget_gateway(id);
+        }
+        forgotten.len() == excess
     }
 
     pub(super) fn heartbeat(&mut self, now: Now, id: &GatewayId, link: LinkId, beat: &Heartbeat) {
@@ -183,6 +189,7 @@ impl RouterCore {
         if self.mailboxes.get_mut(device).is_some_and(|mailbox| mailbox.take_back(sequence)) {
             self.record(Record::Interrupted { sequence });
             self.tell(now, device, sequence, ReceiptState::Parked, Some(ReceiptReason::Interrupted));
+            self.watch_lifetime(now, sequence);
         }
     }
 

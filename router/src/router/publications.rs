@@ -3,20 +3,23 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use roost_wire::{Device, Epoch, GatewayId, Now};
+use roost_wire::{Device, Epoch, GatewayId, Now, Presence};
 
 use super::RouterCore;
 use crate::journal::Record;
 use crate::timers::Timer;
 use crate::{DropReason, Lsn, Output, Publication, PublishOutcome, PublishToken, SourceToken};
 
-/// Publications whose outcome matters. Bounded by the commands in custody, the receipts owed, and the queues' prefetch.
+/// Publications whose outcome matters. Bounded by the commands in custody, the receipts owed, the queues' prefetch, and
+/// [`crate::Limits::presences_max`].
 #[derive(Debug, Default)]
 pub(super) struct Publications {
     last: u64,
     open: BTreeMap<PublishToken, Open>,
     /// How many publications a final's receipt still waits for.
     receipts: BTreeMap<u64, u8>,
+    /// How many are presence.
+    presences: usize,
 }
 
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub(super) enum Then {
     ReceiptPublished { sequence: u64 },
     /// The message that led to it can be acknowledged.
     Ack(SourceToken),
+    /// There is room for one more of its kind.
+    Presence,
 }
 
 /// How long a publication that the broker refused waits before it is published again: a queue is full, and one second later it
@@ -48,6 +53,23 @@ impl RouterCore {
     pub(super) fn publish_and_forget(&mut self, gate: Lsn, what: Publication) {
         let token = self.publications.token();
         self.say_after(gate, Output::Publish { token, what });
+    }
+
+    /// Publishes something that nothing else repeats, once the record is durable: again a second after it was lost or refused,
+    /// also if the shell does not.
+    pub(super) fn publish_until_confirmed(&mut self, gate: Lsn, what: Publication) {
+        let token = self.publications.token();
+        self.publications.open.insert(token, Open { then: Then::Done, again: Some(what.clone()) });
+        self.say_after(gate, Output::Publish { token, what });
+    }
+
+    /// Publishes a device's coming or going, if not too many of those wait for their confirm.
+    pub(super) fn publish_presence(&mut self, presence: Presence) {
+        if self.publications.presences >= self.limits.presences_max {
+            return self.counters.drop(DropReason::PresenceBacklog);
+        }
+        self.publications.presences += 1;
+        self.publish(self.run_lsn, Publication::Presence(Box::new(presence)), Then::Presence);
     }
 
     /// Publishes something once the record is durable.
@@ -112,12 +134,14 @@ impl RouterCore {
         match then {
             Then::Done | Then::Given { .. } => {}
             Then::Ack(source) => self.say(Output::Ack(source)),
+            Then::Presence => self.publications.presences -= 1,
             Then::ReceiptPublished { sequence } => {
                 let Some(left) = self.publications.receipts.get_mut(&sequence) else { return };
                 *left -= 1;
                 if *left == 0 {
                     self.publications.receipts.remove(&sequence);
                     self.record(Record::ReceiptPublished { sequence });
+                    self.resume_if_room();
                 }
             }
         }

@@ -122,6 +122,7 @@ impl RouterCore {
         for request in watchers {
             self.say_after(lsn, Output::Answer { request: *request, receipt: Box::new(end.receipt.clone()) });
         }
+        self.pause_if_full();
         if self.journal.forget_oldest_of(&end.receipt.device, self.limits.finals_per_device_max) {
             self.counters.drop(crate::DropReason::ForgottenEarly);
         }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use roost_wire::mesh::Report as _;
 use roost_wire::{
-    CloseReason, Control, Device, GatewayId, Incarnation, Message, Now, Presence, PresenceState, Present,
-    SessionId, Sighting, SightingReport,
+    CloseReason, Control, ControlReport, Device, GatewayId, Incarnation, Message, Now, Presence,
+    PresenceState, Present, SessionId, Sighting, SightingReport,
 };
 
 use super::RouterCore;
-use super::publications::Then;
+use crate::gateway::Gateway;
 use crate::location::{Acceptance, Location};
 use crate::{DropReason, GatewayUsers, Publication};
 
@@ -170,11 +170,15 @@ impl RouterCore {
     }
 
     /// The older of two sessions is closed, wherever it is. If its gateway can't be told, it announces the session when it is
-    /// back, and is told then.
+    /// back, and is told then. A word that our own connection loses is said again: a gateway that is not away announces nothing.
     fn close(&mut self, gateway: &GatewayId, device: &Device, session: SessionId) {
         self.counters.closes += 1;
-        let reason = CloseReason::TakenOver;
-        self.control(gateway, vec![Control::Close { device: device.clone(), session, reason }]);
+        let Some(queue) = self.gateways.get(gateway).and_then(Gateway::control).map(str::to_owned) else {
+            return;
+        };
+        let close = Control::Close { device: device.clone(), session, reason: CloseReason::TakenOver };
+        let report = Box::new(ControlReport { shard: self.shard, run: self.run, items: vec![close] });
+        self.publish_until_confirmed(self.run_lsn, Publication::Control { queue, report });
     }
 
     pub(super) fn presence(&mut self, now: Now, device: &Device, at: &Location, state: PresenceState) {
@@ -188,6 +192,6 @@ impl RouterCore {
             session: at.session,
             at: now.wall,
         };
-        self.publish(self.run_lsn, Publication::Presence(Box::new(presence)), Then::Done);
+        self.publish_presence(presence);
     }
 }

@@ -128,6 +128,11 @@ impl RouterCore {
         let Some(gateway) = self.gateways.get_mut(id) else { return };
         gateway.sync(number, link, lsn);
         let holding: Vec<Device> = gateway.holding.iter().cloned().collect();
+        // The gateway syncs also because a report was refused and those behind it were not, so "has subscribed" may have come
+        // before the answer that it belongs to: who waits for it tries once more.
+        for mailbox in self.mailboxes.values_mut() {
+            mailbox.unsubscribed.take_if(|(gateway, _, _)| gateway == id);
+        }
         for device in &holding {
             self.sync_hold(now, device, (id, incarnation), listed.get(device));
         }
@@ -168,6 +173,7 @@ impl RouterCore {
                 // Its settlements stand before the list: it never had this one, or dropped it with its old inbox.
                 self.record(Record::TakenBack { sequence });
                 self.tell(now, device, sequence, ReceiptState::Parked, Some(ReceiptReason::Interrupted));
+                self.watch_lifetime(now, sequence);
             }
         }
     }

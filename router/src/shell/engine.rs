@@ -236,6 +236,7 @@ impl Engine {
             log: self.backlog.status(),
             commands_in_custody: self.core.journal().commands(),
             bytes_in_custody: self.core.journal().bytes(),
+            receipts_owed: self.core.journal().owed_count(),
             requests_waiting: self.waiters.len(),
             publications_waiting: self.publications.waiting(),
             not_taken: self.not_taken.iter().map(|(reason, count)| (reason.as_str(), *count)).collect(),

@@ -6,6 +6,7 @@ mod send;
 mod wait;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, State};
@@ -19,6 +20,7 @@ use roost_wire::{Device, DeviceId, Tenant};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use self::responses::Responses;
 use self::send::send;
@@ -26,6 +28,9 @@ use super::engine::Ask;
 
 /// The largest body: a payload of 240 KiB in base64, and the rest.
 const BODY_BYTES_MAX: usize = 512 * 1024;
+
+/// How long the engine may take for anything: a slow disk holds up its questions for a moment, a hanging one for ever.
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 struct Api {
@@ -72,23 +77,22 @@ pub(super) fn serve(
 async fn explain(State(api): State<Api>, At(device): At) -> Result<Json<serde_json::Value>, Problem> {
     let (reply, answer) = oneshot::channel();
     api.ask(Ask::Explain { device, reply }).await?;
-    answer.await.map(Json).map_err(|_| gone())
+    in_time(answer).await?.map(Json).map_err(|_| gone())
 }
 
 /// `GET /v1/gateways`: those the router knows, and how they fare.
 async fn gateways(State(api): State<Api>) -> Result<Json<serde_json::Value>, Problem> {
     let (reply, answer) = oneshot::channel();
     api.ask(Ask::Gateways { reply }).await?;
-    answer.await.map(Json).map_err(|_| gone())
+    in_time(answer).await?.map(Json).map_err(|_| gone())
 }
 
-/// The figures as they are now; without those of the engine if the router is going away.
+/// The figures as they are now; without those of the engine if it does not answer or the router is going away.
 async fn page(asks: mpsc::Sender<Ask>, responses: Responses) -> String {
     let (reply, figures) = oneshot::channel();
     let mut page = Exposition::default();
-    if asks.send(Ask::Figures { reply }).await.is_ok()
-        && let Ok(figures) = figures.await
-    {
+    let asked = async { asks.send(Ask::Figures { reply }).await.ok().map(|()| figures)?.await.ok() };
+    if let Ok(Some(figures)) = in_time(asked).await {
         figures.write(&mut page);
     }
     responses.write(&mut page);
@@ -97,8 +101,17 @@ async fn page(asks: mpsc::Sender<Ask>, responses: Responses) -> String {
 
 impl Api {
     async fn ask(&self, ask: Ask) -> Result<(), Problem> {
-        self.asks.send(ask).await.map_err(|_| gone())
+        in_time(self.asks.send(ask)).await?.map_err(|_| gone())
     }
+}
+
+/// What the engine says, if it says anything: it takes in no questions while its records wait for a disk, which may hang.
+async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, Problem> {
+    timeout(ENGINE_TIMEOUT, answer).await.map_err(|_| {
+        let detail =
+            "the router did not take this in: its journal waits for the disk; see /readyz and try again";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after_s(5)
+    })
 }
 
 /// The device in the path.
@@ -142,4 +155,39 @@ fn bad(detail: impl Into<String>, field: &str) -> Problem {
 
 fn gone() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the router is going away; try again").retry_after_s(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The API before an engine that takes nothing in: its disk hangs in a write, and says nothing of it.
+    #[tokio::test]
+    async fn an_engine_that_does_not_answer_keeps_nobody_waiting_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (asks, unread) = mpsc::channel(1);
+        let (stop, served) = serve(listener, asks, Readiness::default(), 10);
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = |path: &str| format!("http://{address}{path}");
+        let device = "/v1/tenants/main/devices/d";
+        // The first fills the queue and gets no answer; the others find no room in it.
+        let requests = [
+            client.get(url("/v1/gateways")),
+            client.get(url(device)),
+            client.post(url(&format!("{device}/commands"))).body("{}"),
+            client.get(url("/metrics")),
+        ];
+        let answers = requests.map(|request| tokio::spawn(request.send()));
+        let mut statuses = Vec::new();
+        for answer in answers {
+            let answer = timeout(Duration::from_secs(60), answer).await;
+            statuses.push(
+                answer.expect("an answer, if only that there is none").unwrap().unwrap().status().as_u16(),
+            );
+        }
+        assert_eq!(statuses, [503, 503, 503, 200]);
+        drop((unread, stop));
+        served.await.unwrap();
+    }
 }

@@ -16,8 +16,10 @@ pub struct Snapshot {
     pub log: LogStatus,
     /// Commands that the mesh answers for.
     pub commands_in_custody: usize,
-    /// Bytes of their payloads.
+    /// Bytes of their payloads and headers.
     pub bytes_in_custody: usize,
+    /// Commands that have ended and whose final receipt is not confirmed.
+    pub receipts_owed: usize,
     /// HTTP requests that wait for their command.
     pub requests_waiting: usize,
     /// Publications that wait for the publisher.
@@ -72,8 +74,11 @@ impl Snapshot {
         self.journal(page);
         page.family("roost_router_commands_in_custody", Gauge, "Commands that the mesh answers for.")
             .sample(&[], self.commands_in_custody);
-        page.family("roost_router_custody_bytes", Gauge, "Bytes of their payloads.")
+        page.family("roost_router_custody_bytes", Gauge, "Bytes of their payloads and headers.")
             .sample(&[], self.bytes_in_custody);
+        let help =
+            "Commands that have ended and whose final receipt is not confirmed; they count as custody.";
+        page.family("roost_router_receipts_owed", Gauge, help).sample(&[], self.receipts_owed);
         page.family("roost_router_requests_waiting", Gauge, "HTTP requests that wait for their command.")
             .sample(&[], self.requests_waiting);
         page.family("roost_router_publications_waiting", Gauge, "Publications that wait for the publisher.")

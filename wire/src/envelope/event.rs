@@ -65,7 +65,8 @@ impl Event {
         format!("{}-{:x}", self.incarnation, self.sequence)
     }
 
-    /// The event as an AMQP message to `exchange`.
+    /// The event as an AMQP message to `exchange`. Brokers close the channel on an `expiration` that does not fit 32 bits of
+    /// milliseconds, and a device may ask for more: what lives longer than 49 days lives 49 days.
     #[must_use]
     pub fn into_message(self, exchange: &str) -> Message {
         let mut properties = Properties {
@@ -75,7 +76,7 @@ impl Event {
                 Qos::AtMostOnce => DeliveryMode::Transient,
                 Qos::AtLeastOnce | Qos::ExactlyOnce => DeliveryMode::Persistent,
             },
-            expiration: self.expiry_s.map(|s| (u64::from(s) * 1_000).to_string()),
+            expiration: self.expiry_s.map(|s| s.saturating_mul(1_000).to_string()),
             timestamp_s: Some(self.received_at.as_millis() / 1_000),
             ..Properties::default()
         };
@@ -194,6 +195,17 @@ mod tests {
         assert_eq!(message.properties.expiration.as_deref(), Some("60000"));
         assert_eq!(message.properties.text(header::TOPIC), Some("state/temp.c"));
         assert_eq!(message.body.as_ref(), b"21");
+    }
+
+    #[test]
+    fn the_longest_expiry_of_mqtt_is_one_that_brokers_take() {
+        for (expiry_s, ms) in
+            [(0, 0), (4_294_967, 4_294_967_000), (4_294_968, u32::MAX), (u32::MAX, u32::MAX)]
+        {
+            let event = Event { expiry_s: Some(expiry_s), ..event("a", Vec::new(), Vec::new(), 0) };
+            let expiration = event.into_message("roost.up").properties.expiration;
+            assert_eq!(expiration, Some(ms.to_string()), "{expiry_s} s");
+        }
     }
 
     #[test]

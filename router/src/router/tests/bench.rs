@@ -332,6 +332,13 @@ impl Bench {
         })
     }
 
+    pub(super) fn take_presence_tokens(&mut self) -> Vec<PublishToken> {
+        self.take(|output| match output {
+            Output::Publish { token, what: Publication::Presence(_) } => Some(*token),
+            _ => None,
+        })
+    }
+
     pub(super) fn dead_letters(&mut self) -> Vec<(PublishToken, Message)> {
         self.take(|output| match output {
             Output::Publish { token, what: Publication::DeadLetter { message } } => {

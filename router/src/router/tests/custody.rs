@@ -219,3 +219,34 @@ fn a_settlement_of_a_command_of_another_journal_or_device_is_counted() {
     assert_eq!(bench.finals(), []);
     assert_eq!(bench.core.counters().drops[&crate::DropReason::UnknownCommand], 2);
 }
+
+#[test]
+fn a_lifetime_that_ended_at_the_gateway_ends_when_the_command_is_back() {
+    let (mut bench, gates) = Bench::ready(&["g1"]);
+    bench.accepted(&gates[0], "d", 1);
+    bench.send(command("d", "c1"));
+    bench.send(CommandRequest { lifetime_ms: Some(5_000), ..command("d", "c2") });
+    assert_eq!(bench.deliveries().len(), 2);
+    bench.advance(SECOND * 13);
+    assert_eq!(bench.finals(), [], "g1 may still answer");
+    assert!(bench.read_marker());
+    // c1 has a day left and stands before it; c2 does not wait for that.
+    assert_eq!(bench.finals(), [("c2".to_owned(), ReceiptState::Unknown)]);
+    assert_eq!(bench.parked("d"), "no_gateways");
+}
+
+#[test]
+fn a_lifetime_that_ended_ends_when_a_sync_does_not_list_the_command() {
+    let (mut bench, mut gates) = Bench::ready(&["g1"]);
+    bench.accepted(&gates[0], "d", 1);
+    bench.send(command("d", "c1"));
+    bench.send(CommandRequest { lifetime_ms: Some(5_000), ..command("d", "c2") });
+    assert_eq!(bench.deliveries().len(), 2);
+    bench.advance(SECOND * 6);
+    bench.gone(&gates[0], "d", 1);
+    gates[0].link = gates[0].link.next();
+    bench.beat(&mut gates[0]);
+    bench.sync(&mut gates[0], &[]);
+    assert_eq!(bench.finals(), [("c2".to_owned(), ReceiptState::Expired)]);
+    assert_eq!(bench.parked("d"), "device_away");
+}

@@ -289,3 +289,99 @@ fn an_unreadable_report_is_counted_and_acknowledged() {
     assert_eq!(bench.core.counters().drops.get(&crate::DropReason::UnreadableReport), Some(&2));
     bench.give(Input::Tick);
 }
+
+#[test]
+fn receipts_that_are_owed_count_as_custody() {
+    let limits = Limits { commands_max: 10, ..Limits::default() };
+    let mut bench = Bench::with(limits);
+    bench.is_quick = false;
+    // Some service's queue is full: no receipt is confirmed.
+    for n in 0..10 {
+        bench.send(CommandRequest { lifetime_ms: Some(0), ..command("d", &format!("c{n}")) });
+        bench.fsync();
+    }
+    assert_eq!(bench.core.journal().commands(), 0, "all have ended");
+    assert!(bench.said.contains(&Output::PauseCommands), "but their receipts are kept until they are told");
+    bench.http(1, command("d", "more"));
+    let [(1, receipt)] = &bench.answers()[..] else { panic!("one answer") };
+    assert_eq!(receipt.reason, Some(ReceiptReason::RouterFull));
+    let owed: Vec<_> = bench
+        .said
+        .iter()
+        .filter_map(|output| match output {
+            Output::Publish { token, what: Publication::Receipt { receipt, .. } }
+                if receipt.state.is_final() =>
+            {
+                Some(*token)
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(owed.len(), 10);
+    for token in owed {
+        bench.outcome(token, PublishOutcome::Confirmed);
+    }
+    assert!(bench.said.contains(&Output::ResumeCommands));
+}
+
+#[test]
+fn headers_count_as_bytes_in_custody() {
+    let limits = Limits { bytes_max: 100_000, ..Limits::default() };
+    let mut bench = Bench::with(limits);
+    let long = |id: &str| CommandRequest {
+        user_properties: vec![("k".to_owned(), "v".repeat(60_000))],
+        ..command("d", id)
+    };
+    bench.send(long("c1"));
+    assert!(!bench.said.contains(&Output::PauseCommands));
+    bench.send(long("c2"));
+    assert!(bench.said.contains(&Output::PauseCommands));
+    bench.http(1, long("c3"));
+    assert_eq!(bench.answers()[0].1.reason, Some(ReceiptReason::RouterFull));
+    let bytes = bench.core.journal().bytes();
+    assert_eq!(bench.crash().core.journal().bytes(), bytes, "a restart counts alike");
+}
+
+#[test]
+fn what_a_stranger_wrote_into_the_headers_does_not_keep_a_message_from_the_dead() {
+    let mut bench = Bench::new();
+    let nested = (0..40).fold(HeaderValue::Void, |inner, _| HeaderValue::List(vec![inner]));
+    let mut message = command("d", "c1").into_message("roost.down");
+    for n in 0..100 {
+        message.properties.set(&format!("x-{n}"), "y".repeat(1_280));
+    }
+    message.properties.set("nested", nested);
+    message.properties.expiration = Some("soon".to_owned());
+    bench.deliver(Queue::Commands, message);
+    bench.deliver(Queue::Commands, {
+        let mut message = command("d", "c2").into_message("roost.down");
+        message.properties.message_id = None;
+        for n in 0..100 {
+            message.properties.set(&format!("x-{n}"), "y".repeat(1_280));
+        }
+        message
+    });
+    // What is wrong is quoted, but not at any length.
+    let mut message = command("d", "c3").into_message("roost.down");
+    message.properties.set("roost-topic", format!("{}+", "é".repeat(30_000)));
+    bench.deliver(Queue::Commands, message);
+    let letters: Vec<Message> = bench.dead_letters().into_iter().map(|(_, letter)| letter).collect();
+    assert_eq!(letters.len(), 3);
+    for letter in &letters {
+        let headers = &letter.properties.headers;
+        let bytes: usize = headers.iter().map(|(name, value)| name.len() + text_bytes(value)).sum();
+        assert!(bytes < 100 * 1024, "{bytes} bytes do not fit AMQP's one header frame with the rest");
+        assert!(!headers.contains_key("nested"));
+        assert!((1..2_048).contains(&letter.properties.text("roost-reason").unwrap().len()));
+        assert!(headers.contains_key("roost-topic"), "ours are the last to go");
+    }
+    let details: Vec<String> = bench.receipts().into_iter().filter_map(|receipt| receipt.detail).collect();
+    assert!(!details.is_empty() && details.iter().all(|detail| detail.len() < 2_048));
+}
+
+fn text_bytes(value: &HeaderValue) -> usize {
+    match value {
+        HeaderValue::Text(text) => text.len(),
+        _ => 8,
+    }
+}

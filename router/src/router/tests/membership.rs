@@ -6,7 +6,7 @@ use roost_wire::{
 };
 
 use super::bench::{Bench, Gate, SECOND, command, device};
-use crate::{DropReason, GatewayUsers, Limits, Queue};
+use crate::{DropReason, GatewayUsers, Limits, Output, Publication, PublishOutcome, Queue};
 
 fn drops(bench: &Bench, reason: DropReason) -> u64 {
     bench.core.counters().drops.get(&reason).copied().unwrap_or_default()
@@ -324,4 +324,73 @@ fn an_inbox_that_is_gone_while_its_link_lives_is_tried_again_after_a_sync() {
     assert!(bench.controls().iter().any(|(_, item)| *item == Control::Sync), "it did not come by itself");
     bench.sync(&mut gates[0], &[]);
     assert_eq!(bench.deliveries().len(), 1);
+}
+
+#[test]
+fn a_close_that_was_lost_on_the_way_is_said_again() {
+    for outcome in [PublishOutcome::Lost, PublishOutcome::Nacked] {
+        let (mut bench, gates) = Bench::ready(&["g1", "g2"]);
+        bench.accepted(&gates[0], "d", 1);
+        bench.is_quick = false;
+        bench.accepted(&gates[1], "d", 2);
+        let token = bench.said.iter().find_map(|output| match output {
+            Output::Publish { token, what: Publication::Control { queue, .. } }
+                if *queue == gates[0].control() =>
+            {
+                Some(*token)
+            }
+            _ => None,
+        });
+        assert_eq!(bench.controls().len(), 1);
+        bench.outcome(token.unwrap(), outcome);
+        bench.advance(SECOND);
+        let [(queue, Control::Close { session, .. })] = &bench.controls()[..] else {
+            panic!("two sessions of one device would last ({outcome:?})")
+        };
+        assert_eq!((queue, session.0), (&gates[0].control(), 1));
+        bench.outcome(token.unwrap(), PublishOutcome::Confirmed);
+        bench.advance(SECOND * 2);
+        assert_eq!(bench.controls(), []);
+    }
+}
+
+#[test]
+fn presence_that_nobody_takes_is_bounded() {
+    let limits = Limits { presences_max: 3, ..Limits::default() };
+    let mut bench = Bench::with(limits);
+    let mut g1 = Gate::new("g1");
+    bench.join(&mut g1);
+    bench.is_quick = false;
+    for n in 0..5 {
+        bench.accepted(&g1, &format!("d{n}"), n);
+    }
+    let waiting = bench.take_presence_tokens();
+    assert_eq!(waiting.len(), 3);
+    assert_eq!(drops(&bench, DropReason::PresenceBacklog), 2);
+    // What is refused still waits; what is confirmed makes room.
+    bench.outcome(waiting[0], PublishOutcome::Nacked);
+    bench.accepted(&g1, "e", 8);
+    assert_eq!(bench.presences(), []);
+    bench.outcome(waiting[1], PublishOutcome::Confirmed);
+    bench.accepted(&g1, "f", 9);
+    assert_eq!(bench.presences().len(), 1);
+}
+
+#[test]
+fn gateways_that_come_and_go_for_good_do_not_fill_the_journal() {
+    let limits = Limits { gateways_max: 2, ..Limits::default() };
+    let mut bench = Bench::with(limits);
+    for n in 0..6 {
+        let mut gate = Gate::new(&format!("g{n}"));
+        bench.join(&mut gate);
+        bench.advance(SECOND * 13);
+        assert!(bench.read_marker());
+    }
+    assert_eq!(bench.core.journal().gateways().count(), 2);
+    assert_eq!(bench.core.gateways(bench.now).len(), 2);
+    // The log remembers them until it is compacted; the next one to come makes room.
+    let mut bench = bench.crash();
+    bench.join(&mut Gate::new("g6"));
+    assert_eq!(bench.core.journal().gateways().count(), 2);
+    assert_eq!(bench.core.gateways(bench.now).len(), 2);
 }

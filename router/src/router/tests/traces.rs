@@ -437,3 +437,19 @@ fn a_publication_of_unknown_fate_asks_for_a_sync_and_is_not_repeated() {
         assert_eq!(bench.finals(), [("c1".into(), ReceiptState::Delivered)]);
     }
 }
+
+#[test]
+fn v2_a_sync_frees_the_mailbox_of_a_device_whose_subscribe_report_overtook_the_answer() {
+    let (mut bench, mut gates) = Bench::ready(&["g1"]);
+    let g1 = &mut gates[0];
+    bench.accepted(g1, "d", 1);
+    bench.send(command("d", "c1"));
+    let c1 = bench.delivery();
+    // The report with the answer was refused by the broker, the one behind it was not: they are read the wrong way round.
+    bench.subscribed(g1, "d", 1);
+    bench.settled(g1, &c1, Outcome::NoSubscription);
+    assert_eq!(bench.parked("d"), "no_subscription");
+    // The gateway knows that this has happened, and syncs.
+    bench.sync(g1, &[]);
+    assert_eq!(ids(&bench.deliveries()), ["c1"], "it does not wait for a SUBSCRIBE that has come already");
+}
