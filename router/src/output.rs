@@ -130,9 +130,7 @@ impl Publication {
         match self {
             Self::Delivery { inbox, delivery, .. } => delivery.into_message(&inbox),
             Self::Control { queue, report } => direct("", &queue, DeliveryMode::Transient, report.as_ref()),
-            Self::Receipt { to: ReceiptAddress::Exchange, receipt } => {
-                receipt.to_message(contract::RECEIPTS)
-            }
+            Self::Receipt { to: ReceiptAddress::Exchange, receipt } => receipt.to_message(contract::RECEIPTS),
             Self::Receipt { to: ReceiptAddress::Queue(queue), receipt } => {
                 Message { routing_key: queue, ..receipt.to_message("") }
             }

@@ -62,7 +62,12 @@ pub(crate) enum Act {
     Subscribe(SocketId),
     Publish(SocketId),
     Ping(SocketId),
-    Acknowledge { socket: SocketId, packet_id: PacketId, command: String, reason: ReasonCode },
+    Acknowledge {
+        socket: SocketId,
+        packet_id: PacketId,
+        command: String,
+        reason: ReasonCode,
+    },
     Leave(SocketId),
     /// It has had enough for ever.
     Retire,
@@ -71,15 +76,33 @@ pub(crate) enum Act {
 /// What it wants done.
 #[derive(Debug)]
 pub(crate) enum Want {
-    Connect { gateway: usize },
-    Write { socket: SocketId, packet: Packet, note: Option<Note> },
+    Connect {
+        gateway: usize,
+    },
+    Write {
+        socket: SocketId,
+        packet: Packet,
+        note: Option<Note>,
+    },
     /// Close it, or just forget it: then the gateway learns nothing.
-    Close { socket: SocketId, tells: bool },
-    Later { after: Micros, act: Act },
+    Close {
+        socket: SocketId,
+        tells: bool,
+    },
+    Later {
+        after: Micros,
+        act: Act,
+    },
     /// A command came.
-    Got { socket: SocketId, command: String, command_id: Option<String> },
+    Got {
+        socket: SocketId,
+        command: String,
+        command_id: Option<String>,
+    },
     /// An event was acknowledged.
-    EventSafe { number: u64 },
+    EventSafe {
+        number: u64,
+    },
 }
 
 impl Device {
@@ -137,7 +160,9 @@ impl Device {
 
     pub(crate) fn acts(&mut self, act: Act, chance: &mut Chance) -> Vec<Want> {
         match act {
-            Act::Connect if matches!(self.state, State::Away) => vec![Want::Connect { gateway: self.gateway }],
+            Act::Connect if matches!(self.state, State::Away) => {
+                vec![Want::Connect { gateway: self.gateway }]
+            }
             Act::LosePatience(socket) if matches!(self.state, State::Connecting { socket: own, .. } if own == socket) => {
                 self.leave(socket, chance.one_in(2), 0, chance)
             }
@@ -248,7 +273,9 @@ impl Device {
     }
 
     fn answered(&mut self, socket: SocketId, connack: &Connack, chance: &mut Chance) -> Vec<Want> {
-        let State::Connecting { socket: own, gateway, had_subscribed } = self.state else { return Vec::new() };
+        let State::Connecting { socket: own, gateway, had_subscribed } = self.state else {
+            return Vec::new();
+        };
         if own != socket {
             return Vec::new();
         }
@@ -268,7 +295,11 @@ impl Device {
         let again: Vec<(PacketId, u64)> = self.unacknowledged.iter().copied().collect();
         let mut wants: Vec<Want> = again
             .into_iter()
-            .map(|(packet_id, number)| Want::Write { socket, packet: self.event(packet_id, number, true), note: None })
+            .map(|(packet_id, number)| Want::Write {
+                socket,
+                packet: self.event(packet_id, number, true),
+                note: None,
+            })
             .collect();
         if !is_subscribed {
             let after = if self.is_calm { 0 } else { self.habits.subscribes_after };

@@ -40,39 +40,103 @@ pub(crate) enum End {
 /// One thing that happens at a moment.
 #[derive(Debug)]
 pub(crate) enum Event {
-    BrokerReads { wire: WireId, frame: ToBroker },
-    BrokerLoses { wire: WireId },
-    BrokerSynced { life: u32, lsn: u64 },
-    BrokerTick { life: u32 },
+    BrokerReads {
+        wire: WireId,
+        frame: ToBroker,
+    },
+    BrokerLoses {
+        wire: WireId,
+    },
+    BrokerSynced {
+        life: u32,
+        lsn: u64,
+    },
+    BrokerTick {
+        life: u32,
+    },
     BrokerStarts,
-    ClientReads { wire: WireId, frame: FromBroker },
-    ClientLoses { wire: WireId },
+    ClientReads {
+        wire: WireId,
+        frame: FromBroker,
+    },
+    ClientLoses {
+        wire: WireId,
+    },
     /// A process makes a connection.
-    Connect { node: NodeId, life: u32, end: End },
+    Connect {
+        node: NodeId,
+        life: u32,
+        end: End,
+    },
     /// A consumer sends the acknowledgements that wait.
-    Flush { node: NodeId, life: u32, end: End },
-    Tick { node: NodeId, life: u32 },
-    Starts { node: NodeId, life: u32 },
-    RouterSynced { life: u32, lsn: u64 },
-    GatewayAccepts { socket: SocketId },
-    GatewayReads { socket: SocketId, bytes: BytesMut, note: Option<Note> },
-    GatewayWrote { socket: SocketId, bytes: usize },
-    GatewayLoses { socket: SocketId },
-    DeviceReads { socket: SocketId, packet: Packet },
-    DeviceLoses { socket: SocketId },
-    DeviceActs { device: usize, act: Act },
+    Flush {
+        node: NodeId,
+        life: u32,
+        end: End,
+    },
+    Tick {
+        node: NodeId,
+        life: u32,
+    },
+    Starts {
+        node: NodeId,
+        life: u32,
+    },
+    RouterSynced {
+        life: u32,
+        lsn: u64,
+    },
+    GatewayAccepts {
+        socket: SocketId,
+    },
+    GatewayReads {
+        socket: SocketId,
+        bytes: BytesMut,
+        note: Option<Note>,
+    },
+    GatewayWrote {
+        socket: SocketId,
+        bytes: usize,
+    },
+    GatewayLoses {
+        socket: SocketId,
+    },
+    DeviceReads {
+        socket: SocketId,
+        packet: Packet,
+    },
+    DeviceLoses {
+        socket: SocketId,
+    },
+    DeviceActs {
+        device: usize,
+        act: Act,
+    },
     /// The service sends the command with that number, by AMQP or HTTP.
-    Send { number: usize },
+    Send {
+        number: usize,
+    },
     /// An HTTP request reaches the router.
-    HttpArrives { number: usize },
+    HttpArrives {
+        number: usize,
+    },
     /// The sender was not answered: it asks again.
-    HttpRetries { number: usize },
+    HttpRetries {
+        number: usize,
+    },
     /// Its answer reaches the service.
-    HttpAnswered { number: usize, receipt: Box<Receipt> },
+    HttpAnswered {
+        number: usize,
+        receipt: Box<Receipt>,
+    },
     /// The fault with that number begins.
-    Fault { number: usize },
+    Fault {
+        number: usize,
+    },
     /// A machine that stood still goes on.
-    Resume { node: NodeId },
+    Resume {
+        node: NodeId,
+    },
     /// Faults are over.
     Heal,
     /// Every second: what production's shells look at from time to time.
@@ -114,7 +178,9 @@ impl fmt::Display for Event {
             Self::DeviceReads { socket, packet } => {
                 write!(f, "device reads socket {}: {:?}", socket.0, packet.packet_type())?;
                 match packet {
-                    Packet::Publish(publish) => write!(f, " {} {:?}", publish.topic.as_str(), publish.payload),
+                    Packet::Publish(publish) => {
+                        write!(f, " {} {:?}", publish.topic.as_str(), publish.payload)
+                    }
                     Packet::Connack(connack) => {
                         write!(f, " {:?}, session present {}", connack.reason, connack.session_present)
                     }

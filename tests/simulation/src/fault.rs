@@ -101,10 +101,9 @@ fn draw_kind(chance: &mut Chance) -> FaultKind {
         0 => FaultKind::GatewayCrash { gateway, away: lasts },
         1 | 2 => FaultKind::RouterCrash { away: lasts },
         3 => FaultKind::BrokerCrash { away: lasts },
-        4 | 5 => FaultKind::CutConnection {
-            node: if chance.one_in(6) { NodeId::Service } else { node },
-            end: if chance.one_in(6) { End::Publisher } else { end },
-        },
+        4 => FaultKind::CutConnection { node, end },
+        5 if chance.one_in(2) => FaultKind::CutConnection { node: NodeId::Service, end: End::Publisher },
+        5 => FaultKind::CutConnection { node, end },
         6 => FaultKind::Partition { node, lasts },
         7 => FaultKind::Delay { node, lasts },
         8 => FaultKind::Duplicate { node, end: consumer, after: chance.between(100 * MILLI, 3 * SECOND) },

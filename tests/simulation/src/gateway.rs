@@ -17,9 +17,9 @@ use roost_gateway::{
 use roost_wire::mesh::Report as _;
 use roost_wire::{ControlReport, Delivery, GatewayId, Incarnation, LinkId, Now, Region, ShardId};
 
+use crate::amqp::FromBroker;
 use crate::amqp::consumer::{Arrived, ConsumingEnd, Heard};
 use crate::amqp::publisher::{PublishingEnd, Said};
-use crate::amqp::FromBroker;
 use crate::chance::Chance;
 use crate::effect::Effect;
 use crate::event::End;

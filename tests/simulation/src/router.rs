@@ -15,9 +15,9 @@ use roost_router::{
 };
 use roost_wire::{CommandRequest, LinkId, Now, ShardId};
 
+use crate::amqp::FromBroker;
 use crate::amqp::consumer::{Arrived, ConsumingEnd, Heard, Token};
 use crate::amqp::publisher::{PublishingEnd, Said};
-use crate::amqp::FromBroker;
 use crate::chance::Chance;
 use crate::effect::Effect;
 use crate::event::End;
@@ -134,7 +134,9 @@ impl RouterNode {
         self.run.as_ref().is_some_and(|run| {
             let is_up = run.publisher.is_up() && run.reports.is_up() && run.commands.is_up();
             let owes = run.core.as_ref().is_none_or(|core| {
-                core.journal().commands() > 0 || core.journal().owed().next().is_some() || !core.is_recovered()
+                core.journal().commands() > 0
+                    || core.journal().owed().next().is_some()
+                    || !core.is_recovered()
             });
             is_up && !owes && run.written.is_empty() && run.publisher.is_settled()
         })
@@ -155,12 +157,7 @@ impl RouterNode {
     }
 
     /// A command came over HTTP; false if nobody takes it.
-    pub(crate) fn http(
-        &mut self,
-        at: Micros,
-        number: usize,
-        command: CommandRequest,
-    ) -> Option<Vec<Effect>> {
+    pub(crate) fn http(&mut self, at: Micros, number: usize, command: CommandRequest) -> Option<Vec<Effect>> {
         self.run.as_ref()?.core.as_ref().filter(|_| self.run.as_ref().is_some_and(|r| r.reports.is_up()))?;
         Some(self.with(at, |run, now, _| {
             let request = RequestId(number as u64);

@@ -42,7 +42,8 @@ fn events_are_all_there(world: &World, events: &[Message]) -> Vec<String> {
     let lost = safe.filter(|(device, number)| {
         !arrived.contains(&(world.devices[*device].name.clone(), number.to_string()))
     });
-    lost.map(|(device, number)| format!("event {number} of device {device} was acknowledged and is lost")).collect()
+    lost.map(|(device, number)| format!("event {number} of device {device} was acknowledged and is lost"))
+        .collect()
 }
 
 /// The first arrivals of a device's events are in the order in which it sent them.
@@ -114,7 +115,8 @@ impl Judged {
 
     /// A receipt says what happened: delivered only if the device acknowledged, expired or unreachable only if it never got it.
     fn receipts_are_honest(&self, world: &World) -> Vec<String> {
-        let got: BTreeSet<&str> = world.witness.arrivals.iter().map(|arrival| arrival.command.as_str()).collect();
+        let got: BTreeSet<&str> =
+            world.witness.arrivals.iter().map(|arrival| arrival.command.as_str()).collect();
         let acknowledged = |is_success: bool| -> BTreeSet<&str> {
             let of = world.witness.acknowledgements.iter().filter(move |ack| ack.is_success == is_success);
             of.map(|ack| ack.command.as_str()).collect()
@@ -168,7 +170,9 @@ impl Judged {
             }
             let newest = of_device.entry(device).or_insert(0);
             if *newest > place {
-                broken.push(format!("{command} (place {place}) first came to device {device} after place {newest}"));
+                broken.push(format!(
+                    "{command} (place {place}) first came to device {device} after place {newest}"
+                ));
             }
             *newest = place.max(*newest);
         }
@@ -185,7 +189,9 @@ impl Judged {
             let device = &world.service.orders[number].request.device;
             let (before, which) = newest.get(device).copied().unwrap_or_default();
             if place < before {
-                broken.push(format!("c{number} for {device} has place {place}, c{which} before it has {before}"));
+                broken.push(format!(
+                    "c{number} for {device} has place {place}, c{which} before it has {before}"
+                ));
             }
             newest.insert(device, (place.max(before), if place > before { number } else { which }));
         }
@@ -203,9 +209,10 @@ impl Judged {
             if before.socket == arrival.socket {
                 broken.push(format!("{command} came twice to device {device} on one connection"));
             }
-            let acknowledged = world.witness.acknowledgements.iter().find(|ack| {
-                ack.socket == before.socket && ack.device == *device && ack.command == *command
-            });
+            let acknowledged =
+                world.witness.acknowledgements.iter().find(|ack| {
+                    ack.socket == before.socket && ack.device == *device && ack.command == *command
+                });
             if let Some(ack) = acknowledged
                 && !world.witness.was_troubled(ack.gateway, before.at, arrival.at)
             {
@@ -224,7 +231,9 @@ impl Judged {
         for Arrival { command, command_id, .. } in &world.witness.arrivals {
             let expected = self.outcome(command).map(|outcome| outcome.command_id.to_string());
             if command_id.is_some() && *command_id != expected {
-                broken.push(format!("{command} came with the id {command_id:?}, its receipt says {expected:?}"));
+                broken.push(format!(
+                    "{command} came with the id {command_id:?}, its receipt says {expected:?}"
+                ));
             }
         }
         broken

@@ -7,8 +7,8 @@ use roost_backend::window::{Loss, OnLoss, Publish, Published};
 use roost_backend::{Queue, Topology, contract};
 use roost_wire::{CommandRequest, Device, MessageId, Offline, Qos, ReceiptsWanted};
 
-use crate::amqp::publisher::{PublishingEnd, Said};
 use crate::amqp::FromBroker;
+use crate::amqp::publisher::{PublishingEnd, Said};
 use crate::chance::Chance;
 use crate::effect::Effect;
 use crate::event::End;
@@ -51,8 +51,7 @@ const GHOSTS: u64 = 3;
 
 impl Service {
     pub(crate) fn new(clock: Clock, settings: &Settings, devices: &[Device], chance: &mut Chance) -> Self {
-        let orders =
-            (0..settings.commands).map(|number| order(number, settings, devices, chance)).collect();
+        let orders = (0..settings.commands).map(|number| order(number, settings, devices, chance)).collect();
         let watch = Topology::of(Queue::classic(EVENTS)).bind(EVENTS, contract::UP, "#");
         let watch = watch.and(Topology::of(Queue::classic(RECEIPTS))).bind(RECEIPTS, contract::RECEIPTS, "#");
         Self {

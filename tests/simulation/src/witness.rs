@@ -133,9 +133,6 @@ impl Witness {
         let within = |at: Micros| (from..=to).contains(&at);
         let is_its = |node: NodeId| node == NodeId::Gateway(gateway);
         self.crashes.iter().any(|&(node, at)| is_its(node) && within(at))
-            || self
-                .lapses
-                .iter()
-                .any(|&(node, at)| (is_its(node) || node == NodeId::Router) && within(at))
+            || self.lapses.iter().any(|&(node, at)| (is_its(node) || node == NodeId::Router) && within(at))
     }
 }

@@ -60,8 +60,7 @@ impl BrokerNode {
         for record in &self.synced {
             image.apply(record.clone());
         }
-        self.core =
-            Some(Broker::restore(Limits::default(), Storage::Log, seed, image, broker_time(at)));
+        self.core = Some(Broker::restore(Limits::default(), Storage::Log, seed, image, broker_time(at)));
     }
 
     /// Ends at once. Of what was not synced some may be on disk: a prefix.

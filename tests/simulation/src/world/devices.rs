@@ -39,7 +39,8 @@ impl World {
         socket.to_gateway_free = self.at + self.latency();
         self.agenda.put(socket.to_gateway_free, Event::GatewayAccepts { socket: id });
         self.sockets.insert(id, socket);
-        self.trace.note(self.at, format_args!("device {device} connects to gateway {gateway}, socket {}", id.0));
+        self.trace
+            .note(self.at, format_args!("device {device} connects to gateway {gateway}, socket {}", id.0));
         let wants = self.devices[device].connected(id, gateway);
         self.device_wants(device, wants);
     }

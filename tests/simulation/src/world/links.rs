@@ -27,8 +27,7 @@ impl World {
         if self.life(node) != life || !self.is_up(node) || self.ends.contains_key(&(node, end)) {
             return;
         }
-        let unreachable_until =
-            self.troubles.get(&node).map_or(0, |trouble| trouble.unreachable_until);
+        let unreachable_until = self.troubles.get(&node).map_or(0, |trouble| trouble.unreachable_until);
         if !self.broker.is_up() || unreachable_until > self.at {
             return self.connect_later(node, end);
         }
