@@ -7,13 +7,14 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Error};
 
-use super::link::{Link, Trouble, within};
+use super::down_reason::DownReason;
+use super::link::{Link, within};
 use crate::{
     Binding, DeadLetterStrategy, Exchange, ExchangeKind, Overflow, Queue, QueueKind, QueueLife, Topology,
 };
 
 /// Declares all of it, each object within the time-out, on a channel of its own: a refusal closes that channel.
-pub(super) async fn declare(link: &Link, topology: &Topology, timeout: Duration) -> Result<(), Trouble> {
+pub(super) async fn declare(link: &Link, topology: &Topology, timeout: Duration) -> Result<(), DownReason> {
     if topology == &Topology::default() {
         return Ok(());
     }

@@ -13,6 +13,7 @@ use roost_wire::{BootTime, ControlReport, Delivery, LinkId, Now};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::links::Links;
 use super::metrics::{ShellCounters, Snapshot};
 use super::outbox::Outbox;
 use super::pumps::Side;
@@ -46,6 +47,8 @@ pub(super) struct World {
     deadline: Option<BootTime>,
     /// Woken when a drain is over.
     pub(super) drained: Rc<Notify>,
+    /// Counted by those who carry their events.
+    pub(super) links: Links,
     counters: ShellCounters,
 }
 
@@ -63,6 +66,7 @@ impl World {
             timer: Rc::default(),
             deadline: None,
             drained: Rc::default(),
+            links: Links::new(),
             counters: ShellCounters::default(),
         }
     }
@@ -201,7 +205,7 @@ impl World {
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut counters = self.shard.counters().clone();
         counters.add_all(self.link.counters());
-        Snapshot { counters, gauges: self.shard.gauges(), shell: self.counters }
+        Snapshot { counters, gauges: self.shard.gauges(), links: self.links.counts(), shell: self.counters }
     }
 
     fn closed(&mut self, socket: &Rc<Socket>) -> bool {

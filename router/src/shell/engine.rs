@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use roost_backend::shell::{ConsumerEvent, Delivered, PublisherEvent};
+use roost_backend::shell::{ConsumerEvent, Delivered, DownReason, PublisherEvent};
 use roost_ops::now;
 use roost_wire::{CommandRequest, Device};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -161,7 +161,7 @@ impl Engine {
         }
     }
 
-    fn line_changed(&mut self, line: Line, trouble: Option<&str>) {
+    fn line_changed(&mut self, line: Line, trouble: Option<&DownReason>) {
         if let Some(has_lock) = self.standing.line(line, trouble) {
             self.sources.lock_changed(has_lock);
         }
@@ -175,10 +175,10 @@ impl Engine {
                     let (token, outcome) = (PublishToken(token), outcome(published));
                     self.core.handle(now(), Input::Published { token, outcome });
                 }
-                PublisherEvent::Up | PublisherEvent::Unblocked => self.standing.publisher(None),
-                PublisherEvent::Down { reason } | PublisherEvent::Blocked { reason } => {
-                    self.standing.publisher(Some(&reason));
-                }
+                PublisherEvent::Up => self.standing.publisher(None),
+                PublisherEvent::Down { reason } => self.standing.publisher(Some(&reason)),
+                PublisherEvent::Unblocked => self.standing.publisher_blocked(None),
+                PublisherEvent::Blocked { reason } => self.standing.publisher_blocked(Some(&reason)),
             }
         }
         self.publications.push();
@@ -233,6 +233,7 @@ impl Engine {
     fn figures(&self) -> Snapshot {
         Snapshot {
             counters: self.core.counters().clone(),
+            links: self.standing.links(),
             log: self.backlog.status(),
             commands_in_custody: self.core.journal().commands(),
             bytes_in_custody: self.core.journal().bytes(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use roost_ops::{Exposition, MetricKind};
+use roost_ops::{Exposition, LinkCounts, MetricKind};
 
 use super::log::LogStatus;
 use crate::Counters;
@@ -12,6 +12,8 @@ use crate::Counters;
 pub struct Snapshot {
     /// What the core counted since the start.
     pub counters: Counters,
+    /// How its AMQP links fare.
+    pub links: Vec<LinkCounts>,
     /// How the journal's log fares.
     pub log: LogStatus,
     /// Commands that the mesh answers for.
@@ -70,6 +72,7 @@ impl Snapshot {
             page.sample(&[("reason", reason)], value);
         }
         self.journal(page);
+        LinkCounts::write(&self.links, page);
         page.family("roost_router_commands_in_custody", Gauge, "Commands that the mesh answers for.")
             .sample(&[], self.commands_in_custody);
         page.family("roost_router_custody_bytes", Gauge, "Bytes of their payloads.")
