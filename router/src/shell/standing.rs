@@ -9,6 +9,7 @@ use super::sources::Line;
 #[derive(Debug)]
 pub(super) struct Standing {
     readiness: Readiness,
+    has_lock: bool,
     is_standby: bool,
     publisher_is_up: bool,
     commands: LinkCounts,
@@ -28,6 +29,7 @@ impl Standing {
         let counts = |link| LinkCounts::new(link, DownKind::ALL.map(DownKind::as_str));
         Self {
             readiness,
+            has_lock: false,
             is_standby: false,
             publisher_is_up: false,
             commands: counts("commands"),
@@ -47,6 +49,7 @@ impl Standing {
             }
             Line::Reports => {
                 count(&mut self.reports, trouble);
+                self.has_lock = trouble.is_none();
                 self.is_standby = match trouble {
                     // The lock is the one exclusive queue of this connection's plan.
                     Some(DownReason::ResourceLocked { .. }) => true,
@@ -106,6 +109,11 @@ impl Standing {
 
     pub(super) fn draining(&self) {
         self.part("router", Some("draining"));
+    }
+
+    /// Whether this router has the shard's lock, as far as it knows.
+    pub(super) fn has_lock(&self) -> bool {
+        self.has_lock
     }
 
     /// Whether another router is known to serve the shard.

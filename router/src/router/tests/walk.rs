@@ -27,6 +27,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => gateway.clone().prop_map(Step::GatewayCrashes),
         1 => gateway.clone().prop_map(Step::GatewayIsCutOff),
         1 => Just(Step::RouterCrashes),
+        1 => Just(Step::LockIsRegained),
         1 => Just(Step::PublisherLost),
         1 => (0..2_usize, 1..6_usize).prop_map(|(gateway, reports)| Step::GatewayPublishesAgain { gateway, reports }),
     ]

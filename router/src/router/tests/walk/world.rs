@@ -52,6 +52,8 @@ pub(super) enum Step {
     GatewayCrashes(usize),
     GatewayIsCutOff(usize),
     RouterCrashes,
+    /// The router's consuming link was lost, and with it the lock; nobody else had it.
+    LockIsRegained,
     PublisherLost,
 }
 
@@ -143,6 +145,7 @@ impl World {
             Step::GatewayCrashes(node) => self.crash_gateway(node),
             Step::GatewayIsCutOff(node) => self.nodes[node].cut_for = 15,
             Step::RouterCrashes => self.crash_router(),
+            Step::LockIsRegained => self.regain_lock(),
             Step::GatewayPublishesAgain { gateway, reports } => {
                 let published = &self.nodes[gateway].published;
                 let again: Vec<_> =
@@ -447,13 +450,30 @@ impl World {
         bench.is_quick = false;
         self.bench = Some(bench);
         self.unconfirmed.clear();
+        self.requeue();
+        self.listen();
+    }
+
+    /// What was published before stays under way, and has its outcome later.
+    fn regain_lock(&mut self) {
+        // What was waiting for the disk goes on when it is there, which may want the disk again.
+        while self.bench().durable < self.bench().log.len() {
+            self.bench().fsync();
+            self.listen();
+        }
+        self.requeue();
+        self.bench().begin_run();
+        self.listen();
+    }
+
+    /// What was delivered over a link that is lost comes again.
+    fn requeue(&mut self) {
         for queue in [Queue::Commands, Queue::Settlements, Queue::Sightings] {
             let line = self.line(queue);
             for (_, message) in std::mem::take(&mut line.unacknowledged).into_iter().rev() {
                 line.ready.push_front(message);
             }
         }
-        self.listen();
     }
 
     fn pass(&mut self, seconds: u64) {
