@@ -49,6 +49,7 @@ pub struct Gateway {
     /// The parts of a snapshot so far.
     pub(crate) snapshot_list: Option<BTreeSet<Device>>,
     voided: VecDeque<Incarnation>,
+    rival: Option<Rival>,
     link: Option<Link>,
     last_heartbeat: Option<u64>,
     synced: Option<Synced>,
@@ -64,6 +65,17 @@ struct Link {
     /// The broker said that the inbox is not there.
     is_gone: bool,
 }
+
+/// An older run that says it is alive.
+#[derive(Debug)]
+struct Rival {
+    incarnation: Incarnation,
+    last: u64,
+    beats: u32,
+}
+
+/// So many heartbeats after it was voided, an older run is no straggler of a process that has just ended.
+const RIVAL_BEATS: u32 = 3;
 
 #[derive(Debug)]
 struct Synced {
@@ -131,6 +143,7 @@ impl Gateway {
             sync_list: None,
             snapshot_list: None,
             voided: VecDeque::new(),
+            rival: None,
             link: None,
             last_heartbeat: None,
             synced: None,
@@ -152,6 +165,23 @@ impl Gateway {
 
     pub(crate) fn is_voided(&self, incarnation: Incarnation) -> bool {
         self.voided.contains(&incarnation)
+    }
+
+    /// A voided run has sent a heartbeat. Whether that proves, for the first time, that it lives.
+    pub(crate) fn rival_beats(&mut self, incarnation: Incarnation, number: u64) -> bool {
+        match self.rival.as_mut().filter(|rival| rival.incarnation == incarnation) {
+            Some(rival) if number > rival.last => {
+                rival.last = number;
+                rival.beats = rival.beats.saturating_add(1);
+                rival.beats == RIVAL_BEATS
+            }
+            // Read before.
+            Some(_) => false,
+            None => {
+                self.rival = Some(Rival { incarnation, last: number, beats: 1 });
+                false
+            }
+        }
     }
 
     /// A new run of it: everything that its old run said is void, and the new one owes a sync and a snapshot.

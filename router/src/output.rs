@@ -1,6 +1,6 @@
 //! What the router wants done.
 
-use roost_wire::{ControlReport, Delivery, GatewayId, Message, Presence, Receipt, RouterRun};
+use roost_wire::{ControlReport, Delivery, GatewayId, Incarnation, Message, Presence, Receipt, RouterRun};
 
 use crate::journal::Record;
 use crate::{Lsn, PublishToken, RequestId, SourceToken};
@@ -38,6 +38,15 @@ pub enum Output {
     PauseCommands,
     /// Consume them again.
     ResumeCommands,
+    /// Tell a person, once for each older one: two live processes have the same gateway id, and the newer one is believed.
+    SameGatewayId {
+        /// The id.
+        gateway: GatewayId,
+        /// The run that is believed.
+        newer: Incarnation,
+        /// The run that is not, and lives.
+        older: Incarnation,
+    },
 }
 
 /// A message to AMQP.

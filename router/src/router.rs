@@ -9,6 +9,7 @@ mod offer;
 mod publications;
 mod questions;
 mod receipts;
+mod rivals;
 mod run;
 mod settlements;
 mod sightings;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use roost_backend::shell::{Delivered, Published};
-use roost_ops::now;
+use roost_ops::{Readiness, now};
 use roost_wire::mesh::Report as _;
 use roost_wire::{BootTime, ControlReport, Delivery, LinkId, Now};
 use tokio::net::TcpStream;
@@ -49,11 +49,12 @@ pub(super) struct World {
     pub(super) drained: Rc<Notify>,
     /// Counted by those who carry their events.
     pub(super) links: Links,
+    readiness: Readiness,
     counters: ShellCounters,
 }
 
 impl World {
-    pub(super) fn new(shard: Shard, link: Link, uplink: Outbox, mesh: Outbox) -> Self {
+    pub(super) fn new(shard: Shard, link: Link, uplink: Outbox, mesh: Outbox, readiness: Readiness) -> Self {
         Self {
             shard,
             link,
@@ -67,6 +68,7 @@ impl World {
             deadline: None,
             drained: Rc::default(),
             links: Links::new(),
+            readiness,
             counters: ShellCounters::default(),
         }
     }
@@ -275,6 +277,16 @@ impl World {
         match output {
             LinkOutput::Publish(publication) => self.mesh.publish(*publication),
             LinkOutput::ToShard { word, .. } => self.shard.handle(now, Input::Link(word)),
+            LinkOutput::Superseded { by } => {
+                // A balancer sends devices to the one that is believed.
+                self.readiness
+                    .not_ready("gateway id", format!("another process has this id: incarnation {by}"));
+                tracing::error!(
+                    %by,
+                    "another process has this gateway's id, and the router believes that one: stop one of the two, and restart \
+                     this one if it is to stay"
+                );
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roost_wire::{Control, Outcome, RouterRun, SettlementItem, Sighting};
+use roost_wire::{Control, Incarnation, Outcome, RouterRun, SettlementItem, Sighting};
 
 use super::world::*;
 use crate::packet::{QoS, ReasonCode};
@@ -220,4 +220,16 @@ fn a_sync_of_many_commands_and_a_snapshot_of_many_sessions_come_in_parts() {
         })
         .collect();
     assert_eq!(snapshots, [(true, false, 4_096), (false, true, 904)]);
+}
+
+#[test]
+fn a_newer_process_with_the_same_id_is_told_once_to_a_person_and_counted_each_time() {
+    let mut world = World::new();
+    let by = |number| Control::Superseded { by: Incarnation(number) };
+    world.router_says(1, vec![by(7)]);
+    world.router_says(1, vec![by(7)]);
+    assert_eq!(world.superseded_by, [Incarnation(7)]);
+    world.router_says(1, vec![by(8)]);
+    assert_eq!(world.superseded_by, [Incarnation(7), Incarnation(8)]);
+    assert_eq!(world.count(Count::Superseded), 3);
 }

@@ -281,6 +281,12 @@ impl Engine {
                 Output::Answer { request, receipt } => self.waiters.answer(request, *receipt),
                 Output::PauseCommands => self.wants_commands = false,
                 Output::ResumeCommands => self.wants_commands = true,
+                Output::SameGatewayId { gateway, newer, older } => tracing::warn!(
+                    %gateway,
+                    %newer,
+                    %older,
+                    "two live processes have the same gateway id: the newer incarnation is believed, nothing of the older counts"
+                ),
             }
         }
     }

@@ -12,6 +12,7 @@ mod gate;
 mod killed;
 mod lock;
 mod problems;
+mod same_id;
 mod service;
 mod stage;
 mod starting;

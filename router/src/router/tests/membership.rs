@@ -6,7 +6,7 @@ use roost_wire::{
 };
 
 use super::bench::{Bench, Gate, SECOND, command, device};
-use crate::{DropReason, GatewayUsers, Limits, Queue};
+use crate::{DropReason, GatewayUsers, Limits, Output, Queue};
 
 fn drops(bench: &Bench, reason: DropReason) -> u64 {
     bench.core.counters().drops.get(&reason).copied().unwrap_or_default()
@@ -86,6 +86,42 @@ fn a_new_incarnation_voids_the_old_one_for_good_also_after_a_restart() {
     bench.accepted(&gates[0], "d", 3);
     assert_eq!(drops(&bench, DropReason::VoidedIncarnation), 1);
     assert_eq!(bench.core.gateways(bench.now)[0].incarnation, reborn.incarnation);
+}
+
+#[test]
+fn a_voided_process_that_lives_is_told_so_and_a_person_once() {
+    let (mut bench, mut gates) = Bench::ready(&["g1"]);
+    let mut newer = gates[0].reborn();
+    bench.join(&mut newer);
+    bench.said.clear();
+    let told = |bench: &mut Bench| {
+        let is_notice = |output: &&Output| matches!(output, Output::SameGatewayId { .. });
+        bench.said.iter().filter(is_notice).cloned().collect::<Vec<_>>()
+    };
+    let superseded = (gates[0].control(), Control::Superseded { by: newer.incarnation });
+    for beat in 1..=5 {
+        bench.beat(&mut gates[0]);
+        assert_eq!(told(&mut bench).len(), usize::from(beat >= 3), "after {beat} heartbeats");
+        assert_eq!(bench.controls(), std::slice::from_ref(&superseded));
+    }
+    let (gateway, older) = (gates[0].id.clone(), gates[0].incarnation);
+    assert_eq!(told(&mut bench), [Output::SameGatewayId { gateway, newer: newer.incarnation, older }]);
+    // The one that is believed is answered as ever.
+    bench.beat(&mut newer);
+    assert!(matches!(bench.controls()[..], [(_, Control::HeartbeatAnswer { .. })]));
+}
+
+#[test]
+fn what_a_process_that_has_ended_had_said_before_is_no_second_process() {
+    let (mut bench, mut gates) = Bench::ready(&["g1"]);
+    let mut reborn = gates[0].reborn();
+    bench.join(&mut reborn);
+    for _ in 0..9 {
+        // One heartbeat, read again and again.
+        gates[0].beats = 1;
+        bench.beat(&mut gates[0]);
+    }
+    assert!(!bench.said.iter().any(|output| matches!(output, Output::SameGatewayId { .. })));
 }
 
 #[test]

@@ -193,7 +193,8 @@ impl World {
                 Output::Journal { .. }
                 | Output::Answer { .. }
                 | Output::PauseCommands
-                | Output::ResumeCommands => {}
+                | Output::ResumeCommands
+                | Output::SameGatewayId { .. } => {}
             }
         }
     }
@@ -344,6 +345,8 @@ impl World {
                     };
                     self.say(node, vec![answer]);
                 }
+                // Said to a run before it.
+                Control::Superseded { .. } => {}
                 Control::Sync => self.sync(node),
                 Control::Snapshot => self.announce(node),
                 Control::Close { device, session, .. } => {
