@@ -10,52 +10,9 @@ use roost_wire::{
 
 use super::super::bench::{Bench, SECOND, command, device, in_flight_of, message, settlement};
 use super::node::{Node, Session};
+use super::step::Step;
 use crate::journal::Record;
 use crate::{Input, Output, Publication, PublishOutcome, PublishToken, Queue, SourceToken};
-
-#[derive(Debug, Clone)]
-pub(super) enum Step {
-    Send {
-        device: usize,
-        is_short: bool,
-        fails: bool,
-    },
-    /// Its confirms were lost.
-    GatewayPublishesAgain {
-        gateway: usize,
-        reports: usize,
-    },
-    GatewayReadsInbox(usize),
-    GatewayReadsControl(usize),
-    DeviceAcknowledges {
-        gateway: usize,
-        device: usize,
-    },
-    RouterReadsSettlement,
-    RouterReadsSighting,
-    Connect {
-        gateway: usize,
-        device: usize,
-        subscribes: bool,
-    },
-    Subscribe {
-        gateway: usize,
-        device: usize,
-    },
-    Disconnect {
-        gateway: usize,
-        device: usize,
-    },
-    DiskSyncs,
-    TimePasses(u64),
-    LinkLost(usize),
-    GatewayCrashes(usize),
-    GatewayIsCutOff(usize),
-    RouterCrashes,
-    /// The router's consuming link was lost, and with it the lock; nobody else had it.
-    LockIsRegained,
-    PublisherLost,
-}
 
 pub(super) struct World {
     bench: Option<Bench>,
