@@ -33,6 +33,13 @@ pub const SIGHTINGS_MAX: u32 = 500_000;
 /// a nack: the mesh does not have it.
 pub const COMMANDS_MAX: u32 = 1_000_000;
 
+/// How often a message may come back to the quorum queues of the mesh: as good as always. What comes back is no poison there:
+/// the router rejects by itself what it cannot read, and a message comes back only when the router's link was lost. RabbitMQ 4
+/// gives it up after 20 times unless it is told otherwise: a command would end as `expired` before its time, a settlement be
+/// dropped, because the router was restarted 21 times. The documented way to say "no limit" is -1, but RabbitMQ 3 takes that for a
+/// limit of nothing, and gives up at the first return; both take a large number for what it is.
+pub const DELIVERY_LIMIT: u32 = i32::MAX as u32;
+
 /// The key in [`MESH`] of a shard's sightings.
 #[must_use]
 pub fn sightings_key(shard: ShardId) -> String {
@@ -124,16 +131,20 @@ fn of_shard(shard: ShardId) -> Topology {
             single_active_consumer: true,
             length_max: Some((COMMANDS_MAX, Overflow::RejectPublish)),
             dead_letter: Some(dead_letter),
-            ..Queue::quorum(&router)
+            ..replicated(&router)
         },
-        Queue::quorum(&expired),
+        replicated(&expired),
         Queue { length_max: Some((SIGHTINGS_MAX, Overflow::RejectPublish)), ..Queue::classic(&sightings) },
-        Queue::quorum(&settle),
+        replicated(&settle),
     ];
     Topology { queues, ..Topology::default() }
         .bind(&router, DOWN, "#")
         .bind(&sightings, MESH, &sightings_key(shard))
         .bind(&settle, MESH, &settle_key(shard))
+}
+
+fn replicated(name: &str) -> Queue {
+    Queue { delivery_limit: Some(DELIVERY_LIMIT), ..Queue::quorum(name) }
 }
 
 #[cfg(test)]
@@ -163,6 +174,15 @@ mod tests {
             let drops = matches!(queue.length_max, Some((_, Overflow::DropHead)));
             assert!(!(drops && queue.kind == QueueKind::Quorum), "{}", queue.name);
         }
+    }
+
+    #[test]
+    fn no_quorum_queue_gives_a_message_up_for_coming_back() {
+        let contract = Topology::contract(2);
+        let quorum: Vec<&Queue> =
+            contract.queues.iter().filter(|queue| queue.kind == QueueKind::Quorum).collect();
+        assert_eq!(quorum.len(), 2 * 3);
+        assert!(quorum.iter().all(|queue| queue.delivery_limit == Some(DELIVERY_LIMIT)), "{quorum:?}");
     }
 
     #[test]

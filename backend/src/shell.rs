@@ -8,12 +8,14 @@
 
 mod consumer;
 mod declare;
+mod down_reason;
 mod link;
 mod publisher;
 mod retry;
 
 pub use consumer::{ConsumePlan, ConsumeQueue, Consumer, ConsumerEvent, Delivered, DeliveryToken, consumer};
 pub use declare::arguments as queue_arguments;
+pub use down_reason::{DownKind, DownReason};
 pub use link::LinkConfig;
 pub use publisher::{
     Closed, Publisher, PublisherConfig, PublisherEvent, TryPublishError, Unconfirmed, publisher,

@@ -194,6 +194,8 @@ counts! {
     ControlOldRun => "control_ignored", "old_run";
     /// Control reports ignored: of another shard's router.
     ControlOtherShard => "control_ignored", "other_shard";
+    /// Control reports that say: a newer process has this gateway's id.
+    Superseded => "superseded", "";
     /// Answers to heartbeats that are no longer remembered.
     AnswerUnknown => "control_ignored", "unknown_heartbeat";
 }

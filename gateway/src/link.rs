@@ -79,6 +79,8 @@ pub struct Link {
     next_heartbeat: BootTime,
     present: u64,
     is_draining: bool,
+    /// A newer process has this gateway's id, as the router says.
+    superseded_by: Option<Incarnation>,
     sightings: Sightings,
     settlements: Settlements,
     publications: u64,
@@ -109,6 +111,7 @@ impl Link {
             next_heartbeat: BootTime::default(),
             present: 0,
             is_draining: false,
+            superseded_by: None,
             sightings: Sightings::new(config.shards),
             settlements: Settlements::new(config.shards),
             publications: 0,
@@ -260,6 +263,12 @@ impl Link {
             Control::Ask { question, device } => {
                 let shard = self.shard_of(&device);
                 self.tell(shard, ToShard::Ask { question, run, device });
+            }
+            Control::Superseded { by } => {
+                self.counters.add(Count::Superseded);
+                if self.superseded_by.replace(by) != Some(by) {
+                    self.outputs.push_back(LinkOutput::Superseded { by });
+                }
             }
             Control::Sync => self.begin_sync(),
             Control::Snapshot => self.sightings.want_snapshot(),

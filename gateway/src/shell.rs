@@ -13,6 +13,7 @@
 mod config;
 mod connection;
 mod gateway;
+mod links;
 mod listener;
 mod metrics;
 mod orders;

@@ -2,7 +2,7 @@
 //!
 //! - [`listen()`] binds a port, or says who may be in the way and what to do.
 //! - [`Readiness`] is the list of what a role still waits for.
-//! - [`Exposition`] writes Prometheus' text format.
+//! - [`Exposition`] writes Prometheus' text format; [`LinkCounts`] is what roles with AMQP links have in common there.
 //! - [`endpoints()`] serves `/livez`, `/readyz` and `/metrics`; a role adds its own routes to them.
 //! - [`now`] reads the clocks, for cores that get time as a value.
 //! - [`Problem`] is how every HTTP error looks (RFC 9457).
@@ -10,6 +10,7 @@
 mod clock;
 mod endpoints;
 mod exposition;
+mod link_counts;
 mod listen;
 mod problem;
 mod readiness;
@@ -17,6 +18,7 @@ mod readiness;
 pub use clock::now;
 pub use endpoints::{endpoints, endpoints_asking};
 pub use exposition::{Exposition, MetricKind};
+pub use link_counts::LinkCounts;
 pub use listen::{ListenError, listen, listen_on_loopback};
 pub use problem::Problem;
 pub use readiness::Readiness;

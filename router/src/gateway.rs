@@ -1,6 +1,7 @@
 //! One gateway as the router sees it: its run, its link, its lease, its sync.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use roost_wire::{
     BootTime, Device, Epoch, Heartbeat, InFlight, Incarnation, LinkId, Region, RouterRun, SyncNumber,
@@ -49,6 +50,7 @@ pub struct Gateway {
     /// The parts of a snapshot so far.
     pub(crate) snapshot_list: Option<BTreeSet<Device>>,
     voided: VecDeque<Incarnation>,
+    rival: Option<Rival>,
     link: Option<Link>,
     last_heartbeat: Option<u64>,
     synced: Option<Synced>,
@@ -63,6 +65,16 @@ struct Link {
     control: String,
     /// The broker said that the inbox is not there.
     is_gone: bool,
+}
+
+/// An older run that says it is alive.
+#[derive(Debug)]
+struct Rival {
+    incarnation: Incarnation,
+    /// When its first heartbeat after that was read.
+    since: BootTime,
+    last: u64,
+    is_known: bool,
 }
 
 #[derive(Debug)]
@@ -131,6 +143,7 @@ impl Gateway {
             sync_list: None,
             snapshot_list: None,
             voided: VecDeque::new(),
+            rival: None,
             link: None,
             last_heartbeat: None,
             synced: None,
@@ -152,6 +165,30 @@ impl Gateway {
 
     pub(crate) fn is_voided(&self, incarnation: Incarnation) -> bool {
         self.voided.contains(&incarnation)
+    }
+
+    /// A voided run has sent a heartbeat. Whether that proves, for the first time, that it lives: one that was never read before
+    /// does, so long (`proof`) after the first. What a process that has ended left on its way comes in one burst, however often
+    /// it is delivered again.
+    pub(crate) fn rival_beats(
+        &mut self,
+        now: BootTime,
+        incarnation: Incarnation,
+        number: u64,
+        proof: Duration,
+    ) -> bool {
+        match self.rival.as_mut().filter(|rival| rival.incarnation == incarnation) {
+            Some(rival) if number > rival.last => {
+                rival.last = number;
+                now.since(rival.since) >= proof && !std::mem::replace(&mut rival.is_known, true)
+            }
+            // Read before.
+            Some(_) => false,
+            None => {
+                self.rival = Some(Rival { incarnation, since: now, last: number, is_known: false });
+                false
+            }
+        }
     }
 
     /// A new run of it: everything that its old run said is void, and the new one owes a sync and a snapshot.
@@ -181,7 +218,7 @@ impl Gateway {
         link: LinkId,
         beat: &Heartbeat,
         run: RouterRun,
-        patience: std::time::Duration,
+        patience: Duration,
     ) -> Pulse {
         let known = self.link.as_ref().map(|link| link.id);
         if self.last_heartbeat.is_some_and(|last| beat.number <= last)
@@ -246,7 +283,7 @@ impl Gateway {
     }
 
     /// What it owes for so long that it is asked again: (sync, snapshot).
-    pub(crate) fn overdue(&mut self, now: BootTime, after: std::time::Duration) -> (bool, bool) {
+    pub(crate) fn overdue(&mut self, now: BootTime, after: Duration) -> (bool, bool) {
         let overdue = |owed: &mut Option<Owed>| match owed {
             Some(owed) if now.since(owed.asked_at) >= after => {
                 owed.asked_at = now;

@@ -3,8 +3,8 @@
 use roost_backend::contract;
 use roost_wire::mesh::Report;
 use roost_wire::{
-    ControlReport, Delivery, DeliveryMode, GatewayId, Message, Presence, Properties, Receipt, RouterRun,
-    SettlementReport, ShardId,
+    ControlReport, Delivery, DeliveryMode, GatewayId, Incarnation, Message, Presence, Properties, Receipt,
+    RouterRun, SettlementReport, ShardId,
 };
 
 use crate::journal::Record;
@@ -43,6 +43,15 @@ pub enum Output {
     PauseCommands,
     /// Consume them again.
     ResumeCommands,
+    /// Tell a person, once for each older one: two live processes have the same gateway id, and the newer one is believed.
+    SameGatewayId {
+        /// The id.
+        gateway: GatewayId,
+        /// The run that is believed.
+        newer: Incarnation,
+        /// The run that is not, and lives.
+        older: Incarnation,
+    },
 }
 
 /// A message to AMQP.

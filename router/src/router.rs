@@ -10,6 +10,8 @@ mod offer;
 mod publications;
 mod questions;
 mod receipts;
+mod rivals;
+mod run;
 mod settlements;
 mod sightings;
 mod syncs;
@@ -37,9 +39,14 @@ pub struct RouterCore {
     shard: ShardId,
     limits: Limits,
     journal: Journal,
+    /// The journal's own number.
+    id: u32,
+    /// This run; before it has begun, the last one of the journal.
     run: RouterRun,
     /// The record of this run: nothing is said to a gateway, and nothing forwarded, before it is durable.
     run_lsn: Lsn,
+    /// The newest run that a gateway has spoken of.
+    heard: RouterRun,
     last: Lsn,
     durable: Lsn,
     outputs: VecDeque<Output>,
@@ -65,11 +72,28 @@ pub struct RouterCore {
 }
 
 impl RouterCore {
-    /// Starts a run on what was replayed: `journal` has every record applied, `last` is the number of the last one in the log
+    /// Takes custody of what was replayed: `journal` has every record applied, `last` is the number of the last one in the log
     /// ([`Lsn::ZERO`] if there is none), `entropy` is 64 random bits (the journal's own number is drawn from it, once).
     ///
-    /// The new run's number is the one after the last, and never below the seconds since 1970: so it grows also if the journal
-    /// was lost, and gateways do not take its epochs for old ones.
+    /// Commands are taken from here on; to the gateways nothing is said before [`RouterCore::begin_run`].
+    #[must_use]
+    pub fn open(now: Now, shard: ShardId, limits: Limits, journal: Journal, last: Lsn, entropy: u64) -> Self {
+        let id = journal.id().unwrap_or((entropy >> 32) as u32 ^ entropy as u32);
+        let mut core = Self::bare(shard, limits, journal, last, id);
+        if core.journal.id().is_none() {
+            // The first command's id has the journal's number in it.
+            core.record(Record::RunStarted { run: core.run, journal: id });
+        }
+        core.know_gateways(now);
+        core.fill_mailboxes(now);
+        core.publish_owed();
+        if core.is_recovered() {
+            core.recovered(now);
+        }
+        core
+    }
+
+    /// [`RouterCore::open`] and [`RouterCore::begin_run`] at once, for who has the shard for itself.
     #[must_use]
     pub fn start(
         now: Now,
@@ -79,15 +103,22 @@ impl RouterCore {
         last: Lsn,
         entropy: u64,
     ) -> Self {
-        let run = RouterRun(journal.run().next().0.max(now.wall.as_millis() / 1_000));
         let id = journal.id().unwrap_or((entropy >> 32) as u32 ^ entropy as u32);
-        let mut core = Self {
+        let mut core = Self::bare(shard, limits, journal, last, id);
+        core.begin_run(now);
+        core
+    }
+
+    fn bare(shard: ShardId, limits: Limits, journal: Journal, last: Lsn, id: u32) -> Self {
+        Self {
             shard,
+            id,
             locations: Locations::new(limits.locations_max),
             limits,
+            run: journal.run(),
             journal,
-            run,
-            run_lsn: last.next(),
+            run_lsn: run::NOT_BEGUN,
+            heard: RouterRun::default(),
             last,
             durable: last,
             outputs: VecDeque::new(),
@@ -104,12 +135,7 @@ impl RouterCore {
             markers: 0,
             is_paused: false,
             counters: Counters::default(),
-        };
-        core.record(Record::RunStarted { run, journal: id });
-        core.know_gateways(now);
-        core.fill_mailboxes(now);
-        core.publish_owed();
-        core
+        }
     }
 
     /// Takes in one thing that happened.
@@ -174,7 +200,7 @@ impl RouterCore {
         self.last
     }
 
-    /// This run.
+    /// This run; before it has begun, the last one of the journal, or 0.
     #[must_use]
     pub fn run(&self) -> RouterRun {
         self.run
@@ -182,9 +208,12 @@ impl RouterCore {
 
     /// Whether commands may be forwarded: after a start every gateway that may still hold some must have synced, or its
     /// lease must have lapsed. For `/readyz`.
+    ///
+    /// Before a run has begun nothing can be forwarded, since nobody is known to be anywhere; then it says whether the
+    /// commands in custody are nobody else's, and so may end by themselves.
     #[must_use]
     pub fn is_recovered(&self) -> bool {
-        self.run_lsn <= self.durable && self.recovering.is_empty()
+        (self.run_lsn <= self.durable || !self.has_run()) && self.recovering.is_empty()
     }
 
     fn tick(&mut self, now: Now) {
@@ -239,7 +268,8 @@ impl RouterCore {
         while let Some((_, sequence)) = self.unsafe_yet.pop_front_if(|(gate, _)| *gate <= lsn) {
             self.accepted_durably(now, sequence);
         }
-        if before < self.run_lsn && self.is_recovered() {
+        let run_is_durable = before < self.run_lsn && self.run_lsn <= self.durable;
+        if run_is_durable && self.is_recovered() {
             self.recovered(now);
         }
         self.offer_where_ready(now, before);

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::mesh::Report;
-use crate::{BootTime, Device, QuestionId, RouterRun, SessionId, ShardId};
+use crate::{BootTime, Device, Incarnation, QuestionId, RouterRun, SessionId, ShardId};
 
 /// A batch of words to one gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,13 @@ pub enum Control {
         /// What the device is told.
         reason: CloseReason,
     },
+    /// "A newer process has your id: nothing of yours counts any more." Said instead of an answer to a heartbeat of an
+    /// incarnation that was voided, through the control queue that the heartbeat names. A gateway that does not know it hears
+    /// nothing, as before.
+    Superseded {
+        /// The newer incarnation.
+        by: Incarnation,
+    },
 }
 
 /// Why the router has a session closed.
@@ -82,6 +89,7 @@ mod tests {
                 Control::Sync,
                 Control::Snapshot,
                 Control::Close { device, session: SessionId(3), reason: CloseReason::TakenOver },
+                Control::Superseded { by: Incarnation(9) },
             ],
         };
         assert_eq!(ControlReport::from_body(&report.to_body()).unwrap(), report);

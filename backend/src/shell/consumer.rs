@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use self::serve::Attempt;
 use super::LinkConfig;
-use super::link::Trouble;
+use super::down_reason::DownReason;
 use super::retry::Retry;
 use crate::Topology;
 use crate::ledger::Ledger;
@@ -53,8 +53,8 @@ pub enum ConsumerEvent {
     Down {
         /// Which link; that of the attempt, if it never came up.
         link: LinkId,
-        /// Why, for a person: what was being done, what the broker said, AMQP's code.
-        reason: String,
+        /// Why.
+        reason: DownReason,
     },
     /// A message. It is acknowledged or rejected by its token, in any order.
     Delivery(Delivered),
@@ -192,8 +192,8 @@ async fn run(
         link = link.next();
         let plan = plan(link);
         let attempt = Attempt { config: &config, plan: &plan, link, desk: &desk, events: &events };
-        let Some(trouble) = attempt.carry_out(&mut retry, &mut close).await else { return };
-        if tell_down(&config, link, &trouble, &events, &mut close).await {
+        let Some(reason) = attempt.carry_out(&mut retry, &mut close).await else { return };
+        if tell_down(&config, link, reason, &events, &mut close).await {
             return;
         }
         tokio::select! { () = retry.wait() => {}, () = closed(&mut close) => return }
@@ -204,12 +204,13 @@ async fn run(
 async fn tell_down(
     config: &LinkConfig,
     link: LinkId,
-    trouble: &Trouble,
+    reason: DownReason,
     events: &mpsc::Sender<ConsumerEvent>,
     close: &mut watch::Receiver<bool>,
 ) -> bool {
-    tracing::warn!(connection = config.connection_name, %link, reason = %trouble, "no consuming link");
-    let event = ConsumerEvent::Down { link, reason: trouble.to_string() };
+    // For the owner it is an event, and worth a louder line when it changes something.
+    tracing::debug!(connection = config.connection_name, %link, %reason, "no consuming link");
+    let event = ConsumerEvent::Down { link, reason };
     tokio::select! { told = events.send(event) => told.is_err(), () = closed(close) => true }
 }
 

@@ -7,13 +7,14 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Error};
 
-use super::link::{Link, Trouble, within};
+use super::down_reason::DownReason;
+use super::link::{Link, within};
 use crate::{
     Binding, DeadLetterStrategy, Exchange, ExchangeKind, Overflow, Queue, QueueKind, QueueLife, Topology,
 };
 
 /// Declares all of it, each object within the time-out, on a channel of its own: a refusal closes that channel.
-pub(super) async fn declare(link: &Link, topology: &Topology, timeout: Duration) -> Result<(), Trouble> {
+pub(super) async fn declare(link: &Link, topology: &Topology, timeout: Duration) -> Result<(), DownReason> {
     if topology == &Topology::default() {
         return Ok(());
     }
@@ -96,9 +97,51 @@ pub fn arguments(queue: &Queue) -> FieldTable {
     if let Some(ttl_ms) = queue.message_ttl_ms {
         set("x-message-ttl", number(ttl_ms));
     }
+    if let Some(limit) = queue.delivery_limit {
+        set("x-delivery-limit", number(limit));
+    }
     FieldTable::from(arguments)
 }
 
 fn name(text: &str) -> Result<ShortString, Error> {
     ShortString::try_new(text).map_err(|error| std::io::Error::other(error.to_string()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DeadLetter;
+
+    #[test]
+    fn a_queue_is_declared_with_every_argument_it_has_and_no_other() {
+        let text = |text: &str| AMQPValue::LongString(text.into());
+        let dead_letter = DeadLetter {
+            exchange: String::new(),
+            routing_key: Some("k".to_owned()),
+            strategy: DeadLetterStrategy::AtLeastOnce,
+        };
+        let queue = Queue {
+            single_active_consumer: true,
+            length_max: Some((7, Overflow::RejectPublish)),
+            dead_letter: Some(dead_letter),
+            message_ttl_ms: Some(8),
+            delivery_limit: Some(9),
+            ..Queue::quorum("q")
+        };
+        let expected = [
+            ("x-queue-type", text("quorum")),
+            ("x-single-active-consumer", AMQPValue::Boolean(true)),
+            ("x-max-length", AMQPValue::LongLongInt(7)),
+            ("x-overflow", text("reject-publish")),
+            ("x-dead-letter-exchange", text("")),
+            ("x-dead-letter-routing-key", text("k")),
+            ("x-dead-letter-strategy", text("at-least-once")),
+            ("x-message-ttl", AMQPValue::LongLongInt(8)),
+            ("x-delivery-limit", AMQPValue::LongLongInt(9)),
+        ];
+        let expected: BTreeMap<ShortString, AMQPValue> =
+            expected.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        assert_eq!(arguments(&queue), FieldTable::from(expected));
+        assert_eq!(arguments(&Queue::classic("q")), FieldTable::default());
+    }
 }

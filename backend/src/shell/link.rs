@@ -15,13 +15,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::Stream;
-use lapin::protocol::{AMQPErrorKind, AMQPHardError};
 use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
-use lapin::{Channel, Connection, ConnectionProperties, Error, ErrorKind, Event};
+use lapin::{Channel, Connection, ConnectionProperties, Error, Event};
 
+use super::down_reason::DownReason;
 use crate::AmqpAddress;
-use crate::window::Loss;
 
 /// How a link is made, kept and made again.
 #[derive(Debug, Clone)]
@@ -60,43 +59,6 @@ impl LinkConfig {
     }
 }
 
-/// Why a link ended, or was not made.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum Trouble {
-    /// The broker took longer than it may.
-    #[error("{what}: no answer within {after:?}")]
-    Silent { what: String, after: Duration },
-    /// The broker said no, with AMQP's code.
-    #[error("{what}: {text} ({code})")]
-    Refused { what: String, code: u16, text: String },
-    /// The connection could not be made, or broke.
-    #[error("{what}: {text}")]
-    Broken { what: String, text: String },
-}
-
-impl Trouble {
-    pub(super) fn new(what: &str, error: &Error) -> Self {
-        let what = what.to_owned();
-        match error.kind() {
-            ErrorKind::ProtocolError(amqp) => match amqp.kind() {
-                // Closed by an operator or by the broker's own trouble: no message is to blame.
-                AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED | AMQPHardError::INTERNALERROR) => {
-                    Self::Broken { what, text: amqp.get_message().to_string() }
-                }
-                _ => Self::Refused { what, code: amqp.get_id(), text: amqp.get_message().to_string() },
-            },
-            _ => Self::Broken { what, text: error.to_string() },
-        }
-    }
-
-    pub(super) fn loss(&self) -> Loss {
-        match self {
-            Self::Silent { .. } | Self::Broken { .. } => Loss::Broken,
-            Self::Refused { .. } => Loss::Refused { reason: self.to_string() },
-        }
-    }
-}
-
 /// A connection that is up.
 pub(super) struct Link {
     connection: Connection,
@@ -106,15 +68,16 @@ pub(super) struct Link {
 
 impl Link {
     /// Connects and shakes hands.
-    pub(super) async fn open(config: &LinkConfig, end: &str) -> Result<Self, Trouble> {
+    pub(super) async fn open(config: &LinkConfig, end: &str) -> Result<Self, DownReason> {
         let socket = Socket::default();
         let what = format!("connecting to {}", config.address);
         let connecting = connect(config, end, Arc::clone(&socket.0));
-        let connection = within(config.timeout, &what, connecting).await?;
+        let connecting = within(config.timeout, &what, connecting).await;
+        let connection = connecting.map_err(DownReason::before_the_link)?;
         Ok(Self { connection, socket, timeout: config.timeout })
     }
 
-    pub(super) async fn channel(&self) -> Result<Channel, Trouble> {
+    pub(super) async fn channel(&self) -> Result<Channel, DownReason> {
         within(self.timeout, "opening a channel", self.connection.create_channel()).await
     }
 
@@ -191,10 +154,10 @@ pub(super) async fn within<T>(
     timeout: Duration,
     what: &str,
     answer: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Trouble> {
+) -> Result<T, DownReason> {
     match tokio::time::timeout(timeout, answer).await {
-        Ok(answer) => answer.map_err(|error| Trouble::new(what, &error)),
-        Err(_) => Err(Trouble::Silent { what: what.to_owned(), after: timeout }),
+        Ok(answer) => answer.map_err(|error| DownReason::of(what, &error)),
+        Err(_) => Err(DownReason::TimedOut { what: what.to_owned(), after: timeout }),
     }
 }
 

@@ -18,7 +18,8 @@ use tokio::task::JoinHandle;
 use self::outbox::Outbox;
 use super::LinkConfig;
 use super::declare::declare;
-use super::link::{Link, Trouble, within};
+use super::down_reason::DownReason;
+use super::link::{Link, within};
 use super::retry::Retry;
 use crate::Topology;
 use crate::window::{Publish, Published, Window};
@@ -51,8 +52,8 @@ pub enum PublisherEvent {
     Up,
     /// The link was lost, or an attempt to make one was in vain. The next attempt follows by itself.
     Down {
-        /// Why, for a person: what was being done, what the broker said, AMQP's code.
-        reason: String,
+        /// Why.
+        reason: DownReason,
     },
     /// The broker takes no messages for now (AMQP `connection.blocked`): its memory or disk is short. What is published waits,
     /// without a time-out.
@@ -176,7 +177,7 @@ struct Desk {
 
 /// Why a link is no longer served.
 enum Ending {
-    Lost(Trouble),
+    Lost(DownReason),
     /// The publisher was closed, and all is confirmed or the grace is over.
     Closed,
 }
@@ -188,10 +189,12 @@ impl Desk {
             self.events.push(PublisherEvent::Up);
             let ending = self.serve(&link, &channel).await;
             let closed = matches!(ending, Ending::Closed);
-            if let Ending::Lost(trouble) = &ending {
-                tracing::warn!(connection = self.link.connection_name, reason = %trouble, "publishing link lost");
-                self.events.push(PublisherEvent::Down { reason: trouble.to_string() });
-                self.events.done(self.window.lost(&trouble.loss()));
+            if let Ending::Lost(reason) = ending {
+                // For the owner it is an event, and worth a louder line when it changes something.
+                tracing::debug!(connection = self.link.connection_name, %reason, "publishing link lost");
+                let loss = reason.loss();
+                self.events.push(PublisherEvent::Down { reason });
+                self.events.done(self.window.lost(&loss));
             }
             drop(channel);
             link.end().await;
@@ -213,9 +216,9 @@ impl Desk {
             };
             match attempt {
                 Ok(up) => return Some(up),
-                Err(trouble) => {
-                    tracing::warn!(connection = link.connection_name, reason = %trouble, "no publishing link");
-                    events.push(PublisherEvent::Down { reason: trouble.to_string() });
+                Err(reason) => {
+                    tracing::debug!(connection = link.connection_name, %reason, "no publishing link");
+                    events.push(PublisherEvent::Down { reason });
                 }
             }
             if !self.pause().await {
@@ -248,7 +251,7 @@ impl Desk {
 }
 
 /// One attempt to come up: connected, declared, a channel that confirms.
-async fn attempt(config: &LinkConfig, topology: &Topology) -> Result<(Link, Channel), Trouble> {
+async fn attempt(config: &LinkConfig, topology: &Topology) -> Result<(Link, Channel), DownReason> {
     let link = Link::open(config, "publish").await?;
     let prepared = async {
         declare(&link, topology, config.timeout).await?;
@@ -259,9 +262,9 @@ async fn attempt(config: &LinkConfig, topology: &Topology) -> Result<(Link, Chan
     };
     match prepared.await {
         Ok(channel) => Ok((link, channel)),
-        Err(trouble) => {
+        Err(reason) => {
             link.end().await;
-            Err(trouble)
+            Err(reason)
         }
     }
 }

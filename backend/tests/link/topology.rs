@@ -2,7 +2,7 @@
 
 use lapin::types::FieldTable;
 use roost_backend::shell::{
-    ConsumePlan, ConsumerEvent, Published, PublisherConfig, PublisherEvent, consumer, publisher,
+    ConsumePlan, ConsumerEvent, DownReason, Published, PublisherConfig, PublisherEvent, consumer, publisher,
 };
 use roost_backend::{Exchange, ExchangeKind, Overflow, Queue, Topology};
 use roost_wire::LinkId;
@@ -34,6 +34,7 @@ pub(crate) async fn a_deleted_exchange_is_declared_again(stage: &Stage) {
         matches!(after[&1], Published::Returned { code: 312, .. }),
         "there, but nothing is bound: {after:?}"
     );
+    let downs: Vec<String> = downs.iter().map(DownReason::to_string).collect();
     assert!(downs.len() == 1 && downs[0].contains("NOT_FOUND") && downs[0].contains(&exchange), "{downs:?}");
     behind.own_queue(&queue, FieldTable::default()).await;
     behind.bind(&queue, &exchange, "some.*").await;
@@ -52,7 +53,9 @@ pub(crate) async fn a_queue_that_is_otherwise_is_named(stage: &Stage) {
     let (publisher, mut events) = publisher(stage.link(), Topology::of(queue), PublisherConfig::default());
     for _ in 0..3 {
         let PublisherEvent::Down { reason } = next(&mut events).await else { panic!("it cannot be up") };
-        assert!(reason.starts_with(&format!("declaring queue `{name}`: PRECONDITION_FAILED")), "{reason}");
+        let text = reason.to_string();
+        assert!(text.starts_with(&format!("declaring queue `{name}`: PRECONDITION_FAILED")), "{text}");
+        assert!(matches!(reason, DownReason::Refused { code: 406, .. }), "{reason:?}");
     }
     behind.delete_queue(&name).await;
     while next(&mut events).await != PublisherEvent::Up {}
@@ -70,7 +73,8 @@ pub(crate) async fn a_locked_queue_is_waited_for(stage: &Stage) {
     for attempt in 1..=3 {
         let Some(ConsumerEvent::Down { link, reason }) = standby.recv().await else { panic!("it is locked") };
         assert_eq!(link, LinkId(attempt));
-        assert!(reason.contains("RESOURCE_LOCKED") && reason.contains("-lock"), "{reason}");
+        let DownReason::ResourceLocked { what, .. } = &reason else { panic!("{reason:?}") };
+        assert!(what.contains("-lock") && reason.to_string().contains("RESOURCE_LOCKED"), "{reason}");
     }
     first.close().await;
     loop {

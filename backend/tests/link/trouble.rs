@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lapin::types::FieldTable;
-use roost_backend::shell::{LinkConfig, OnLoss, Published, PublisherConfig, PublisherEvent, publisher};
+use roost_backend::shell::{
+    DownReason, LinkConfig, OnLoss, Published, PublisherConfig, PublisherEvent, publisher,
+};
 use roost_backend::{AmqpAddress, Topology};
 use roost_wire::HeaderValue;
 use tokio::net::TcpListener;
@@ -13,7 +15,7 @@ use crate::broker::{PATIENCE, Stage, publish};
 use crate::proxy::Proxy;
 use crate::publishing::{next, outcomes, start};
 
-fn down(event: PublisherEvent) -> String {
+fn down(event: PublisherEvent) -> DownReason {
     match event {
         PublisherEvent::Down { reason } => reason,
         other => panic!("expected a loss, got {other:?}"),
@@ -40,7 +42,8 @@ pub(crate) async fn a_message_that_the_broker_closes_the_channel_for_is_refused_
         }
     }
     assert!(
-        downs.iter().all(|reason| reason.contains("no-such-exchange") && reason.contains("404")),
+        downs.iter().all(|reason| matches!(reason, DownReason::Refused { code: 404, .. })
+            && reason.to_string().contains("no-such-exchange")),
         "{downs:?}"
     );
     let mut order: Vec<u64> = behind.drain(&queue).await.into_iter().map(|(id, _)| id).collect();
@@ -64,7 +67,7 @@ pub(crate) async fn what_amqp_cannot_carry_is_refused(stage: &Stage) {
         publisher.publish(publish).await.unwrap();
     }
     let (outcomes, downs) = outcomes(&mut events, 4).await;
-    assert_eq!(downs, [""; 0], "the link does not suffer");
+    assert!(downs.is_empty(), "the link does not suffer: {downs:?}");
     let expected = ["routing key is 256 bytes", "name of a header is 256 bytes", "properties take"];
     for (token, part) in (0..).zip(expected) {
         let Some(Published::Refused { reason }) = outcomes.get(&token) else { panic!("{outcomes:?}") };
@@ -85,7 +88,9 @@ pub(crate) async fn a_silent_broker_is_left_and_the_message_published_again(stag
     proxy.fall_silent();
     publisher.publish(publish(&queue, 7)).await.unwrap();
     let reason = down(next(&mut events).await);
-    assert_eq!(reason, "confirming: no answer within 500ms");
+    let after = Duration::from_millis(500);
+    assert_eq!(reason, DownReason::TimedOut { what: "confirming".to_owned(), after });
+    assert_eq!(reason.to_string(), "confirming: no answer within 500ms");
     proxy.speak_again();
     let (outcomes, _) = outcomes(&mut events, 1).await;
     assert_eq!(outcomes[&7], Published::Confirmed);
@@ -99,11 +104,13 @@ pub(crate) async fn a_broker_that_never_speaks_is_not_waited_for(stage: &Stage) 
     let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
     let proxy = Proxy::before(&stage.address).await;
     proxy.fall_silent();
-    let link = LinkConfig { timeout: Duration::from_millis(50), ..stage.link_through(&proxy) };
+    let link_timeout = Duration::from_millis(50);
+    let link = LinkConfig { timeout: link_timeout, ..stage.link_through(&proxy) };
     let (publisher, mut events) = publisher(link, Topology::default(), PublisherConfig::default());
     for _ in 0..20 {
         let reason = down(next(&mut events).await);
-        assert!(reason.starts_with("connecting to amqp://") && reason.ends_with("within 50ms"), "{reason}");
+        let DownReason::TimedOut { what, after } = &reason else { panic!("{reason:?}") };
+        assert!(what.starts_with("connecting to amqp://") && *after == link_timeout, "{reason}");
     }
     // Other scenarios have threads too; twenty left behind by this one would show.
     let before = threads();
@@ -130,7 +137,8 @@ pub(crate) async fn where_nobody_listens_it_says_so_and_keeps_trying(stage: &Sta
     publisher.publish(publish("anywhere", 1)).await.unwrap();
     for _ in 0..5 {
         let reason = down(next(&mut events).await);
-        assert!(reason.contains(&port.to_string()) && reason.contains("refused"), "{reason}");
+        let DownReason::Unreachable { what, text } = &reason else { panic!("{reason:?}") };
+        assert!(what.contains(&port.to_string()) && text.contains("refused"), "{reason}");
     }
     assert_eq!(publisher.close(Duration::ZERO).await.tokens, [1]);
 }
@@ -142,7 +150,9 @@ pub(crate) async fn a_wrong_password_is_a_reason_and_does_not_print(stage: &Stag
     let link = LinkConfig { address: wrong, ..stage.link() };
     let (publisher, mut events) = publisher(link, Topology::default(), PublisherConfig::default());
     let reason = down(next(&mut events).await);
-    assert!(reason.contains("ACCESS_REFUSED") && !reason.contains("sesame"), "{reason}");
+    assert!(matches!(reason, DownReason::Refused { code: 403, .. }), "{reason:?}");
+    let text = reason.to_string();
+    assert!(text.contains("ACCESS_REFUSED") && !text.contains("sesame"), "{text}");
     publisher.close(Duration::ZERO).await;
 }
 

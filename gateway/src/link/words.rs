@@ -1,6 +1,6 @@
 //! What happens to a link, and what it wants done.
 
-use roost_wire::{ControlReport, LinkId};
+use roost_wire::{ControlReport, Incarnation, LinkId};
 
 use super::{FromShard, ToShard};
 use crate::shard::Backend;
@@ -63,5 +63,11 @@ pub enum LinkOutput {
         shard: ShardIndex,
         /// What to tell it.
         word: ToShard,
+    },
+    /// Tell a person, once for each newer one: another process has this gateway's id, and the router believes that one for
+    /// good. No command will come any more.
+    Superseded {
+        /// The incarnation that is believed.
+        by: Incarnation,
     },
 }

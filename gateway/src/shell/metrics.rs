@@ -1,6 +1,6 @@
 //! What the world counts, as Prometheus reads it.
 
-use roost_ops::{Exposition, MetricKind};
+use roost_ops::{Exposition, LinkCounts, MetricKind};
 
 use crate::shard::Gauges;
 use crate::{Count, Counters};
@@ -12,6 +12,8 @@ pub struct Snapshot {
     pub counters: Counters,
     /// What there is now.
     pub gauges: Gauges,
+    /// How its AMQP links fare.
+    pub links: Vec<LinkCounts>,
     /// What the shell counted.
     pub shell: ShellCounters,
 }
@@ -69,6 +71,7 @@ impl Snapshot {
             "Messages of the mesh not readable.",
         )
         .sample(&[], self.shell.unreadable);
+        LinkCounts::write(&self.links, &mut page);
         page.finish()
     }
 

@@ -10,6 +10,7 @@ use roost_ops::Readiness;
 use roost_wire::{GatewayId, Incarnation, LinkId};
 use tokio::sync::mpsc;
 
+use super::links::LinkName;
 use super::world::World;
 use crate::shard::Backend;
 
@@ -40,6 +41,13 @@ impl Side {
             Self::Mesh => "AMQP mesh",
         }
     }
+
+    const fn link(self) -> LinkName {
+        match self {
+            Self::Uplink => LinkName::Uplink,
+            Self::Mesh => LinkName::Mesh,
+        }
+    }
 }
 
 /// What the gateway consumes over its `link`-th connection: two queues that are that link's own.
@@ -68,29 +76,46 @@ pub(super) async fn publisher(
     while events.recv_many(&mut batch, BATCH).await > 0 {
         let mut outcomes = Vec::with_capacity(batch.len());
         for event in batch.drain(..) {
-            let backend = match event {
+            let trouble = match event {
                 PublisherEvent::Done { token, outcome } => {
                     outcomes.push((token, outcome));
                     continue;
                 }
-                PublisherEvent::Up | PublisherEvent::Unblocked => {
-                    if readiness.ready(side.part()) {
-                        tracing::info!("{} is up", side.part());
-                    }
-                    Backend::Up
+                PublisherEvent::Up => {
+                    world.borrow_mut().links.up(side.link());
+                    None
                 }
-                PublisherEvent::Down { reason } | PublisherEvent::Blocked { reason } => {
-                    if readiness.not_ready(side.part(), &reason) {
-                        tracing::warn!(%reason, "{} is away; trying on", side.part());
-                    }
-                    Backend::Away
+                PublisherEvent::Down { reason } => {
+                    world.borrow_mut().links.down(side.link(), &reason);
+                    Some(reason.to_string())
                 }
+                PublisherEvent::Unblocked => None,
+                PublisherEvent::Blocked { reason } => Some(reason),
             };
+            let backend = stands(side, &readiness, trouble);
             // In order: an outcome that came before a loss is told before it.
             world.borrow_mut().published(outcomes.drain(..));
             world.borrow_mut().backend(side, backend);
         }
         world.borrow_mut().published(outcomes);
+    }
+}
+
+/// Says, once per change, whether the publisher takes messages.
+fn stands(side: Side, readiness: &Readiness, trouble: Option<String>) -> Backend {
+    match trouble {
+        None => {
+            if readiness.ready(side.part()) {
+                tracing::info!("{} is up", side.part());
+            }
+            Backend::Up
+        }
+        Some(reason) => {
+            if readiness.not_ready(side.part(), &reason) {
+                tracing::warn!(%reason, "{} is away; trying on", side.part());
+            }
+            Backend::Away
+        }
     }
 }
 
@@ -113,10 +138,12 @@ pub(super) async fn consumer(
                 let (id, incarnation) = &gateway;
                 let inbox = inbox_queue(id, *incarnation, link);
                 let control = control_queue(id, *incarnation, link);
+                world.borrow_mut().links.up(LinkName::Inbox);
                 world.borrow_mut().link_up(link, inbox, control);
             }
             ConsumerEvent::Down { link, reason } => {
-                if readiness.not_ready(PART, &reason) {
+                world.borrow_mut().links.down(LinkName::Inbox, &reason);
+                if readiness.not_ready(PART, reason.to_string()) {
                     tracing::warn!(%link, %reason, "AMQP inbox is away; trying on");
                 }
                 world.borrow_mut().link_down(link);

@@ -58,7 +58,7 @@ pub(super) fn run(parts: Parts) -> std::io::Result<()> {
 
 async fn live(parts: Parts) -> std::io::Result<()> {
     let Parts { gateway, incarnation, shard, link, uplink, mesh, readiness, mut orders, .. } = parts;
-    let world = Rc::new(RefCell::new(World::new(shard, link, uplink, mesh)));
+    let world = Rc::new(RefCell::new(World::new(shard, link, uplink, mesh, readiness.clone())));
     let own = || Rc::clone(&world);
     let consumer = Rc::new(parts.consumer);
     let (uplink_events, mesh_events) = (parts.uplink_events, parts.mesh_events);

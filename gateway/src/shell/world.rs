@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use roost_backend::shell::{Delivered, Published};
-use roost_ops::now;
+use roost_ops::{Readiness, now};
 use roost_wire::mesh::Report as _;
 use roost_wire::{BootTime, ControlReport, Delivery, LinkId, Now};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::links::Links;
 use super::metrics::{ShellCounters, Snapshot};
 use super::outbox::Outbox;
 use super::pumps::Side;
@@ -49,11 +50,14 @@ pub(super) struct World {
     /// Woken in a drain when everything that was said to the router is confirmed.
     pub(super) settled: Rc<Notify>,
     is_draining: bool,
+    /// Counted by those who carry their events.
+    pub(super) links: Links,
+    readiness: Readiness,
     counters: ShellCounters,
 }
 
 impl World {
-    pub(super) fn new(shard: Shard, link: Link, uplink: Outbox, mesh: Outbox) -> Self {
+    pub(super) fn new(shard: Shard, link: Link, uplink: Outbox, mesh: Outbox, readiness: Readiness) -> Self {
         Self {
             shard,
             link,
@@ -68,6 +72,8 @@ impl World {
             drained: Rc::default(),
             settled: Rc::default(),
             is_draining: false,
+            links: Links::new(),
+            readiness,
             counters: ShellCounters::default(),
         }
     }
@@ -212,7 +218,7 @@ impl World {
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut counters = self.shard.counters().clone();
         counters.add_all(self.link.counters());
-        Snapshot { counters, gauges: self.shard.gauges(), shell: self.counters }
+        Snapshot { counters, gauges: self.shard.gauges(), links: self.links.counts(), shell: self.counters }
     }
 
     fn closed(&mut self, socket: &Rc<Socket>) -> bool {
@@ -285,6 +291,16 @@ impl World {
         match output {
             LinkOutput::Publish(publication) => self.mesh.publish(*publication),
             LinkOutput::ToShard { word, .. } => self.shard.handle(now, Input::Link(word)),
+            LinkOutput::Superseded { by } => {
+                // A balancer sends devices to the one that is believed.
+                self.readiness
+                    .not_ready("gateway id", format!("another process has this id: incarnation {by}"));
+                tracing::error!(
+                    %by,
+                    "another process has this gateway's id, and the router believes that one: stop one of the two, and restart \
+                     this one if it is to stay"
+                );
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roost_wire::{Control, Outcome, RouterRun, SettlementItem, Sighting, mesh::ITEMS_MAX};
+use roost_wire::{Control, Incarnation, Outcome, RouterRun, SettlementItem, Sighting, mesh::ITEMS_MAX};
 
 use super::world::*;
 use crate::packet::{QoS, ReasonCode};
@@ -295,4 +295,16 @@ fn a_snapshot_that_lost_a_part_never_looks_complete() {
     world.pass(Duration::from_secs(1));
     let read: Vec<_> = world.sightings.iter().filter_map(part).collect();
     assert_eq!(read, [(true, false, ITEMS_MAX), (false, false, ITEMS_MAX), (false, true, 7)]);
+}
+
+#[test]
+fn a_newer_process_with_the_same_id_is_told_once_to_a_person_and_counted_each_time() {
+    let mut world = World::new();
+    let by = |number| Control::Superseded { by: Incarnation(number) };
+    world.router_says(1, vec![by(7)]);
+    world.router_says(1, vec![by(7)]);
+    assert_eq!(world.superseded_by, [Incarnation(7)]);
+    world.router_says(1, vec![by(8)]);
+    assert_eq!(world.superseded_by, [Incarnation(7), Incarnation(8)]);
+    assert_eq!(world.count(Count::Superseded), 3);
 }

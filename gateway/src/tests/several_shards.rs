@@ -99,6 +99,7 @@ impl Both {
         while let Some(output) = self.link.poll_output() {
             match output {
                 LinkOutput::ToShard { shard, word } => self.words.push((shard, word)),
+                LinkOutput::Superseded { by } => panic!("nobody has said so: {by}"),
                 LinkOutput::Publish(report) => {
                     let body = &report.message.body;
                     if report.message.routing_key == "sightings.0" {

@@ -39,6 +39,8 @@ pub(super) struct World {
     pub(super) sightings: Vec<Sighting>,
     pub(super) settlements: Vec<SettlementItem>,
     pub(super) heartbeats: Vec<Heartbeat>,
+    /// Newer processes with the same id that a person was told of.
+    pub(super) superseded_by: Vec<roost_wire::Incarnation>,
     pub(super) is_drained: bool,
     clients: BTreeMap<ConnectionId, End>,
     link_id: LinkId,
@@ -159,6 +161,7 @@ impl World {
             sightings: Vec::new(),
             settlements: Vec::new(),
             heartbeats: Vec::new(),
+            superseded_by: Vec::new(),
             is_drained: false,
             clients: BTreeMap::new(),
             link_id: LinkId(0),
@@ -219,6 +222,7 @@ impl World {
                 match output {
                     LinkOutput::Publish(report) => self.report(*report),
                     LinkOutput::ToShard { word, .. } => self.shard.handle(self.now, Input::Link(word)),
+                    LinkOutput::Superseded { by } => self.superseded_by.push(by),
                 }
             } else {
                 return;

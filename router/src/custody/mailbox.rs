@@ -82,6 +82,15 @@ impl Mailbox {
         Some(entry)
     }
 
+    /// Who heard of a command in `before` hears of it here.
+    pub(crate) fn take_watchers(&mut self, before: Self) {
+        for (sequence, entry) in before.entries {
+            if let Some(again) = self.entries.get_mut(&sequence) {
+                again.watchers = entry.watchers;
+            }
+        }
+    }
+
     /// A request hears of a command from now on.
     pub(crate) fn watch(&mut self, sequence: u64, request: RequestId) {
         if let Some(entry) = self.entries.get_mut(&sequence) {

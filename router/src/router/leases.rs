@@ -23,10 +23,15 @@ impl RouterCore {
     /// before gave them.
     pub(super) fn know_gateways(&mut self, now: Now) {
         let lease_until = now.boot + self.limits.lapse();
+        let is_running = self.has_run();
         for (id, known) in self.journal.gateways() {
             self.gateways.insert(id.clone(), Gateway::known(known, lease_until));
-            if !known.lost {
-                self.recovering.insert(id.clone());
+            if known.lost {
+                continue;
+            }
+            self.recovering.insert(id.clone());
+            // Before a run nothing is read that could say what they hold: the wait begins with the run.
+            if is_running {
                 self.timers.set(Timer::Lease(id.clone()), lease_until);
             }
         }
@@ -93,6 +98,9 @@ impl RouterCore {
     }
 
     pub(super) fn heartbeat(&mut self, now: Now, id: &GatewayId, link: LinkId, beat: &Heartbeat) {
+        if let Some(echo) = &beat.echo {
+            self.hear_run(echo.run);
+        }
         let Some(gateway) = self.gateways.get_mut(id) else { return };
         let (new_link, is_back) = match gateway.pulse(now.boot, link, beat, self.run, self.limits.lapse()) {
             Pulse::Repeated => return self.counters.drop(DropReason::Repeated),

@@ -149,6 +149,11 @@ impl RouterCore {
 }
 
 impl Publications {
+    /// Names go on where those of `before` ended: an outcome that is still to come is nobody's.
+    pub(super) fn go_on_after(&mut self, before: &Self) {
+        self.last = before.last;
+    }
+
     fn token(&mut self) -> PublishToken {
         self.last += 1;
         PublishToken(self.last)

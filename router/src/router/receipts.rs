@@ -129,11 +129,12 @@ impl RouterCore {
         lsn
     }
 
-    /// Publishes the receipts of an earlier run that were not confirmed.
+    /// Publishes the receipts of an earlier run that were not confirmed. They are this journal's, whoever has the lock.
     pub(super) fn publish_owed(&mut self) {
+        let gate = if self.has_run() { self.run_lsn } else { Lsn::ZERO };
         let owed: Vec<Arc<Final>> = self.journal.owed().cloned().collect();
         for end in owed {
-            self.publish_final(self.run_lsn, &end);
+            self.publish_final(gate, &end);
         }
     }
 

@@ -22,7 +22,7 @@ impl RouterCore {
             return self.counters.drop(DropReason::WrongUser);
         }
         if !self.meet(now, &report.gateway, report.incarnation) {
-            return;
+            return self.not_believed(now, &report);
         }
         let SightingReport { gateway, region, incarnation, link, items } = report;
         if let Some(known) = self.gateways.get_mut(&gateway) {

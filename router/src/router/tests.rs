@@ -7,4 +7,5 @@ mod membership;
 mod questions;
 mod restart;
 mod traces;
+mod turns;
 mod walk;

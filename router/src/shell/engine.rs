@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use roost_backend::shell::{ConsumerEvent, Delivered, PublisherEvent};
+use roost_backend::shell::{ConsumerEvent, Delivered, DownReason, PublisherEvent};
 use roost_ops::now;
 use roost_wire::{CommandRequest, Device};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -48,6 +48,8 @@ pub(super) struct Engine {
     pub(super) durable: Lsn,
     /// Whether the core wants commands.
     pub(super) wants_commands: bool,
+    /// The lock is held, and a run is to begin as soon as everything before it is on disk. Nothing is taken in meanwhile.
+    pub(super) wants_run: bool,
     /// Since the stop was asked for: until when what is under way may take.
     pub(super) draining: Option<Instant>,
 }
@@ -82,15 +84,17 @@ impl Engine {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         loop {
             self.perform();
+            self.begin_run_if_due();
             if self.draining.is_some() && self.is_settled() {
                 return self.end();
             }
             let timer = sleep(self.core.poll_timeout().map_or(HOUSEKEEPING, |at| at.since(now().boot)));
             let (deadline, is_blocked) = (self.draining, self.backlog.is_blocked());
             let reads_commands = self.wants_commands && !is_blocked;
-            let reads_asks = !is_blocked || status.borrow().stuck.is_some();
+            let reads_asks = (!is_blocked && !self.wants_run) || status.borrow().stuck.is_some();
+            let reads_sources = deadline.is_none() && !self.wants_run;
             tokio::select! {
-                event = self.sources.next(reads_commands), if deadline.is_none() => match event {
+                event = self.sources.next(reads_commands), if reads_sources => match event {
                     Some((line, event)) => self.consumed(line, event),
                     None => return self.fail("a consumer"),
                 },
@@ -141,6 +145,10 @@ impl Engine {
     fn consumed(&mut self, line: Line, event: ConsumerEvent) {
         self.take_in(line, event);
         for _ in 1..BATCH {
+            // What follows is for the run that begins.
+            if self.wants_run {
+                break;
+            }
             let Some(event) = self.sources.waiting(line) else { break };
             self.take_in(line, event);
         }
@@ -161,9 +169,28 @@ impl Engine {
         }
     }
 
-    fn line_changed(&mut self, line: Line, trouble: Option<&str>) {
+    fn line_changed(&mut self, line: Line, trouble: Option<&DownReason>) {
         if let Some(has_lock) = self.standing.line(line, trouble) {
             self.sources.lock_changed(has_lock);
+            // Who had it meanwhile is not known, so it is a new turn each time.
+            self.wants_run = has_lock;
+        }
+    }
+
+    /// Begins a run when the lock is held and everything before is on disk: what is forgotten then is in the journal.
+    fn begin_run_if_due(&mut self) {
+        if self.core.is_outrun() && self.standing.has_lock() && !self.wants_run {
+            tracing::warn!(
+                run = %self.core.run(),
+                "gateways have heard a newer run of another router, and take no word of this one: a new run begins"
+            );
+            self.wants_run = true;
+        }
+        if self.wants_run && self.draining.is_none() && self.durable == self.core.last() {
+            self.wants_run = false;
+            self.core.begin_run(now());
+            tracing::info!(run = %self.core.run(), "the shard's lock is held: a run begins");
+            self.perform();
         }
     }
 
@@ -175,10 +202,10 @@ impl Engine {
                     let (token, outcome) = (PublishToken(token), outcome(published));
                     self.core.handle(now(), Input::Published { token, outcome });
                 }
-                PublisherEvent::Up | PublisherEvent::Unblocked => self.standing.publisher(None),
-                PublisherEvent::Down { reason } | PublisherEvent::Blocked { reason } => {
-                    self.standing.publisher(Some(&reason));
-                }
+                PublisherEvent::Up => self.standing.publisher(None),
+                PublisherEvent::Down { reason } => self.standing.publisher(Some(&reason)),
+                PublisherEvent::Unblocked => self.standing.publisher_blocked(None),
+                PublisherEvent::Blocked { reason } => self.standing.publisher_blocked(Some(&reason)),
             }
         }
         self.publications.push();
@@ -233,6 +260,8 @@ impl Engine {
     fn figures(&self) -> Snapshot {
         Snapshot {
             counters: self.core.counters().clone(),
+            run: if self.core.has_run() { self.core.run().0 } else { 0 },
+            links: self.standing.links(),
             log: self.backlog.status(),
             commands_in_custody: self.core.journal().commands(),
             bytes_in_custody: self.core.journal().bytes(),
@@ -253,6 +282,12 @@ impl Engine {
                 Output::Answer { request, receipt } => self.waiters.answer(request, *receipt),
                 Output::PauseCommands => self.wants_commands = false,
                 Output::ResumeCommands => self.wants_commands = true,
+                Output::SameGatewayId { gateway, newer, older } => tracing::warn!(
+                    %gateway,
+                    %newer,
+                    %older,
+                    "two live processes have the same gateway id: the newer incarnation is believed, nothing of the older counts"
+                ),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use roost_ops::{Exposition, MetricKind};
+use roost_ops::{Exposition, LinkCounts, MetricKind};
 
 use super::log::LogStatus;
 use crate::Counters;
@@ -12,6 +12,10 @@ use crate::Counters;
 pub struct Snapshot {
     /// What the core counted since the start.
     pub counters: Counters,
+    /// The number of its run; 0 before it has the shard's lock for the first time.
+    pub run: u64,
+    /// How its AMQP links fare.
+    pub links: Vec<LinkCounts>,
     /// How the journal's log fares.
     pub log: LogStatus,
     /// Commands that the mesh answers for.
@@ -72,6 +76,9 @@ impl Snapshot {
             page.sample(&[("reason", reason)], value);
         }
         self.journal(page);
+        LinkCounts::write(&self.links, page);
+        page.family("roost_router_run", Gauge, "The number of the run; 0 before the shard's lock is held.")
+            .sample(&[], self.run);
         page.family("roost_router_commands_in_custody", Gauge, "Commands that the mesh answers for.")
             .sample(&[], self.commands_in_custody);
         page.family("roost_router_custody_bytes", Gauge, "Bytes of their payloads and headers.")

@@ -79,7 +79,8 @@ const PUBLISHER_GRACE: Duration = Duration::from_secs(1);
 const ASKS_MAX: usize = 256;
 
 impl Router {
-    /// Opens the journal, replays it, and begins to serve. AMQP may be away: the router tries on, and `/readyz` says so.
+    /// Opens the journal, replays it, and begins to serve. AMQP may be away: the router tries on, and `/readyz` says so. A run
+    /// begins when the shard's lock is held, and another one each time that it is held again.
     ///
     /// # Errors
     /// [`RouterError`] if the port is not to be had or the journal cannot be read.
@@ -96,7 +97,7 @@ impl Router {
             .await
             .unwrap_or_else(|error| resume_unwind(error.into_panic()))?;
         let (shard, last) = (config.shard, Lsn(log.last().0));
-        let core = RouterCore::start(now(), shard, config.limits.clone(), journal, last, rand::random());
+        let core = RouterCore::open(now(), shard, config.limits.clone(), journal, last, rand::random());
 
         let readiness = Readiness::default();
         let standing = Standing::new(readiness.clone());
@@ -117,6 +118,7 @@ impl Router {
             not_taken: BTreeMap::new(),
             durable: last,
             wants_commands: true,
+            wants_run: false,
             draining: None,
         };
         let (asks_sender, asks) = mpsc::channel(ASKS_MAX);

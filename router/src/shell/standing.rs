@@ -1,6 +1,7 @@
 //! What the router waits for: told to `/readyz`, and to the log once per change.
 
-use roost_ops::Readiness;
+use roost_backend::shell::{DownKind, DownReason};
+use roost_ops::{LinkCounts, Readiness};
 
 use super::sources::Line;
 
@@ -8,40 +9,65 @@ use super::sources::Line;
 #[derive(Debug)]
 pub(super) struct Standing {
     readiness: Readiness,
+    has_lock: bool,
     is_standby: bool,
     publisher_is_up: bool,
+    commands: LinkCounts,
+    reports: LinkCounts,
+    publisher: LinkCounts,
 }
 
 const COMMANDS: &str = "AMQP commands";
 const REPORTS: &str = "AMQP reports";
 const PUBLISHER: &str = "AMQP publisher";
 
-/// What a broker says of an exclusive queue that another connection has (AMQP 0-9-1, code 405).
-const LOCKED: &str = "RESOURCE_LOCKED";
-
 impl Standing {
     pub(super) fn new(readiness: Readiness) -> Self {
         for part in [COMMANDS, REPORTS, PUBLISHER] {
             readiness.not_ready(part, "connecting");
         }
-        Self { readiness, is_standby: false, publisher_is_up: false }
+        let counts = |link| LinkCounts::new(link, DownKind::ALL.map(DownKind::as_str));
+        Self {
+            readiness,
+            has_lock: false,
+            is_standby: false,
+            publisher_is_up: false,
+            commands: counts("commands"),
+            reports: counts("reports"),
+            publisher: counts("publisher"),
+        }
     }
 
     /// A consuming connection is up, or down for this reason. Returns whether the shard's lock is held, if that is known from
     /// it.
-    pub(super) fn line(&mut self, line: Line, trouble: Option<&str>) -> Option<bool> {
+    pub(super) fn line(&mut self, line: Line, trouble: Option<&DownReason>) -> Option<bool> {
         match line {
             Line::Commands => {
-                self.part(COMMANDS, trouble);
+                count(&mut self.commands, trouble);
+                self.part(COMMANDS, trouble.map(DownReason::to_string).as_deref());
                 None
             }
             Line::Reports => {
-                self.is_standby = trouble.is_some_and(|reason| reason.contains(LOCKED));
+                count(&mut self.reports, trouble);
+                self.has_lock = trouble.is_none();
+                self.is_standby = match trouble {
+                    // The lock is the one exclusive queue of this connection's plan.
+                    Some(DownReason::ResourceLocked { .. }) => true,
+                    Some(
+                        DownReason::Unreachable { .. }
+                        | DownReason::TimedOut { .. }
+                        | DownReason::Refused { .. }
+                        | DownReason::Closed { .. }
+                        | DownReason::Broken { .. },
+                    )
+                    | None => false,
+                };
                 match self.is_standby {
                     true => self.part(REPORTS, Some("standby: another router has the shard's lock; this one takes over when that one is gone")),
-                    false => self.part(REPORTS, trouble),
+                    false => self.part(REPORTS, trouble.map(DownReason::to_string).as_deref()),
                 }
                 if trouble.is_some() {
+                    self.commands.closed();
                     self.readiness.not_ready(
                         COMMANDS,
                         "waiting for the shard's lock, which the reports' connection holds",
@@ -52,9 +78,25 @@ impl Standing {
         }
     }
 
-    pub(super) fn publisher(&mut self, trouble: Option<&str>) {
+    /// The publishing connection is up, or down for this reason.
+    pub(super) fn publisher(&mut self, trouble: Option<&DownReason>) {
+        count(&mut self.publisher, trouble);
+        self.publishing(trouble.map(DownReason::to_string).as_deref());
+    }
+
+    /// The broker takes no messages for this reason, or takes them again.
+    pub(super) fn publisher_blocked(&mut self, reason: Option<&str>) {
+        self.publishing(reason);
+    }
+
+    fn publishing(&mut self, trouble: Option<&str>) {
         self.publisher_is_up = trouble.is_none();
         self.part(PUBLISHER, trouble);
+    }
+
+    /// How the connections fared so far.
+    pub(super) fn links(&self) -> Vec<LinkCounts> {
+        vec![self.commands.clone(), self.reports.clone(), self.publisher.clone()]
     }
 
     pub(super) fn journal(&self, stuck: Option<&str>) {
@@ -67,6 +109,11 @@ impl Standing {
 
     pub(super) fn draining(&self) {
         self.part("router", Some("draining"));
+    }
+
+    /// Whether this router has the shard's lock, as far as it knows.
+    pub(super) fn has_lock(&self) -> bool {
+        self.has_lock
     }
 
     /// Whether another router is known to serve the shard.
@@ -87,5 +134,12 @@ impl Standing {
             }
             None | Some(_) => {}
         }
+    }
+}
+
+fn count(link: &mut LinkCounts, trouble: Option<&DownReason>) {
+    match trouble {
+        None => link.up(),
+        Some(reason) => link.down(reason.kind().as_str()),
     }
 }

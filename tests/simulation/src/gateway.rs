@@ -378,6 +378,7 @@ impl Run {
                 match output {
                     LinkOutput::Publish(publication) => self.mesh.publish(publish(*publication)),
                     LinkOutput::ToShard { word, .. } => self.shard.handle(now, Input::Link(word)),
+                    LinkOutput::Superseded { by } => panic!("nobody has the same id, but {by} is believed"),
                 }
             }
             if quiet {

@@ -44,12 +44,17 @@ pub(crate) struct RouterNode {
 
 #[derive(Debug)]
 struct Run {
-    /// Made when the lock is held for the first time.
-    core: Option<RouterCore>,
-    entropy: u64,
+    core: RouterCore,
+    plant: Option<Break>,
     publisher: PublishingEnd,
     reports: ConsumingEnd,
     commands: ConsumingEnd,
+    /// What the consumers have said and the router has not read yet.
+    events: VecDeque<(End, Heard)>,
+    /// The lock is held, and a run is to begin as soon as everything before it is on disk. Nothing is read meanwhile.
+    wants_run: bool,
+    /// Another one has the lock, as far as it knows.
+    stands_by: bool,
     sources: BTreeMap<SourceToken, (End, Token)>,
     next_source: u64,
     wants_commands: bool,
@@ -57,10 +62,11 @@ struct Run {
     unread: VecDeque<Arrived>,
     /// Written and not synced.
     written: VecDeque<Bytes>,
+    /// Up to where the core was told that its records are on disk.
+    durable: Lsn,
     syncing: Option<u64>,
     tick: Option<Micros>,
     lapses: u64,
-    plant: Option<Break>,
 }
 
 impl RouterNode {
@@ -69,22 +75,32 @@ impl RouterNode {
         Self { clock, limits, plant, life: 0, run: None, disk, last_on_disk: 0, counters }
     }
 
-    pub(crate) fn start(&mut self, chance: &mut Chance) {
+    /// A life begins: custody with it, on what is on disk, and a run when the lock is held.
+    pub(crate) fn start(&mut self, at: Micros, chance: &mut Chance) {
+        let mut journal = Journal::default();
+        for record in &self.disk {
+            journal.apply(&Record::decode(record).expect("what was written is readable"));
+        }
+        let (now, durable) = (self.clock.read(at), Lsn(self.last_on_disk));
+        let core = RouterCore::open(now, SHARD, self.limits.clone(), journal, durable, chance.bits());
         self.run = Some(Run {
-            core: None,
-            entropy: chance.bits(),
+            core,
+            plant: self.plant,
             publisher: PublishingEnd::new("router", Topology::contract(1)),
             reports: ConsumingEnd::new("router"),
             commands: ConsumingEnd::new("router"),
+            events: VecDeque::new(),
+            wants_run: false,
+            stands_by: false,
             sources: BTreeMap::new(),
             next_source: 0,
             wants_commands: true,
             unread: VecDeque::new(),
             written: VecDeque::new(),
+            durable,
             syncing: None,
             tick: None,
             lapses: 0,
-            plant: self.plant,
         });
     }
 
@@ -94,7 +110,7 @@ impl RouterNode {
             let kept = chance.below(run.written.len() as u64 + 1) as usize;
             self.disk.extend(run.written.drain(..kept));
             self.last_on_disk += kept as u64;
-            self.counters.extend(run.core.map(|core| core.counters().clone()));
+            self.counters.push(run.core.counters().clone());
         }
         self.life += 1;
     }
@@ -104,7 +120,7 @@ impl RouterNode {
     }
 
     pub(crate) fn core(&self) -> Option<&RouterCore> {
-        self.run.as_ref()?.core.as_ref()
+        self.run.as_ref().map(|run| &run.core)
     }
 
     /// The commands in custody, each with why it is still there.
@@ -133,12 +149,14 @@ impl RouterNode {
     pub(crate) fn is_quiet(&self) -> bool {
         self.run.as_ref().is_some_and(|run| {
             let is_up = run.publisher.is_up() && run.reports.is_up() && run.commands.is_up();
-            let owes = run.core.as_ref().is_none_or(|core| {
-                core.journal().commands() > 0
-                    || core.journal().owed().next().is_some()
-                    || !core.is_recovered()
-            });
-            is_up && !owes && run.written.is_empty() && run.publisher.is_settled()
+            let core = &run.core;
+            let owes = core.journal().commands() > 0 || core.journal().owed().next().is_some();
+            is_up
+                && !owes
+                && core.has_run()
+                && core.is_recovered()
+                && run.written.is_empty()
+                && run.publisher.is_settled()
         })
     }
 
@@ -158,7 +176,7 @@ impl RouterNode {
 
     /// A command came over HTTP; false if nobody takes it.
     pub(crate) fn http(&mut self, at: Micros, number: usize, command: CommandRequest) -> Option<Vec<Effect>> {
-        self.run.as_ref()?.core.as_ref().filter(|_| self.run.as_ref().is_some_and(|r| r.reports.is_up()))?;
+        self.run.as_ref().filter(|run| !run.wants_run && !run.stands_by)?;
         Some(self.with(at, |run, now, _| {
             let request = RequestId(number as u64);
             run.feed(now, Input::Http { request, command: Box::new(command) });
@@ -181,28 +199,32 @@ impl RouterNode {
             let count = (lsn - self.last_on_disk) as usize;
             self.disk.extend(run.written.drain(..count));
             self.last_on_disk = lsn;
-            if let Some(core) = run.core.as_ref().filter(|core| compacts && core.last().0 == lsn) {
-                self.disk = core.snapshot().iter().map(Record::encode).map(Bytes::from).collect();
+            if compacts && run.core.last().0 == lsn {
+                self.disk = run.core.snapshot().iter().map(Record::encode).map(Bytes::from).collect();
             }
         }
-        self.with(at, |run, now, _| run.feed(now, Input::Durable { lsn: Lsn(lsn) }))
+        self.with(at, |run, now, _| run.synced(now, Lsn(lsn)))
     }
 
     pub(crate) fn hear(&mut self, at: Micros, end: End, frame: FromBroker) -> Vec<Effect> {
-        let Some(run) = &mut self.run else { return Vec::new() };
-        let heard = match end {
+        let is_refusal = matches!(frame, FromBroker::Refused(_));
+        self.with(at, |run, now, effects| match end {
             End::Publisher => {
                 let said = run.publisher.hear(frame);
-                return self.with(at, |run, now, effects| run.said(now, said, effects));
+                run.said(now, said, effects);
             }
-            End::Reports => run.reports.hear(frame),
-            End::Commands => run.commands.hear(frame),
-            End::Uplink | End::Mesh | End::Inbox => return Vec::new(),
-        };
-        if end == End::Reports && run.core.is_none() && matches!(heard.as_slice(), [Heard::Up(_), ..]) {
-            self.start_core(at);
-        }
-        self.with(at, |run, now, effects| run.heard(now, end, heard, effects))
+            End::Reports => {
+                // The lock comes first in its plan, and nothing else in it is ever refused.
+                run.stands_by |= is_refusal;
+                let heard = run.reports.hear(frame);
+                run.heard(end, heard, effects);
+            }
+            End::Commands => {
+                let heard = run.commands.hear(frame);
+                run.heard(end, heard, effects);
+            }
+            End::Uplink | End::Mesh | End::Inbox => {}
+        })
     }
 
     pub(crate) fn lost(&mut self, at: Micros, end: End) -> Vec<Effect> {
@@ -213,11 +235,11 @@ impl RouterNode {
             }
             End::Reports => {
                 let heard = run.reports.lost();
-                run.heard(now, end, heard, effects);
+                run.heard(end, heard, effects);
             }
             End::Commands => {
                 let heard = run.commands.lost();
-                run.heard(now, end, heard, effects);
+                run.heard(end, heard, effects);
             }
             End::Uplink | End::Mesh | End::Inbox => {}
         })
@@ -240,18 +262,6 @@ impl RouterNode {
         if overdue { vec![End::Publisher] } else { Vec::new() }
     }
 
-    /// The lock is held for the first time: the run begins, on what is on disk.
-    fn start_core(&mut self, at: Micros) {
-        let mut journal = Journal::default();
-        for record in &self.disk {
-            journal.apply(&Record::decode(record).expect("what was written is readable"));
-        }
-        let (now, last) = (self.clock.read(at), Lsn(self.last_on_disk));
-        if let Some(run) = &mut self.run {
-            run.core = Some(RouterCore::start(now, SHARD, self.limits.clone(), journal, last, run.entropy));
-        }
-    }
-
     fn with(&mut self, at: Micros, act: impl FnOnce(&mut Run, Now, &mut Vec<Effect>)) -> Vec<Effect> {
         let now = self.clock.read(at);
         let last_on_disk = self.last_on_disk;
@@ -264,13 +274,12 @@ impl RouterNode {
             run.syncing = Some(lsn);
             effects.push(Effect::Sync { lsn });
         }
-        let due = run.core.as_ref().and_then(RouterCore::poll_timeout);
-        let due = due.map(|due| self.clock.moment(due).max(at + 1));
+        let due = run.core.poll_timeout().map(|due| self.clock.moment(due).max(at + 1));
         if let Some(due) = due.filter(|due| run.tick.is_none_or(|tick| *due < tick)) {
             run.tick = Some(due);
             effects.push(Effect::Tick { at: due });
         }
-        let lapses = run.core.as_ref().map_or(0, |core| core.counters().lapses);
+        let lapses = run.core.counters().lapses;
         if lapses > run.lapses {
             run.lapses = lapses;
             effects.push(Effect::Lapsed);
@@ -281,9 +290,7 @@ impl RouterNode {
 
 impl Run {
     fn feed(&mut self, now: Now, input: Input) {
-        if let Some(core) = &mut self.core {
-            core.handle(now, input);
-        }
+        self.core.handle(now, input);
     }
 
     fn said(&mut self, now: Now, said: Vec<Said>, effects: &mut Vec<Effect>) {
@@ -304,31 +311,46 @@ impl Run {
         }
     }
 
-    fn heard(&mut self, now: Now, end: End, heard: Vec<Heard>, effects: &mut Vec<Effect>) {
+    fn synced(&mut self, now: Now, lsn: Lsn) {
+        self.durable = self.durable.max(lsn);
+        self.feed(now, Input::Durable { lsn });
+    }
+
+    /// What a consumer says waits to be read; a connection that is lost is made again whether or not it is.
+    fn heard(&mut self, end: End, heard: Vec<Heard>, effects: &mut Vec<Effect>) {
         for heard in heard {
-            match heard {
-                Heard::Up(_) if end == End::Reports => effects.push(Effect::Connect { end: End::Commands }),
-                Heard::Up(_) => {}
-                Heard::Down(_) => {
-                    self.sources.retain(|_, (of, _)| *of != end);
-                    if end == End::Commands {
-                        self.unread.clear();
-                    }
-                    effects.push(Effect::HangUp { end, again: end == End::Reports || self.reports.is_up() });
-                    if end == End::Reports && !self.commands.is_down() {
-                        // The lock is lost: commands are not consumed without it.
-                        let heard = self.commands.lost();
-                        self.heard(now, End::Commands, heard, effects);
-                    }
+            if let Heard::Down(_) = heard {
+                effects.push(Effect::HangUp { end, again: end == End::Reports || self.reports.is_up() });
+            }
+            self.events.push_back((end, heard));
+        }
+    }
+
+    fn read(&mut self, now: Now, end: End, heard: Heard, effects: &mut Vec<Effect>) {
+        match heard {
+            Heard::Up(_) if end == End::Reports => {
+                // Who had the lock meanwhile is not known, so it is a new turn each time.
+                (self.wants_run, self.stands_by) = (true, false);
+                effects.push(Effect::Connect { end: End::Commands });
+            }
+            Heard::Up(_) => {}
+            Heard::Down(_) => {
+                self.sources.retain(|_, (of, _)| *of != end);
+                if end == End::Commands {
+                    self.unread.clear();
+                } else if !self.commands.is_down() {
+                    // The lock is lost: commands are not consumed without it.
+                    let heard = self.commands.lost();
+                    self.heard(End::Commands, heard, effects);
                 }
-                Heard::Delivery(arrived) => {
-                    if arrived.redelivered {
-                        effects.push(Effect::Redelivered);
-                    }
-                    match end == End::Commands && !self.wants_commands {
-                        true => self.unread.push_back(*arrived),
-                        false => self.take_in(now, end, *arrived),
-                    }
+            }
+            Heard::Delivery(arrived) => {
+                if arrived.redelivered {
+                    effects.push(Effect::Redelivered);
+                }
+                match end == End::Commands && !self.wants_commands {
+                    true => self.unread.push_back(*arrived),
+                    false => self.take_in(now, end, *arrived),
                 }
             }
         }
@@ -339,11 +361,8 @@ impl Run {
         self.next_source += 1;
         self.sources.insert(source, (end, token));
         let queue = if end == End::Commands { Queue::Commands } else { REPORTS[token.queue] };
-        if queue == Queue::Sightings
-            && self.plant == Some(Break::ForgetWithoutCompare)
-            && let Some(core) = &self.core
-        {
-            for message in without_compare(core, now, &message) {
+        if queue == Queue::Sightings && self.plant == Some(Break::ForgetWithoutCompare) {
+            for message in without_compare(&self.core, now, &message) {
                 self.feed(now, Input::Delivered { queue, source, message: Box::new(message) });
             }
             return;
@@ -353,14 +372,25 @@ impl Run {
 
     fn perform(&mut self, now: Now, effects: &mut Vec<Effect>) {
         loop {
-            while let Some(output) = self.core.as_mut().and_then(RouterCore::poll_output) {
+            while let Some(output) = self.core.poll_output() {
                 self.asked(now, output, effects);
             }
-            if !self.wants_commands {
+            if self.core.is_outrun() && self.reports.is_up() {
+                self.wants_run = true;
+            }
+            if self.wants_run {
+                if self.durable != self.core.last() {
+                    break;
+                }
+                self.wants_run = false;
+                self.core.begin_run(now);
+            } else if let Some((end, heard)) = self.events.pop_front() {
+                self.read(now, end, heard, effects);
+            } else if let Some(arrived) = self.next_unread() {
+                self.take_in(now, End::Commands, arrived);
+            } else {
                 break;
             }
-            let Some(arrived) = self.unread.pop_front() else { break };
-            self.take_in(now, End::Commands, arrived);
         }
         let mut said = Vec::new();
         let frames = self.publisher.pump(now.boot, &mut said);
@@ -370,12 +400,16 @@ impl Run {
         }
     }
 
+    fn next_unread(&mut self) -> Option<Arrived> {
+        if self.wants_commands { self.unread.pop_front() } else { None }
+    }
+
     fn asked(&mut self, now: Now, output: Output, effects: &mut Vec<Effect>) {
         match output {
             Output::Journal { lsn, record } => {
                 self.written.push_back(record.encode().into());
                 if self.plant == Some(Break::AcknowledgeBeforeFsync) {
-                    self.feed(now, Input::Durable { lsn });
+                    self.synced(now, lsn);
                 }
             }
             Output::Ack(source) => {
@@ -402,6 +436,7 @@ impl Run {
             Output::Answer { request, receipt } => {
                 effects.push(Effect::Answer { number: request.0 as usize, receipt });
             }
+            Output::SameGatewayId { gateway, .. } => panic!("{gateway} is there once"),
             Output::PauseCommands => self.wants_commands = false,
             Output::ResumeCommands => self.wants_commands = true,
         }

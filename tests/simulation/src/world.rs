@@ -289,7 +289,7 @@ impl World {
                 &[End::Uplink, End::Mesh, End::Inbox]
             }
             NodeId::Router => {
-                self.router.start(&mut self.chance);
+                self.router.start(self.at, &mut self.chance);
                 &[End::Publisher, End::Reports]
             }
             NodeId::Service => &[],
@@ -402,6 +402,10 @@ impl World {
             }
         };
         expect(self.broker.is_up(), "the broker is down".to_owned());
+        for queue in ["roost.router.0", "roost.expired.0", "roost.settle.0"] {
+            let depth = self.broker.depth(queue);
+            expect(depth == Some((0, 0)), format!("{queue} is not empty: {depth:?}"));
+        }
         for gateway in &self.gateways {
             expect(gateway.is_quiet(), format!("{} is not quiet: {:?}", gateway.id, gateway.gauges()));
         }

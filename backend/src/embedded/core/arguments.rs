@@ -47,7 +47,7 @@ pub struct QueueArguments {
     pub dead_letter_routing_key: Option<Arc<str>>,
     /// `x-single-active-consumer`
     pub single_active_consumer: bool,
-    /// `x-delivery-limit`
+    /// `x-delivery-limit`; none is no limit. Negative ones are refused: they mean "none" to RabbitMQ 4 and 0 to RabbitMQ 3.
     pub delivery_limit: Option<u32>,
 }
 
@@ -220,6 +220,7 @@ mod tests {
             ("x-message-ttl", text("10"), ReplyCode::PreconditionFailed),
             ("x-expires", AMQPValue::LongInt(0), ReplyCode::PreconditionFailed),
             ("x-max-length", AMQPValue::LongInt(-1), ReplyCode::PreconditionFailed),
+            ("x-delivery-limit", AMQPValue::LongLongInt(-1), ReplyCode::PreconditionFailed),
             ("x-overflow", text("explode"), ReplyCode::PreconditionFailed),
             ("x-dead-letter-routing-key", text("k"), ReplyCode::PreconditionFailed),
             ("x-dead-letter-exchange", AMQPValue::LongInt(1), ReplyCode::PreconditionFailed),

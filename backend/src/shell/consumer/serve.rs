@@ -19,7 +19,8 @@ use crate::conversion::incoming;
 use crate::ledger::{Answer, Ledger, Verdict};
 use crate::shell::LinkConfig;
 use crate::shell::declare::declare;
-use crate::shell::link::{Link, Trouble, within};
+use crate::shell::down_reason::DownReason;
+use crate::shell::link::{Link, within};
 use crate::shell::retry::{Retry, sleep_until};
 
 /// How long the first answer waits for company.
@@ -46,11 +47,11 @@ impl Attempt<'_> {
         &self,
         retry: &mut Retry,
         close: &mut watch::Receiver<bool>,
-    ) -> Option<Trouble> {
+    ) -> Option<DownReason> {
         let link = tokio::select! {
             link = Link::open(self.config, "consume") => match link {
                 Ok(link) => link,
-                Err(trouble) => return Some(trouble),
+                Err(reason) => return Some(reason),
             },
             () = closed(close) => return None,
         };
@@ -65,7 +66,7 @@ impl Attempt<'_> {
         link: &Link,
         retry: &mut Retry,
         close: &mut watch::Receiver<bool>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), DownReason> {
         let (channels, mut deliveries) = tokio::select! {
             prepared = self.prepare(link) => prepared?,
             () = closed(close) => return Ok(()),
@@ -97,7 +98,7 @@ impl Attempt<'_> {
                 () = self.desk.enough.notified() => {}
                 () = sleep_until(answer_at), if answer_at.is_some() => self.answer(&channels).await?,
                 Some(notice) = notices.next() => if let Event::Error(error) = notice {
-                    return Err(Trouble::new("consuming", &error));
+                    return Err(DownReason::of("consuming", &error));
                 },
                 () = closed(close) => return self.answer(&channels).await,
                 () = self.events.closed() => return Ok(()),
@@ -109,7 +110,7 @@ impl Attempt<'_> {
     async fn prepare(
         &self,
         link: &Link,
-    ) -> Result<(Vec<Channel>, SelectAll<BoxStream<'static, Arrival>>), Trouble> {
+    ) -> Result<(Vec<Channel>, SelectAll<BoxStream<'static, Arrival>>), DownReason> {
         let timeout = self.config.timeout;
         declare(link, &self.plan.topology, timeout).await?;
         let ledger = Ledger::new(self.plan.queues.len());
@@ -120,7 +121,7 @@ impl Attempt<'_> {
             let channel = link.channel().await?;
             let what = format!("consuming queue `{name}`");
             let name = ShortString::try_new(name.as_str())
-                .map_err(|error| Trouble::Broken { what: what.clone(), text: error.to_string() })?;
+                .map_err(|error| DownReason::Broken { what: what.clone(), text: error.to_string() })?;
             let consuming = async {
                 channel.basic_qos((*prefetch).max(1), BasicQosOptions::default()).await?;
                 let tag = ShortString::default();
@@ -141,7 +142,7 @@ impl Attempt<'_> {
         &self,
         first: Arrival,
         deliveries: &mut SelectAll<BoxStream<'static, Arrival>>,
-    ) -> Result<Option<ConsumerEvent>, Trouble> {
+    ) -> Result<Option<ConsumerEvent>, DownReason> {
         let mut arrival = Some(first);
         // Answers wait meanwhile, so it is as many as are answered at once.
         for _ in 0..super::ANSWERS {
@@ -155,14 +156,14 @@ impl Attempt<'_> {
         arrival.map(|arrival| self.take(arrival)).transpose()
     }
 
-    fn take(&self, Arrival { queue, delivery }: Arrival) -> Result<ConsumerEvent, Trouble> {
+    fn take(&self, Arrival { queue, delivery }: Arrival) -> Result<ConsumerEvent, DownReason> {
         let what = || format!("consuming queue `{}`", self.plan.queues[queue].name);
         let delivery = match delivery {
             Some(Ok(delivery)) => delivery,
-            Some(Err(error)) => return Err(Trouble::new(&what(), &error)),
+            Some(Err(error)) => return Err(DownReason::of(&what(), &error)),
             None => {
                 let text = "the broker cancelled it: the queue was deleted, or its node is gone".to_owned();
-                return Err(Trouble::Broken { what: what(), text });
+                return Err(DownReason::Closed { what: what(), text });
             }
         };
         let (tag, redelivered) = (delivery.delivery_tag, delivery.redelivered);
@@ -174,7 +175,7 @@ impl Attempt<'_> {
         Ok(ConsumerEvent::Delivery(delivered))
     }
 
-    async fn answer(&self, channels: &[Channel]) -> Result<(), Trouble> {
+    async fn answer(&self, channels: &[Channel]) -> Result<(), DownReason> {
         let answers = self.desk.books(|books| books.ledger.take());
         let sending = join_all(answers.into_iter().map(|answer| send(&channels[answer.queue], answer)));
         let sent = sending.map(|sent| sent.into_iter().collect::<Result<(), Error>>());

@@ -15,7 +15,8 @@ use roost_wire::BootTime;
 use super::outbox::Outbox;
 use super::{Desk, Ending, PublisherEvent, closed};
 use crate::conversion::{Outgoing, incoming};
-use crate::shell::link::{Link, Trouble};
+use crate::shell::down_reason::DownReason;
+use crate::shell::link::Link;
 use crate::shell::retry::sleep_until;
 use crate::window::{Confirm, Place, Window};
 
@@ -39,7 +40,7 @@ impl Desk {
         let mut pace = Pace { blocked: false, quiet_since: boot_time(*started), linger_until: None };
         let (mut deadline, mut drained) = (None, false);
         let mut taken = Vec::with_capacity(BATCH_MAX);
-        let trouble = loop {
+        let down = loop {
             if unwritten.load(Ordering::Relaxed) == 0 && pace.may_send(window) {
                 let places = window.send(boot_time(*started), BATCH_MAX);
                 let batch = encode(window, events, places, &user, frame_max);
@@ -72,13 +73,13 @@ impl Desk {
                         (pace.blocked, pace.quiet_since) = (false, boot_time(*started));
                         events.push(PublisherEvent::Unblocked);
                     }
-                    Event::Error(error) => break Trouble::new("publishing", &error),
+                    Event::Error(error) => break DownReason::of("publishing", &error),
                     _ => {}
                 },
                 () = events.flush(), if !events.is_empty() => {}
                 () = pace.linger(), if pace.linger_until.is_some() => pace.linger_until = Some(Instant::now()),
                 _ = watch.tick() => if pace.is_overdue(window, boot_time(*started), timeout) {
-                    break Trouble::Silent { what: "confirming".to_owned(), after: timeout };
+                    break DownReason::TimedOut { what: "confirming".to_owned(), after: timeout };
                 },
                 until = closed(close, timeout), if deadline.is_none() => {
                     deadline = Some(until);
@@ -90,7 +91,7 @@ impl Desk {
         // What the broker confirmed before the end is not published again.
         hear(window, channel, &mut flights, None);
         events.done(window.settle());
-        Ending::Lost(trouble)
+        Ending::Lost(down)
     }
 }
 
@@ -260,7 +261,7 @@ impl Round<'_> {
 
 /// Why the link is lost. lapin refuses further publishes as soon as it reads that a channel is being closed, and says why a
 /// moment later.
-async fn reason(error: &Error, mut notices: Pin<&mut impl Stream<Item = Event>>) -> Trouble {
+async fn reason(error: &Error, mut notices: Pin<&mut impl Stream<Item = Event>>) -> DownReason {
     let is_consequence =
         matches!(error.kind(), ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidConnectionState(_));
     let cause = async {
@@ -275,7 +276,7 @@ async fn reason(error: &Error, mut notices: Pin<&mut impl Stream<Item = Event>>)
         true => tokio::time::timeout(Duration::from_secs(1), cause).await.ok().flatten(),
         false => None,
     };
-    Trouble::new("publishing", cause.as_ref().unwrap_or(error))
+    DownReason::of("publishing", cause.as_ref().unwrap_or(error))
 }
 
 /// The time since the task began: only differences matter.

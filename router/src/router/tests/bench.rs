@@ -50,6 +50,14 @@ pub(super) fn command(to: &str, id: &str) -> CommandRequest {
     command
 }
 
+fn replayed(log: &[Vec<u8>]) -> Journal {
+    let mut journal = Journal::default();
+    for bytes in log {
+        journal.apply(&Record::decode(bytes).unwrap());
+    }
+    journal
+}
+
 impl Bench {
     pub(super) fn new() -> Self {
         Self::with(Limits::default())
@@ -61,10 +69,7 @@ impl Bench {
     }
 
     fn on(limits: Limits, log: Vec<Vec<u8>>, now: Now) -> Self {
-        let mut journal = Journal::default();
-        for bytes in &log {
-            journal.apply(&Record::decode(bytes).unwrap());
-        }
+        let journal = replayed(&log);
         let last = Lsn(log.len() as u64);
         let core = RouterCore::start(now, ShardId(0), limits.clone(), journal, last, 0xfeed);
         let durable = log.len();
@@ -98,6 +103,30 @@ impl Bench {
         log.truncate(self.durable);
         let now = Now { boot: BootTime::from_micros(7_000_000), wall: self.now.wall };
         Self::on(self.limits, log, now)
+    }
+
+    /// A process that has opened its journal and not got the lock yet.
+    pub(super) fn opened(log: Vec<Vec<u8>>, now: Now) -> Self {
+        let journal = replayed(&log);
+        let (last, durable, limits) = (Lsn(log.len() as u64), log.len(), Limits::default());
+        let core = RouterCore::open(now, ShardId(0), limits.clone(), journal, last, 0xfeed);
+        let mut bench =
+            Self { core, now, log, is_quick: true, durable, said: Vec::new(), limits, next_source: 0 };
+        bench.settle();
+        bench
+    }
+
+    /// The router dies, and when it has started again another one has the lock.
+    pub(super) fn standby(self) -> Self {
+        let mut log = self.log;
+        log.truncate(self.durable);
+        Self::opened(log, Now { boot: BootTime::from_micros(7_000_000), wall: self.now.wall })
+    }
+
+    /// The lock is held, again or for the first time.
+    pub(super) fn begin_run(&mut self) {
+        self.core.begin_run(self.now);
+        self.settle();
     }
 
     pub(super) fn give(&mut self, input: Input) {

@@ -111,6 +111,30 @@ fn a_device_that_moves_gets_the_next_command_there_when_the_old_hold_is_settled(
 }
 
 #[test]
+fn a_refusal_by_the_device_is_final_also_when_a_new_run_reads_it() {
+    let (mut bench, gates) = Bench::ready(&["g1"]);
+    bench.accepted(&gates[0], "d", 1);
+    bench.send(command("d", "c1"));
+    let c1 = bench.delivery();
+    let mut bench = bench.crash();
+    bench.settled(&gates[0], &c1, Outcome::Refused { reason: Refusal::Device { reason_code: 0x83 } });
+    assert_eq!(bench.finals(), [("c1".into(), ReceiptState::Rejected)], "the device is not asked again");
+}
+
+#[test]
+fn what_a_device_may_have_never_ends_as_if_it_had_not_arrived() {
+    let (mut bench, gates) = Bench::ready(&["g1"]);
+    bench.accepted(&gates[0], "d", 1);
+    bench.send(CommandRequest { lifetime_ms: Some(30_000), ..command("d", "c1") });
+    let c1 = bench.delivery();
+    let mut bench = bench.crash();
+    // The hold it speaks of is the last run's.
+    bench.settled(&gates[0], &c1, Outcome::Gone { written: true });
+    bench.advance(SECOND * 40);
+    assert_eq!(bench.finals(), [("c1".into(), ReceiptState::Unknown)]);
+}
+
+#[test]
 fn a_command_that_waits_too_long_expires_and_one_that_is_out_is_waited_for() {
     let (mut bench, gates) = Bench::ready(&["g1"]);
     bench.accepted(&gates[0], "d", 1);
@@ -124,7 +148,7 @@ fn a_command_that_waits_too_long_expires_and_one_that_is_out_is_waited_for() {
     assert_eq!(bench.finals(), [("c1".into(), ReceiptState::Expired)]);
     bench.settled(&gates[0], &c2, Outcome::Delivered);
     bench.settled(&gates[0], &c3, Outcome::TimedOut);
-    let expected = [("c2".into(), ReceiptState::Delivered), ("c3".into(), ReceiptState::Expired)];
+    let expected = [("c2".into(), ReceiptState::Delivered), ("c3".into(), ReceiptState::Unknown)];
     assert_eq!(bench.finals(), expected);
 }
 

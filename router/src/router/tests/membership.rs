@@ -89,6 +89,47 @@ fn a_new_incarnation_voids_the_old_one_for_good_also_after_a_restart() {
 }
 
 #[test]
+fn a_voided_process_that_lives_is_told_so_and_a_person_once() {
+    let (mut bench, mut gates) = Bench::ready(&["g1"]);
+    let mut newer = gates[0].reborn();
+    bench.join(&mut newer);
+    bench.said.clear();
+    let told = |bench: &mut Bench| {
+        let is_notice = |output: &&Output| matches!(output, Output::SameGatewayId { .. });
+        bench.said.iter().filter(is_notice).cloned().collect::<Vec<_>>()
+    };
+    let superseded = (gates[0].control(), Control::Superseded { by: newer.incarnation });
+    for beat in 0..=6 {
+        bench.beat(&mut gates[0]);
+        let is_known = beat * 3 >= 12;
+        assert_eq!(told(&mut bench).len(), usize::from(is_known), "after {beat} heartbeats of 3 s");
+        assert_eq!(bench.controls(), std::slice::from_ref(&superseded));
+        bench.advance(3 * SECOND);
+    }
+    let (gateway, older) = (gates[0].id.clone(), gates[0].incarnation);
+    assert_eq!(told(&mut bench), [Output::SameGatewayId { gateway, newer: newer.incarnation, older }]);
+    // The one that is believed is answered as ever.
+    bench.beat(&mut newer);
+    assert!(matches!(bench.controls()[..], [(_, Control::HeartbeatAnswer { .. })]));
+}
+
+#[test]
+fn what_a_process_that_has_ended_had_said_before_is_no_second_process() {
+    let (mut bench, mut gates) = Bench::ready(&["g1"]);
+    let mut reborn = gates[0].reborn();
+    bench.join(&mut reborn);
+    for _ in 0..9 {
+        // What was on its way, read again and again.
+        gates[0].beats = 1;
+        for _ in 0..4 {
+            bench.beat(&mut gates[0]);
+        }
+        bench.advance(5 * SECOND);
+    }
+    assert!(!bench.said.iter().any(|output| matches!(output, Output::SameGatewayId { .. })));
+}
+
+#[test]
 fn only_sightings_say_which_incarnation_is_the_newer_one() {
     let (mut bench, mut gates) = Bench::ready(&["g1"]);
     let mut reborn = gates[0].reborn();

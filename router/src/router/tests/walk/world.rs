@@ -10,50 +10,9 @@ use roost_wire::{
 
 use super::super::bench::{Bench, SECOND, command, device, in_flight_of, message, settlement};
 use super::node::{Node, Session};
+use super::step::Step;
 use crate::journal::Record;
 use crate::{Input, Output, Publication, PublishOutcome, PublishToken, Queue, SourceToken};
-
-#[derive(Debug, Clone)]
-pub(super) enum Step {
-    Send {
-        device: usize,
-        is_short: bool,
-        fails: bool,
-    },
-    /// Its confirms were lost.
-    GatewayPublishesAgain {
-        gateway: usize,
-        reports: usize,
-    },
-    GatewayReadsInbox(usize),
-    GatewayReadsControl(usize),
-    DeviceAcknowledges {
-        gateway: usize,
-        device: usize,
-    },
-    RouterReadsSettlement,
-    RouterReadsSighting,
-    Connect {
-        gateway: usize,
-        device: usize,
-        subscribes: bool,
-    },
-    Subscribe {
-        gateway: usize,
-        device: usize,
-    },
-    Disconnect {
-        gateway: usize,
-        device: usize,
-    },
-    DiskSyncs,
-    TimePasses(u64),
-    LinkLost(usize),
-    GatewayCrashes(usize),
-    GatewayIsCutOff(usize),
-    RouterCrashes,
-    PublisherLost,
-}
 
 pub(super) struct World {
     bench: Option<Bench>,
@@ -143,6 +102,7 @@ impl World {
             Step::GatewayCrashes(node) => self.crash_gateway(node),
             Step::GatewayIsCutOff(node) => self.nodes[node].cut_for = 15,
             Step::RouterCrashes => self.crash_router(),
+            Step::LockIsRegained => self.regain_lock(),
             Step::GatewayPublishesAgain { gateway, reports } => {
                 let published = &self.nodes[gateway].published;
                 let again: Vec<_> =
@@ -190,7 +150,8 @@ impl World {
                 Output::Journal { .. }
                 | Output::Answer { .. }
                 | Output::PauseCommands
-                | Output::ResumeCommands => {}
+                | Output::ResumeCommands
+                | Output::SameGatewayId { .. } => {}
             }
         }
     }
@@ -341,6 +302,8 @@ impl World {
                     };
                     self.say(node, vec![answer]);
                 }
+                // Said to a run before it.
+                Control::Superseded { .. } => {}
                 Control::Sync => self.sync(node),
                 Control::Snapshot => self.announce(node),
                 Control::Close { device, session, .. } => {
@@ -447,13 +410,30 @@ impl World {
         bench.is_quick = false;
         self.bench = Some(bench);
         self.unconfirmed.clear();
+        self.requeue();
+        self.listen();
+    }
+
+    /// What was published before stays under way, and has its outcome later.
+    fn regain_lock(&mut self) {
+        // What was waiting for the disk goes on when it is there, which may want the disk again.
+        while self.bench().durable < self.bench().log.len() {
+            self.bench().fsync();
+            self.listen();
+        }
+        self.requeue();
+        self.bench().begin_run();
+        self.listen();
+    }
+
+    /// What was delivered over a link that is lost comes again.
+    fn requeue(&mut self) {
         for queue in [Queue::Commands, Queue::Settlements, Queue::Sightings] {
             let line = self.line(queue);
             for (_, message) in std::mem::take(&mut line.unacknowledged).into_iter().rev() {
                 line.ready.push_front(message);
             }
         }
-        self.listen();
     }
 
     fn pass(&mut self, seconds: u64) {
