@@ -332,6 +332,7 @@ impl Run {
     fn heard(&mut self, now: Now, id: &GatewayId, heard: Vec<Heard>, effects: &mut Vec<Effect>) {
         for heard in heard {
             match heard {
+                Heard::Write(frames) => effects.push(Effect::Write { end: End::Inbox, frames }),
                 Heard::Up(link) => {
                     self.current = link;
                     let inbox = contract::inbox_queue(id, self.incarnation, link);

@@ -319,8 +319,16 @@ impl Run {
     /// What a consumer says waits to be read; a connection that is lost is made again whether or not it is.
     fn heard(&mut self, end: End, heard: Vec<Heard>, effects: &mut Vec<Effect>) {
         for heard in heard {
-            if let Heard::Down(_) = heard {
-                effects.push(Effect::HangUp { end, again: end == End::Reports || self.reports.is_up() });
+            match heard {
+                Heard::Write(frames) => {
+                    effects.push(Effect::Write { end, frames });
+                    continue;
+                }
+                Heard::Down(_) => {
+                    let again = end == End::Reports || self.reports.is_up();
+                    effects.push(Effect::HangUp { end, again });
+                }
+                Heard::Up(_) | Heard::Delivery(_) => {}
             }
             self.events.push_back((end, heard));
         }
@@ -333,7 +341,7 @@ impl Run {
                 (self.wants_run, self.stands_by) = (true, false);
                 effects.push(Effect::Connect { end: End::Commands });
             }
-            Heard::Up(_) => {}
+            Heard::Up(_) | Heard::Write(_) => {}
             Heard::Down(_) => {
                 self.sources.retain(|_, (of, _)| *of != end);
                 if end == End::Commands {

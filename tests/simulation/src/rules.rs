@@ -180,7 +180,7 @@ impl Judged {
     }
 
     /// Commands for one device, sent over AMQP by one sender, are in custody in the order in which it sent them. (Of one that is
-    /// sent twice the first copy may expire on its way.)
+    /// sent twice, by the service or by its publisher, the first copy may expire on its way.)
     fn order_is_the_sender_s(&self, world: &World) -> Vec<String> {
         let mut newest: BTreeMap<&Device, (u64, usize)> = BTreeMap::new();
         let mut broken = Vec::new();

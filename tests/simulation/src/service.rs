@@ -72,11 +72,13 @@ impl Service {
         self.orders.iter().flat_map(|order| &order.times).copied().max().unwrap_or_default()
     }
 
-    /// The numbers of the commands that are sent once, by AMQP, in the order in which they are.
+    /// The numbers of the commands that are sent once, by AMQP, in the order in which they are; only those that live so long that
+    /// none expires in the shard queue.
     pub(crate) fn sent_over_amqp(&self) -> Vec<usize> {
         let of_amqp = |number: &usize| {
             let order = &self.orders[*number];
-            order.way == Way::Amqp && order.times.len() == 1
+            let lives_long = order.request.lifetime_ms.is_none_or(|ms| ms > 150_000);
+            order.way == Way::Amqp && order.times.len() == 1 && lives_long
         };
         let mut numbers: Vec<usize> = (0..self.orders.len()).filter(of_amqp).collect();
         numbers.sort_by_key(|&number| self.orders[number].times.first().copied());

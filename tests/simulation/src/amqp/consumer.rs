@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use roost_backend::conversion::incoming;
 use roost_backend::embedded::core::{ChannelNumber, Operation, Reply, Subscription};
 use roost_backend::ledger::{Answer, Ledger, Verdict};
-use roost_backend::shell::ConsumePlan;
+use roost_backend::shell::{ConsumePlan, ConsumeQueue};
 use roost_wire::{LinkId, Message};
 
 use super::declare::declarations;
@@ -23,6 +23,10 @@ pub(crate) struct ConsumingEnd {
 #[derive(Debug)]
 enum State {
     Down,
+    /// So many answers to declarations are not there yet. Nothing is consumed before: the lock comes first.
+    Declaring {
+        answers: usize,
+    },
     /// Deliveries that come before all queues are consumed wait.
     Coming {
         consuming: usize,
@@ -51,6 +55,8 @@ pub(crate) struct Token {
 /// What its owner is told.
 #[derive(Debug)]
 pub(crate) enum Heard {
+    /// Write this.
+    Write(Vec<ToBroker>),
     Up(LinkId),
     Down(LinkId),
     Delivery(Box<Arrived>),
@@ -75,18 +81,11 @@ impl ConsumingEnd {
         self.link = self.link.next();
         self.plan = plan(self.link);
         self.ledger = Ledger::new(self.plan.queues.len());
-        self.state = State::Coming { consuming: 0, early: VecDeque::new() };
-        let on = |channel: ChannelNumber| move |operation| ToBroker::Operation(channel, operation);
-        let mut written = vec![ToBroker::Open { user: self.user }, on(FIRST)(Operation::Open)];
-        written.extend(declarations(&self.plan.topology).into_iter().map(on(FIRST)));
-        for (index, queue) in self.plan.queues.iter().enumerate() {
-            let subscription = Subscription { queue: queue.name.clone(), ..Subscription::default() };
-            let qos =
-                Operation::Qos { prefetch_bytes: 0, prefetch_count: queue.prefetch.max(1), global: false };
-            let operations = [Operation::Open, qos, Operation::Consume(subscription)];
-            written.extend(operations.map(on(channel_of(index))));
-        }
-        written
+        let declarations = declarations(&self.plan.topology);
+        self.state = State::Declaring { answers: declarations.len() + 1 };
+        let operations = [Operation::Open].into_iter().chain(declarations);
+        let open = ToBroker::Open { user: self.user };
+        [open].into_iter().chain(operations.map(|operation| ToBroker::Operation(FIRST, operation))).collect()
     }
 
     /// What the broker wrote.
@@ -110,10 +109,11 @@ impl ConsumingEnd {
                 match &mut self.state {
                     State::Coming { early, .. } => early.push_back(arrived),
                     State::Up => return vec![Heard::Delivery(Box::new(arrived))],
-                    State::Down => {}
+                    State::Down | State::Declaring { .. } => {}
                 }
                 Vec::new()
             }
+            FromBroker::Reply(FIRST, _) => self.declared(),
             FromBroker::Reply(..) => Vec::new(),
         }
     }
@@ -152,6 +152,24 @@ impl ConsumingEnd {
             ToBroker::Operation(channel_of(queue), operation)
         };
         self.ledger.take().into_iter().map(operation).collect()
+    }
+
+    /// One more answer to a declaration.
+    fn declared(&mut self) -> Vec<Heard> {
+        let State::Declaring { answers } = &mut self.state else { return Vec::new() };
+        *answers -= 1;
+        if *answers > 0 {
+            return Vec::new();
+        }
+        self.state = State::Coming { consuming: 0, early: VecDeque::new() };
+        let consume = |(index, queue): (usize, &ConsumeQueue)| {
+            let prefetch_count = queue.prefetch.max(1);
+            let qos = Operation::Qos { prefetch_bytes: 0, prefetch_count, global: false };
+            let subscription = Subscription { queue: queue.name.clone(), ..Subscription::default() };
+            let operations = [Operation::Open, qos, Operation::Consume(subscription)];
+            operations.map(|operation| ToBroker::Operation(channel_of(index), operation))
+        };
+        vec![Heard::Write(self.plan.queues.iter().enumerate().flat_map(consume).collect())]
     }
 
     fn consuming(&mut self) -> Vec<Heard> {
