@@ -9,6 +9,7 @@ mod sender;
 mod verdict;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,15 +118,26 @@ async fn nothing_is_lost_by_kills(backend: Backend) {
     evidence.seen = seen.await.expect("the collector has not panicked");
     eprintln!("seed {seed}, settled {settled}: {evidence}");
     let violations = evidence.violations();
+    let row = format!("| {backend:?} | {} | {evidence} | {} |\n", kills(), violations.len());
+    write_figures(&format!("kills-{backend:?}"), &row);
     assert!(violations.is_empty(), "seed {seed}: {} violations\n{}", violations.len(), violations.join("\n"));
+}
+
+fn kills() -> usize {
+    std::env::var("ROOST_KILLS").map_or(KILLS, |text| text.parse().expect("ROOST_KILLS is a number"))
+}
+
+/// Leaves a row for the page of figures, if somebody collects them: `tests/long` does.
+fn write_figures(name: &str, row: &str) {
+    if let Some(folder) = std::env::var_os("ROOST_FIGURES") {
+        std::fs::write(Path::new(&folder).join(name), row).expect("the folder for figures can be written");
+    }
 }
 
 /// Router, `eu-1`, router, `us-1` and so on: each after a random amount of progress, and back after another.
 async fn kill_in_turn(mesh: &mut Federation, stage: &Stage, mut random: StdRng) {
-    let kills =
-        std::env::var("ROOST_KILLS").map_or(KILLS, |text| text.parse().expect("ROOST_KILLS is a number"));
     stage.advanced_by(100).await;
-    for kill in 0..kills {
+    for kill in 0..kills() {
         stage.advanced_by(random.random_range(1..150)).await;
         let down = random.random_range(0..50);
         match kill % 4 {

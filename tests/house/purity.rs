@@ -43,9 +43,12 @@ fn names(line: &str, name: &str) -> bool {
 
 #[test]
 fn the_cores_are_pure() {
-    let sources = sources(&["wire/src", "gateway/src", "backend/src", "router/src"]);
-    let cores = sources.iter().filter(|source| !source.is_shell() && !source.is_test());
-    let found: Vec<String> = cores.flat_map(violations).collect();
+    let rooms = sources(&["wire/src", "gateway/src", "backend/src", "router/src"]);
+    let cores = rooms.iter().filter(|source| !source.is_shell() && !source.is_test());
+    // A simulation that replays has nothing of these either; its command line has a clock and a file.
+    let simulation = sources(&["tests/simulation/src"]);
+    let simulation = simulation.iter().filter(|source| !source.path.ends_with("src/main.rs"));
+    let found: Vec<String> = cores.chain(simulation).flat_map(violations).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 

@@ -1,6 +1,9 @@
 //! Runs seeds, or replays one.
 
+use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser;
 use roost_simulation::{Break, Coverage, Plan, Report, run};
@@ -26,6 +29,9 @@ struct Arguments {
     /// Print how often each thing happened.
     #[arg(long)]
     coverage: bool,
+    /// Write what came of it to this page.
+    #[arg(long)]
+    page: Option<PathBuf>,
 }
 
 #[expect(clippy::print_stdout, reason = "it is the command line")]
@@ -35,11 +41,14 @@ fn main() -> ExitCode {
         Some(seed) => seed..seed.saturating_add(1),
         None => arguments.from..arguments.from.saturating_add(arguments.seeds),
     };
+    let (began, mut totals) = (Instant::now(), Totals::default());
     let mut coverage = Coverage::default();
     let mut failed = 0;
     for seed in seeds {
         let report = run(Plan { seed, plant: arguments.plant, prints: arguments.trace });
         coverage.add(&report);
+        totals.events += report.events;
+        totals.seconds += report.seconds;
         if arguments.seed.is_some() || !report.broken.is_empty() {
             tell(&report);
         }
@@ -51,6 +60,13 @@ fn main() -> ExitCode {
         }
     }
     println!("{} seeds, {failed} failed", coverage.runs);
+    if let Some(page) = &arguments.page {
+        let text = totals.page(&arguments, &coverage, failed, began.elapsed().as_secs());
+        if let Err(error) = std::fs::write(page, text) {
+            println!("{}: {error}", page.display());
+            return ExitCode::FAILURE;
+        }
+    }
     if failed > 0 {
         println!("replay a failed seed with --seed and --trace");
         return ExitCode::FAILURE;
@@ -70,6 +86,32 @@ fn tell(report: &Report) {
     println!("seed {seed}: trace {hash:016x}, {events} events in {seconds} s, {} broken rules", broken.len());
     for what in broken {
         println!("  {what}");
+    }
+}
+
+/// What all runs did together.
+#[derive(Debug, Default)]
+struct Totals {
+    events: u64,
+    seconds: u64,
+}
+
+impl Totals {
+    fn page(&self, arguments: &Arguments, coverage: &Coverage, failed: u64, took_s: u64) -> String {
+        let Self { events, seconds } = self;
+        let (from, runs, hours) = (arguments.from, coverage.runs, seconds / 3_600);
+        let mut text = format!(
+            "# Simulation\n\n`tests/long simulation --seeds {runs}`: the whole mesh under faults, every rule judged at the end of each run. \
+             What is modelled\nstands in [its README](../../tests/simulation/README.md).\n\n\
+             | | |\n|---|---|\n| seeds | {from} to {} |\n| runs with a broken rule | {failed} |\n| events | {events} |\n\
+             | hours on the simulated clock | {hours} |\n| seconds it took, on one core | {took_s} |\n\n\
+             What happened in them, all together:\n\n| times | what |\n|---|---|\n",
+            from + runs - 1,
+        );
+        for (what, times) in &coverage.happened {
+            writeln!(text, "| {times} | {what} |").expect("text takes all");
+        }
+        text
     }
 }
 

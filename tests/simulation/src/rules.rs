@@ -26,7 +26,7 @@ pub(crate) fn check(world: &mut World) -> Vec<String> {
     broken.extend(judged.finals());
     broken.extend(judged.receipts_are_honest(world));
     broken.extend(judged.commands_are_in_order(world));
-    broken.extend(judged.order_is_the_sender_s(world));
+    broken.extend(judged.order_is_as_sent(world));
     broken.extend(judged.duplicates_are_excused(world));
     broken.extend(judged.commands_have_one_id(world));
     broken.extend(one_session_each(world));
@@ -181,7 +181,7 @@ impl Judged {
 
     /// Commands for one device, sent over AMQP by one sender, are in custody in the order in which it sent them. (Of one that is
     /// sent twice, by the service or by its publisher, the first copy may expire on its way.)
-    fn order_is_the_sender_s(&self, world: &World) -> Vec<String> {
+    fn order_is_as_sent(&self, world: &World) -> Vec<String> {
         let mut newest: BTreeMap<&Device, (u64, usize)> = BTreeMap::new();
         let mut broken = Vec::new();
         for number in world.service.sent_over_amqp() {

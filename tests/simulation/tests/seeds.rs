@@ -17,14 +17,14 @@ fn reports(seeds: u64, plan: impl Fn(u64) -> Plan + Sync) -> Vec<Report> {
             break;
         }
         let report = run(plan(seed));
-        reports.lock().unwrap().push(report);
+        reports.lock().expect("no run panics with it").push(report);
     };
     scope(|scope| {
         for _ in 0..available_parallelism().map_or(1, usize::from) {
             scope.spawn(work);
         }
     });
-    reports.into_inner().unwrap()
+    reports.into_inner().expect("no run has panicked")
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl World {
             FaultKind::Storm { gateway } => self.cut_sockets(|_, of| of == gateway, true),
             FaultKind::HalfOpen { one_in } => {
                 let draw = self.chance.bits();
-                self.cut_sockets(|id, _| (id.0 ^ draw) % one_in == 0, false)
+                self.cut_sockets(|id, _| (id.0 ^ draw).is_multiple_of(one_in), false)
             }
             FaultKind::Pause { node, lasts } => {
                 let trouble = self.troubles.entry(node).or_default();

@@ -63,11 +63,11 @@ impl World {
     pub(super) fn write(&mut self, node: NodeId, end: End, frames: Vec<ToBroker>) {
         let Some(&wire) = self.ends.get(&(node, end)) else { return };
         for frame in frames {
-            self.to_broker(wire, frame);
+            self.carry(wire, frame);
         }
     }
 
-    fn to_broker(&mut self, wire: WireId, frame: ToBroker) {
+    fn carry(&mut self, wire: WireId, frame: ToBroker) {
         let latency = self.latency();
         let Some(made) = self.wires.get_mut(&wire) else { return };
         if made.is_cut || made.loses_writes {
@@ -141,7 +141,7 @@ impl World {
     /// The client closes its connection, if it has one, and perhaps makes another.
     pub(super) fn hang_up(&mut self, node: NodeId, end: End, again: bool) {
         if let Some(wire) = self.ends.remove(&(node, end)) {
-            self.to_broker(wire, ToBroker::Close);
+            self.carry(wire, ToBroker::Close);
             if let Some(made) = self.wires.get_mut(&wire) {
                 made.at_client = false;
                 if made.loses_writes {
