@@ -123,13 +123,14 @@ fn a_refusal_by_the_device_is_final_also_when_a_new_run_reads_it() {
 
 #[test]
 fn what_a_device_may_have_never_ends_as_if_it_had_not_arrived() {
-    let (mut bench, gates) = Bench::ready(&["g1"]);
+    let (mut bench, mut gates) = Bench::ready(&["g1"]);
     bench.accepted(&gates[0], "d", 1);
     bench.send(CommandRequest { lifetime_ms: Some(30_000), ..command("d", "c1") });
     let c1 = bench.delivery();
     let mut bench = bench.crash();
     // The hold it speaks of is the last run's.
     bench.settled(&gates[0], &c1, Outcome::Gone { written: true });
+    bench.sync(&mut gates[0], &[]);
     bench.advance(SECOND * 40);
     assert_eq!(bench.finals(), [("c1".into(), ReceiptState::Unknown)]);
 }
