@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use reqwest::{Client, Response, StatusCode, Url};
-use roost_wire::Device;
+use roost_wire::{Device, MessageId};
 use serde::{Deserialize, Serialize};
 
 /// How long the API may take beyond what it was asked to wait.
@@ -51,6 +51,20 @@ impl Api {
     /// Asks for what the router knows of a device, as JSON.
     pub(crate) async fn locate(&self, device: &Device) -> anyhow::Result<String> {
         let request = self.client.get(self.device(device, &[])?).timeout(ANSWER_TIMEOUT);
+        Ok(self.answer(request.send().await).await?.1)
+    }
+
+    /// Asks for what happened to the commands with a message id, as JSON.
+    pub(crate) async fn why(&self, id: &MessageId, device: Option<&Device>) -> anyhow::Result<String> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| anyhow!("{} is no base for paths", self.base))?
+            .pop_if_empty()
+            .extend(["v1", "commands", id.as_str()]);
+        if let Some(device) = device {
+            url.query_pairs_mut().append_pair("device", &device.to_string());
+        }
+        let request = self.client.get(url).timeout(ANSWER_TIMEOUT);
         Ok(self.answer(request.send().await).await?.1)
     }
 

@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Send(SendArguments),
     /// Say where a device is
     Locate(LocateArguments),
+    /// Say what happened to a command, step by step, and why
+    Why(WhyArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -153,6 +155,25 @@ pub(crate) struct LocateArguments {
     #[arg(long)]
     pub(crate) explain: bool,
     /// How to print the answer; json is the API's own and always whole
+    #[arg(short, long, value_enum, default_value_t = OutputArgument::Text)]
+    pub(crate) output: OutputArgument,
+    #[command(flatten)]
+    pub(crate) api: ApiArgument,
+}
+
+/// Say what happened to a command, step by step, and why.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 the steps are printed; 1 no such command is remembered, or the API is out of reach; 64 wrong usage."
+)]
+pub(crate) struct WhyArguments {
+    /// The command's message id: what its sender gave it, or `roost send` printed
+    #[arg(value_name = "MESSAGE_ID", value_parser = MessageId::parse)]
+    pub(crate) message_id: MessageId,
+    /// Only the one for this device; ids are a sender's own and may repeat from device to device
+    #[arg(long, value_name = "[TENANT/]DEVICE")]
+    pub(crate) device: Option<Device>,
+    /// How to print the answer; json is the API's own
     #[arg(short, long, value_enum, default_value_t = OutputArgument::Text)]
     pub(crate) output: OutputArgument,
     #[command(flatten)]

@@ -10,6 +10,7 @@ mod role;
 mod send;
 mod span;
 mod stop;
+mod why;
 
 use std::io::Write;
 use std::path::Path;
@@ -60,6 +61,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Locate(arguments) => {
             log::start(log, log::QUIET)?;
             client_runtime()?.block_on(locate::run(arguments))
+        }
+        Command::Why(arguments) => {
+            log::start(log, log::QUIET)?;
+            client_runtime()?.block_on(why::run(arguments))
         }
     }
 }

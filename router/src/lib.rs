@@ -9,7 +9,8 @@
 //!   counts, whether its lease runs, and whether it has synced.
 //! - [`decide`](mod@decide) is the one place that says what happens to a command: forward, ask, park or reject.
 //! - `custody` keeps the commands of each device in order, with the hold through which they go to one gateway.
-//! - [`explain`] answers "where is this device, how sure is that, and what would a send do right now".
+//! - [`explain`] answers "where is this device, how sure is that, and what would a send do right now", [`TimelineView`] "what
+//!   happened to this command, and why".
 
 pub mod clock;
 mod counters;
@@ -26,6 +27,7 @@ mod output;
 mod question;
 mod router;
 pub mod shell;
+mod timeline;
 mod timers;
 
 pub use counters::{Counters, DropReason};
@@ -34,3 +36,4 @@ pub use limits::{GatewayUsers, Limits};
 pub use lsn::Lsn;
 pub use output::{Output, Publication, ReceiptAddress};
 pub use router::RouterCore;
+pub use timeline::{StepView, TimelineView};

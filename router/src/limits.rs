@@ -68,6 +68,9 @@ pub struct Limits {
     /// Items of a sync or snapshot gathered from one gateway before its last part came: 200,000. Then the list is dropped,
     /// counted, and asked for again.
     pub list_max: usize,
+    /// Commands whose steps are remembered, for [`crate::RouterCore::why`]: 10,000, some 15 MB. Then the one that was taken first
+    /// is forgotten. 0 remembers none.
+    pub timelines_max: usize,
     /// By what a gateway's reports are believed.
     pub gateway_users: GatewayUsers,
 }
@@ -112,6 +115,7 @@ impl Default for Limits {
             question_repeat: Duration::from_secs(10),
             presences_max: 100_000,
             list_max: 200_000,
+            timelines_max: 10_000,
             gateway_users: GatewayUsers::default(),
         }
     }

@@ -30,6 +30,7 @@ use crate::gateway::Gateway;
 use crate::journal::{Journal, Record};
 use crate::location::Locations;
 use crate::question::Questions;
+use crate::timeline::Timelines;
 use crate::timers::{Timer, Timers};
 use crate::{Counters, Input, Limits, Lsn, Output, Queue};
 
@@ -69,6 +70,7 @@ pub struct RouterCore {
     markers: u64,
     is_paused: bool,
     counters: Counters,
+    timelines: Timelines,
 }
 
 impl RouterCore {
@@ -114,6 +116,7 @@ impl RouterCore {
             shard,
             id,
             locations: Locations::new(limits.locations_max),
+            timelines: Timelines::new(limits.timelines_max),
             limits,
             run: journal.run(),
             journal,

@@ -1,4 +1,4 @@
-//! `roost send` and `roost locate`, as a person types them.
+//! `roost send`, `roost locate` and `roost why`, as a person types them.
 
 use roost_harness::{
     Backend, Connect, Device, DeviceKind, Ended, Mesh, Process, ReservedPort, on_both_backends, roost,
@@ -34,7 +34,58 @@ async fn a_person_sends_and_locates(backend: Backend) {
     assert!(unknown.output.contains("ask"), "it says that a send would ask the gateways: {unknown:?}");
 }
 
-on_both_backends!(a_person_sends_and_locates);
+/// The words, in that order, each somewhere behind the one before.
+fn says_in_order(text: &str, words: &[&str]) -> bool {
+    let mut rest = text;
+    words.iter().all(|word| match rest.split_once(word) {
+        Some((_, behind)) => {
+            rest = behind;
+            true
+        }
+        None => false,
+    })
+}
+
+async fn a_person_asks_why(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
+    let api = mesh.api();
+    let send = |id: &'static str, wait: &'static str| {
+        let url = api.url().to_owned();
+        async move {
+            run(&["send", "kettle", "--payload", "boil", "--message-id", id, "--wait", wait, "--api", &url])
+                .await
+        }
+    };
+    let parked = send("w-1", "0s").await;
+    assert_eq!(parked.status.code(), Some(3), "it waits: {parked:?}");
+    let mut device =
+        Device::connected(DeviceKind::RumqttcV4, &Connect::to(mesh.mqtt_port("us-1"), "kettle")).await;
+    device.subscribe("devices/kettle/cmd", 1).await.expect("subscribed");
+    assert_eq!(device.next().await.expect("still connected").text(), "boil");
+    // The same id again: answered with the receipt of the first, once there is one.
+    let repeated = send("w-1", "30s").await;
+    assert!(repeated.output.contains("delivered"), "{repeated:?}");
+
+    let why = run(&["why", "w-1", "--api", api.url()]).await;
+    let story = [
+        "main/kettle w-1",
+        "taken over HTTP",
+        "on the router's disk",
+        "decided: ask",
+        "decided: forward to us-1",
+        "put into the inbox of us-1",
+        "the device has acknowledged it (PUBACK)",
+        "ended: delivered",
+    ];
+    assert!(why.status.success() && says_in_order(&why.output, &story), "{why:?}");
+    let of_another = run(&["why", "w-1", "--device", "teapot", "--api", api.url()]).await;
+    assert_eq!(of_another.status.code(), Some(1), "{of_another:?}");
+    let json = run(&["why", "w-1", "--device", "kettle", "-o", "json", "--api", api.url()]).await;
+    let json: serde_json::Value = serde_json::from_str(&json.output).expect("the API's own answer");
+    assert_eq!(json["commands"][0]["steps"][0]["step"], "taken");
+}
+
+on_both_backends!(a_person_sends_and_locates, a_person_asks_why);
 
 #[tokio::test]
 async fn an_api_that_is_not_there_is_named() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roost_wire::{Device, Now, Offline};
+use roost_wire::{Device, MessageId, Now, Offline};
 
 use super::RouterCore;
 use crate::custody::Mailbox;
@@ -10,6 +10,7 @@ use crate::decide::{Decision, Facts, decide};
 use crate::explain::{DecisionView, Explanation, GatewayView, LocationView, MailboxView};
 use crate::gateway::Standing;
 use crate::location::Location;
+use crate::timeline::TimelineView;
 
 impl RouterCore {
     /// Where a device is, how sure that is, what waits for it, and what a send would do right now.
@@ -37,6 +38,27 @@ impl RouterCore {
             mailbox: MailboxView { blocked_by, ..mailbox.map(mailbox_view).unwrap_or_default() },
             decision: decision_view(&decision),
         }
+    }
+
+    /// What happened to the commands with that message id, the newest first; those for one device, if one is named. Empty if
+    /// none is remembered: the router keeps the steps of those that it took last, since it started.
+    #[must_use]
+    pub fn why(&self, id: &MessageId, device: Option<&Device>) -> Vec<TimelineView> {
+        let known = |sequence| {
+            let of = |device: &Device, message_id: &MessageId| (device.clone(), message_id.clone());
+            if let Some(live) = self.journal.command(sequence) {
+                return Some(of(&live.command.request.device, &live.command.request.message_id));
+            }
+            let receipt = &self.journal.final_at(sequence)?.receipt;
+            Some(of(&receipt.device, receipt.message_id.as_ref()?))
+        };
+        let view = |sequence| {
+            let (its, message_id) = known(sequence)?;
+            let is_meant = message_id == *id && device.is_none_or(|device| its == *device);
+            let command_id = self.journal.command_id(sequence);
+            is_meant.then(|| self.timelines.view(&its, &message_id, command_id)).flatten()
+        };
+        self.timelines.sequences().filter_map(view).collect()
     }
 
     /// The gateways that are known, in the order of their names.

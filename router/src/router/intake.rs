@@ -13,6 +13,7 @@ use super::publications::Then;
 use super::receipts::addresses;
 use crate::decide::{Decision, RejectReason, Whereabouts};
 use crate::journal::{Accepted, Final, GivenTo, Record, header_bytes};
+use crate::timeline::{Step, Way};
 use crate::timers::Timer;
 use crate::{DropReason, Output, Publication, RequestId, SourceToken};
 
@@ -166,6 +167,7 @@ impl RouterCore {
         self.counters.accepted += 1;
         let device = request.device.clone();
         let sequence = self.journal.next();
+        self.timelines.begin(now.wall, sequence, source.way());
         let lifetime = request.lifetime_ms.map_or(self.limits.lifetime, std::time::Duration::from_millis);
         let deadline = now.wall + lifetime;
         let given_to = self.clear_target(now, &device);
@@ -202,6 +204,7 @@ impl RouterCore {
     pub(super) fn accepted_durably(&mut self, now: Now, sequence: u64) {
         let Some(live) = self.journal.command(sequence) else { return };
         let device = live.command.request.device.clone();
+        self.timelines.note(now.wall, sequence, Step::Safe);
         self.tell(now, &device, sequence, ReceiptState::Accepted, None);
         self.offer(now, &device);
         // Written as given, and not given after all.
@@ -225,6 +228,10 @@ impl RouterCore {
             return None;
         }
         self.counters.duplicates += 1;
+        let known = sequence.or(end.as_ref().map(|end| end.receipt.command_id.sequence));
+        if let Some(known) = known {
+            self.timelines.note(now.wall, known, Step::Repeated);
+        }
         match (sequence, end) {
             (Some(sequence), _) => self.repeat_live(now, source, device, sequence),
             (None, Some(end)) => self.repeat_final(source, &end),
@@ -306,6 +313,8 @@ impl RouterCore {
             self.counters.receipt(state, Some(reason));
             return self.say(Output::Answer { request: *request, receipt: Box::new(receipt) });
         }
+        let sequence = receipt.command_id.sequence;
+        self.timelines.begin(now.wall, sequence, source.way());
         let forget_at = now.wall + self.limits.lifetime + self.limits.remembered;
         let watchers: Vec<RequestId> = source.request().into_iter().collect();
         let lsn = self.conclude(Final { receipt, wanted, receipt_to, forget_at }, &watchers);
@@ -345,6 +354,14 @@ impl RouterCore {
 }
 
 impl Source {
+    fn way(&self) -> Way {
+        match self {
+            Self::Queue(..) => Way::Amqp,
+            Self::Expired(_) => Way::Expired,
+            Self::Http(_) => Way::Http,
+        }
+    }
+
     fn token(&self) -> Option<SourceToken> {
         match self {
             Self::Queue(token, _) | Self::Expired(token) => Some(*token),

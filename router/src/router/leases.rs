@@ -12,6 +12,7 @@ use super::publications::Then;
 use crate::custody::Hold;
 use crate::gateway::{Gateway, Mark, Pulse, Standing};
 use crate::journal::Record;
+use crate::timeline::Step;
 use crate::timers::Timer;
 use crate::{DropReason, Lsn, Publication};
 
@@ -196,6 +197,7 @@ impl RouterCore {
     pub(super) fn interrupt(&mut self, now: Now, device: &Device, sequence: u64) {
         if self.mailboxes.get_mut(device).is_some_and(|mailbox| mailbox.take_back(sequence)) {
             self.record(Record::Interrupted { sequence });
+            self.timelines.note(now.wall, sequence, Step::Interrupted);
             self.tell(now, device, sequence, ReceiptState::Parked, Some(ReceiptReason::Interrupted));
             self.watch_lifetime(now, sequence);
         }

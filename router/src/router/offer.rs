@@ -10,6 +10,7 @@ use crate::decide::{Decision, Facts, ParkReason, RejectReason, Whereabouts, deci
 use crate::gateway::Standing;
 use crate::journal::{GivenTo, Record};
 use crate::location::Location;
+use crate::timeline::Step;
 use crate::timers::Timer;
 use crate::{Lsn, Publication};
 
@@ -33,6 +34,7 @@ impl RouterCore {
             let decision = decide(&whereabouts, self.facts(device, first));
             let (kind, label) = decision.labels();
             self.counters.decision(kind, label);
+            self.timelines.decided(now.wall, first, &decision);
             match decision {
                 Decision::Forward(_) => {
                     if self.forward(now, device, first).is_none() {
@@ -166,6 +168,7 @@ impl RouterCore {
             user_properties: request.user_properties.clone(),
             traceparent: request.traceparent.clone(),
         });
+        let gateway = hold.gateway.clone();
         let then = Then::Given {
             gateway: hold.gateway.clone(),
             inbox: inbox.clone(),
@@ -175,6 +178,8 @@ impl RouterCore {
         };
         self.publish(gate, Publication::Delivery { gateway: hold.gateway, inbox, delivery }, then);
         self.counters.forwarded += 1;
+        let gateway = self.timelines.named(&gateway);
+        self.timelines.note(now.wall, sequence, Step::Forwarded { gateway, epoch: hold.epoch, attempt });
         self.tell(now, device, sequence, ReceiptState::Forwarded, None);
         Some(())
     }

@@ -7,6 +7,7 @@ use roost_wire::{Device, Epoch, GatewayId, Now, Presence};
 
 use super::RouterCore;
 use crate::journal::Record;
+use crate::timeline::Step;
 use crate::timers::Timer;
 use crate::{DropReason, Lsn, Output, Publication, PublishOutcome, PublishToken, SourceToken};
 
@@ -112,7 +113,7 @@ impl RouterCore {
                 self.publications.open.insert(token, Open { then, again: open.again });
             }
             // None of these is mandatory; a broker that returns one all the same has no queue for it.
-            (then, PublishOutcome::Confirmed | PublishOutcome::Returned) => self.follow(then),
+            (then, PublishOutcome::Confirmed | PublishOutcome::Returned) => self.follow(now, then),
         }
     }
 
@@ -130,7 +131,7 @@ impl RouterCore {
         }
     }
 
-    fn follow(&mut self, then: Then) {
+    fn follow(&mut self, now: Now, then: Then) {
         match then {
             Then::Done | Then::Given { .. } => {}
             Then::Ack(source) => self.say(Output::Ack(source)),
@@ -141,6 +142,7 @@ impl RouterCore {
                 if *left == 0 {
                     self.publications.receipts.remove(&sequence);
                     self.record(Record::ReceiptPublished { sequence });
+                    self.timelines.note(now.wall, sequence, Step::Told);
                     self.resume_if_room();
                 }
             }

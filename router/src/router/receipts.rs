@@ -8,6 +8,7 @@ use super::RouterCore;
 use super::publications::Then;
 use crate::custody::{Entry, LastGiven};
 use crate::journal::{Final, Record};
+use crate::timeline::Step;
 use crate::timers::Timer;
 use crate::{Lsn, Output, Publication, ReceiptAddress};
 
@@ -116,7 +117,9 @@ impl RouterCore {
     /// that wait. The record's number.
     pub(super) fn conclude(&mut self, end: Final, watchers: &[crate::RequestId]) -> Lsn {
         let end = Arc::new(end);
-        self.counters.receipt(end.receipt.state, end.receipt.reason);
+        let Receipt { state, reason, at, command_id, .. } = end.receipt;
+        self.counters.receipt(state, reason);
+        self.timelines.note(at, command_id.sequence, Step::Ended { state, reason });
         let lsn = self.record(Record::Finished { end: end.clone(), owed: end.is_wanted() });
         self.publish_final(lsn, &end);
         for request in watchers {

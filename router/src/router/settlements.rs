@@ -13,6 +13,7 @@ use super::receipts::End;
 use super::syncs::SyncPart;
 use crate::DropReason;
 use crate::journal::Record;
+use crate::timeline::Step;
 use crate::timers::Timer;
 
 /// How long a device's commands rest after a gateway gave one back for a reason of its own, which may not be over yet.
@@ -74,6 +75,9 @@ impl RouterCore {
         if live.is_none_or(|live| live.command.request.device != *device) {
             return self.counters.drop(DropReason::UnknownCommand);
         }
+        let (named, epoch) = (self.timelines.named(gateway), *epoch);
+        let answered = Step::Answered { gateway: named, epoch, outcome: *outcome };
+        self.timelines.note(now.wall, sequence, answered);
         match outcome {
             Outcome::Delivered => self.succeeded(now, gateway, settlement, ReceiptState::Delivered),
             Outcome::Sent => self.succeeded(now, gateway, settlement, ReceiptState::Sent),
@@ -82,7 +86,7 @@ impl RouterCore {
             | Outcome::TimedOut
             | Outcome::Refused { .. }
             | Outcome::Returned { .. }) => {
-                if self.is_of_current_hold(device, sequence, *epoch, gateway, incarnation) {
+                if self.is_of_current_hold(device, sequence, epoch, gateway, incarnation) {
                     self.failed(now, device, sequence, *other);
                 } else {
                     self.answered_late(now, gateway, settlement);
@@ -200,6 +204,7 @@ impl RouterCore {
         let Some(mailbox) = self.mailboxes.get_mut(device) else { return };
         if mailbox.hold.as_ref().is_some_and(|hold| hold.epoch == epoch) && mailbox.take_back(sequence) {
             self.record(Record::TakenBack { sequence });
+            self.timelines.note(now.wall, sequence, Step::CameBack);
             self.waits_again(now, device, sequence);
         }
     }

@@ -10,6 +10,7 @@ use roost_wire::{
 use super::RouterCore;
 use crate::custody::{Hold, LastGiven, Mailbox};
 use crate::journal::Record;
+use crate::timeline::Step;
 use crate::timers::Timer;
 use crate::{DropReason, Lsn};
 
@@ -172,6 +173,7 @@ impl RouterCore {
             if mailbox.take_back(sequence) {
                 // Its settlements stand before the list: it never had this one, or dropped it with its old inbox.
                 self.record(Record::TakenBack { sequence });
+                self.timelines.note(now.wall, sequence, Step::NotHeld);
                 self.tell(now, device, sequence, ReceiptState::Parked, Some(ReceiptReason::Interrupted));
                 self.watch_lifetime(now, sequence);
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use roost_backend::shell::{ConsumerEvent, Delivered, DownReason, PublisherEvent};
 use roost_ops::now;
-use roost_wire::{CommandRequest, Device};
+use roost_wire::{CommandRequest, Device, MessageId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -27,6 +27,8 @@ pub(super) enum Ask {
     Command { command: Box<CommandRequest>, progress: watch::Sender<Progress> },
     /// Where is this device, and what would a send do?
     Explain { device: Device, reply: oneshot::Sender<serde_json::Value> },
+    /// What happened to the commands with this message id?
+    Why { id: MessageId, device: Option<Device>, reply: oneshot::Sender<serde_json::Value> },
     /// Which gateways are known?
     Gateways { reply: oneshot::Sender<serde_json::Value> },
     /// What was counted?
@@ -225,6 +227,9 @@ impl Engine {
                 }
             },
             Ask::Explain { device, reply } => drop(reply.send(json(&self.core.explain(now(), &device)))),
+            Ask::Why { id, device, reply } => {
+                drop(reply.send(json(&self.core.why(&id, device.as_ref()))));
+            }
             Ask::Gateways { reply } => drop(reply.send(json(&self.core.gateways(now())))),
             Ask::Figures { reply } => drop(reply.send(self.figures())),
         }

@@ -8,15 +8,15 @@ mod wait;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, State};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
 use axum::middleware::map_response_with_state;
 use axum::routing::{get, post};
 use axum::{Json, Router as Routes};
 use bytes::Bytes;
 use roost_ops::{Exposition, Problem, Readiness, endpoints_asking};
-use roost_wire::{Device, DeviceId, Tenant};
+use roost_wire::{Device, DeviceId, MessageId, Tenant};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -52,6 +52,7 @@ pub(super) fn serve(
     let routes = Routes::new()
         .route("/v1/tenants/{tenant}/devices/{device}/commands", post(send))
         .route("/v1/tenants/{tenant}/devices/{device}", get(explain))
+        .route("/v1/commands/{message_id}", get(why))
         .route("/v1/gateways", get(gateways))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(api)
@@ -78,6 +79,35 @@ async fn explain(State(api): State<Api>, At(device): At) -> Result<Json<serde_js
     let (reply, answer) = oneshot::channel();
     api.ask(Ask::Explain { device, reply }).await?;
     in_time(answer).await?.map(Json).map_err(|_| gone())
+}
+
+/// `GET /v1/commands/{message_id}?device=[TENANT/]DEVICE`: what happened to the commands with that id, step by step.
+async fn why(
+    State(api): State<Api>,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<WhichDevice>, QueryRejection>,
+) -> Result<Json<serde_json::Value>, Problem> {
+    let Path(id) = path.map_err(|error| bad(error.body_text(), "path"))?;
+    let id = MessageId::parse(&id).map_err(|error| bad(error.to_string(), "message_id"))?;
+    let Query(WhichDevice { device }) = query.map_err(|error| bad(error.body_text(), "query"))?;
+    let device = device.map(|text| text.parse::<Device>()).transpose();
+    let device = device.map_err(|error| bad(error.to_string(), "device"))?;
+    let (reply, answer) = oneshot::channel();
+    api.ask(Ask::Why { id, device, reply }).await?;
+    let commands = in_time(answer).await?.map_err(|_| gone())?;
+    if commands.as_array().is_some_and(Vec::is_empty) {
+        let detail = "no command with that message id is remembered: the router keeps the steps of those that it took last, \
+                      since it started";
+        return Err(Problem::new(StatusCode::NOT_FOUND, detail));
+    }
+    Ok(Json(serde_json::json!({ "commands": commands })))
+}
+
+/// The query of `GET /v1/commands/{message_id}`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WhichDevice {
+    device: Option<String>,
 }
 
 /// `GET /v1/gateways`: those the router knows, and how they fare.
