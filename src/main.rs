@@ -4,6 +4,7 @@ mod api;
 mod cli;
 mod config_check;
 mod dev;
+mod fleet;
 mod locate;
 mod log;
 mod role;
@@ -60,6 +61,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Locate(arguments) => {
             log::start(log, log::QUIET)?;
             client_runtime()?.block_on(locate::run(arguments))
+        }
+        Command::Fleet(arguments) => {
+            log::start(log, log::QUIET)?;
+            fleet::run(&arguments)
         }
     }
 }

@@ -43,7 +43,7 @@ fn names(line: &str, name: &str) -> bool {
 
 #[test]
 fn the_cores_are_pure() {
-    let sources = sources(&["wire/src", "gateway/src", "backend/src", "router/src"]);
+    let sources = sources(&["wire/src", "gateway/src", "backend/src", "router/src", "tests/fleet/src"]);
     let cores = sources.iter().filter(|source| !source.is_shell() && !source.is_test());
     let found: Vec<String> = cores.flat_map(violations).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -54,5 +54,6 @@ fn a_planted_impurity_is_found() {
     let planted = "use std::time::Instant;\n// tokio in a comment is fine\nlet r = tokio::spawn(f);\n#[cfg(test)]\nuse rand::x;";
     let found = violations(&source("gateway/src/session.rs", planted));
     assert_eq!(found.len(), 2, "{found:?}");
+    assert!(!source("tests/fleet/src/plan.rs", "").is_test() && source("router/tests/a.rs", "").is_test());
     assert!(violations(&source("a.rs", "let instantiate = Instantiated;")).is_empty());
 }
