@@ -26,6 +26,10 @@ pub(crate) fn run(arguments: &FleetArguments) -> anyhow::Result<ExitCode> {
     let options = options(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let summary = runtime.block_on(measure(&options))?;
+    if let Some(file) = &arguments.report {
+        std::fs::write(file, summary.page())
+            .with_context(|| format!("writing the report to {}", file.display()))?;
+    }
     let mut out = std::io::stdout().lock();
     match arguments.output {
         OutputArgument::Json => writeln!(out, "{}", serde_json::to_string(&summary)?)?,
@@ -70,6 +74,10 @@ fn options(arguments: &FleetArguments) -> anyhow::Result<Options> {
 fn plan(arguments: &FleetArguments) -> anyhow::Result<Plan> {
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let (first_ms, max_ms) = (ms(arguments.reconnect_first), ms(arguments.reconnect_max));
+    let scenario = match &arguments.scenario {
+        Some(file) => roost_config::scenario::load(file)?,
+        None => Scenario::default(),
+    };
     let brokers = arguments.broker.iter().map(|broker| resolve(broker)).collect::<anyhow::Result<_>>()?;
     Ok(Plan {
         run: rand::rng().random(),
@@ -109,7 +117,7 @@ fn plan(arguments: &FleetArguments) -> anyhow::Result<Plan> {
             },
             spread_ms: ms(arguments.reconnect_spread),
         },
-        scenario: Scenario::default(),
+        scenario,
     })
 }
 

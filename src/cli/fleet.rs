@@ -1,6 +1,7 @@
 //! `roost fleet` as it can be typed.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -109,6 +110,9 @@ pub(crate) struct FleetArguments {
     /// Spread the first try over this time
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = span::parse)]
     pub(crate) reconnect_spread: Duration,
+    /// What happens to the devices: a YAML file, as those in config/fleet/
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scenario: Option<PathBuf>,
     /// Everything random is drawn from this [default: drawn]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
@@ -121,6 +125,9 @@ pub(crate) struct FleetArguments {
     /// Bounds that set the exit status, for example p99_ms<50,lost=0
     #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
     pub(crate) check: Vec<Check>,
+    /// Write the report as one page, with plots
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
     /// How to print the report
     #[arg(short, long, value_enum, default_value_t = OutputArgument::Text)]
     pub(crate) output: OutputArgument,

@@ -11,7 +11,10 @@ const ALLOWED: [(&str, &[&str]); 8] = [
     ("gateway", &["roost-wire", "roost-ops", "roost-backend", "axum"]),
     ("router", &["roost-wire", "roost-ops", "roost-backend", "axum"]),
     ("tests/fleet", &["roost-wire", "roost-backend", "roost-gateway"]),
-    ("config", &["roost-wire", "roost-backend", "roost-gateway", "roost-router", "serde-saphyr"]),
+    (
+        "config",
+        &["roost-wire", "roost-backend", "roost-gateway", "roost-router", "roost-fleet", "serde-saphyr"],
+    ),
     (
         ".",
         &[

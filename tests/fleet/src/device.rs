@@ -240,6 +240,9 @@ impl Device {
 
     fn finish(&mut self, plan: &Plan, effects: &mut Effects) {
         self.finished = true;
+        while self.schedule.as_mut().and_then(|schedule| schedule.take(plan, self.index)).is_some() {
+            effects.figures.count(Count::Skipped);
+        }
         if self.state == State::Online {
             self.write(plan, &Packet::Disconnect(Disconnect::default()), effects);
             effects.figures.online -= 1;

@@ -56,7 +56,8 @@ named! {
         PublishRefused = "publishes_refused",
         /// Messages in flight when a connection without a session ended: nobody promised anything.
         Abandoned = "abandoned",
-        /// Messages that were due while more than the bound was already waiting in the device.
+        /// Messages that were never sent: due while more than the bound was already waiting in the device, or still waiting
+        /// at the end.
         Skipped = "skipped",
         /// Own messages that came back to a device that subscribes to them.
         EchoReceived = "echoes_received",

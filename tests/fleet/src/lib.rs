@@ -21,6 +21,7 @@ mod device;
 mod figures;
 mod latency;
 mod number_set;
+mod page;
 mod plan;
 mod reconnect;
 mod scenario;

@@ -271,6 +271,7 @@ fn a_scenario_cuts_moves_and_slows() {
 fn at_the_end_it_says_goodbye_and_does_nothing_more() {
     let mut world = World::online(plan());
     let last = world.give(Input::Finish);
+    assert_eq!(world.count(Count::Skipped), 10, "what was never sent is told");
     assert!(matches!(last.last(), Some(Packet::Disconnect(_))), "{last:?}");
     assert!(world.device.has_ended() && world.closed == 1);
     assert_eq!((world.device.timeout(&world.plan, false), world.effects.figures.online), (None, 0));

@@ -265,12 +265,20 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
         if let Phase::Draining { .. } | Phase::Finishing { .. } = self.phase {
             return;
         }
-        self.order(&Order::Cease).await;
-        if let Some(backend) = &mut self.backend {
-            backend.cease();
-        }
-        // It is noticed a little later than it happens.
-        let last = if let Phase::Measured { end } = self.phase { now.min(end) } else { now };
+        // At its own end nothing more is due, and what was due and is late still goes out.
+        let last = match self.phase {
+            Phase::Measured { end } if now >= end => end,
+            Phase::Connecting { .. }
+            | Phase::Measured { .. }
+            | Phase::Draining { .. }
+            | Phase::Finishing { .. } => {
+                self.order(&Order::Cease).await;
+                if let Some(backend) = &mut self.backend {
+                    backend.cease();
+                }
+                now
+            }
+        };
         self.measured = self.began.map_or(Duration::ZERO, |(begin, _)| last.since(begin));
         let until = now + Duration::from_millis(self.options.plan.drain_ms);
         self.phase = Phase::Draining { until, quiet_since: None };
