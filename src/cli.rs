@@ -1,5 +1,7 @@
 //! The command line as it can be typed.
 
+mod fleet;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use roost_wire::{Device, MessageId, Topic};
 
 use crate::dev::Listener;
 use crate::span;
+
+pub(crate) use fleet::{FleetArguments, MqttArgument, ReconnectArgument};
 
 /// A federated messaging mesh for fleets of devices.
 #[derive(Debug, Parser)]
@@ -49,6 +53,8 @@ pub(crate) enum Command {
     Locate(LocateArguments),
     /// Say what happened to a command, step by step, and why
     Why(WhyArguments),
+    /// Measure a broker or a mesh with thousands of simulated devices
+    Fleet(Box<FleetArguments>),
 }
 
 #[derive(Debug, Subcommand)]

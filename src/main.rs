@@ -4,6 +4,7 @@ mod api;
 mod cli;
 mod config_check;
 mod dev;
+mod fleet;
 mod locate;
 mod log;
 mod role;
@@ -65,6 +66,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Why(arguments) => {
             log::start(log, log::QUIET)?;
             client_runtime()?.block_on(why::run(arguments))
+        }
+        Command::Fleet(arguments) => {
+            log::start(log, log::QUIET)?;
+            fleet::run(&arguments)
         }
     }
 }

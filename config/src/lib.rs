@@ -8,6 +8,7 @@
 //!   is refused with the nearest one that does.
 //! - [`GatewaySettings`], [`RouterSettings`] and [`BackendSettings`] are what the three roles read. Every default is a
 //!   constant whose doc says why that number.
+//! - [`scenario::load`] reads what happens to a fleet of simulated devices.
 //! - [`Settings::read`] looks at the top-level `role:` and reads one of the three.
 
 pub mod backend;
@@ -19,6 +20,7 @@ mod nearest;
 mod problem;
 mod role;
 pub mod router;
+pub mod scenario;
 mod section;
 pub mod uplink;
 mod value;

@@ -10,6 +10,7 @@ mod bad_packets;
 mod command_line;
 mod duplicates;
 mod expired;
+mod fleet;
 mod http_api;
 mod interrupt;
 mod kills;

@@ -21,8 +21,11 @@ impl Source {
         lines.take_while(|(_, line)| *line != "#[cfg(test)]").filter(|(_, line)| !line.starts_with("//"))
     }
 
+    /// Below a `src` folder only what is inside of it tells: `tests/fleet/src` is a crate like any other.
     fn is_test(&self) -> bool {
-        self.path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "benches")
+        let parts: Vec<_> = self.path.iter().collect();
+        let inside = parts.iter().rposition(|part| *part == "src").map_or(&parts[..], |src| &parts[src..]);
+        inside.iter().any(|part| *part == "tests" || *part == "benches")
             || self.path.file_name().is_some_and(|name| name == "tests.rs")
     }
 

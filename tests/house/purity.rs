@@ -43,12 +43,14 @@ fn names(line: &str, name: &str) -> bool {
 
 #[test]
 fn the_cores_are_pure() {
-    let rooms = sources(&["wire/src", "gateway/src", "backend/src", "router/src"]);
-    let cores = rooms.iter().filter(|source| !source.is_shell() && !source.is_test());
-    // A simulation that replays has nothing of these either; its command line has a clock and a file.
-    let simulation = sources(&["tests/simulation/src"]);
-    let simulation = simulation.iter().filter(|source| !source.path.ends_with("src/main.rs"));
-    let found: Vec<String> = cores.chain(simulation).flat_map(violations).collect();
+    // A simulation that replays and a fleet that is judged have nothing of these either; a command line has a clock and a file.
+    let rooms =
+        ["wire/src", "gateway/src", "backend/src", "router/src", "tests/simulation/src", "tests/fleet/src"];
+    let sources = sources(&rooms);
+    let cores = sources.iter().filter(|source| {
+        !source.is_shell() && !source.is_test() && !source.path.ends_with("simulation/src/main.rs")
+    });
+    let found: Vec<String> = cores.flat_map(violations).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -57,5 +59,6 @@ fn a_planted_impurity_is_found() {
     let planted = "use std::time::Instant;\n// tokio in a comment is fine\nlet r = tokio::spawn(f);\n#[cfg(test)]\nuse rand::x;";
     let found = violations(&source("gateway/src/session.rs", planted));
     assert_eq!(found.len(), 2, "{found:?}");
+    assert!(!source("tests/fleet/src/plan.rs", "").is_test() && source("router/tests/a.rs", "").is_test());
     assert!(violations(&source("a.rs", "let instantiate = Instantiated;")).is_empty());
 }

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A room, and what its manifest may name beyond what every room may.
-const ALLOWED: [(&str, &[&str]); 7] = [
+const ALLOWED: [(&str, &[&str]); 8] = [
     ("wire", &[]),
     ("ops", &["roost-wire", "axum"]),
     ("backend", &["roost-wire", "lapin", "amq-protocol"]),
     ("gateway", &["roost-wire", "roost-ops", "roost-backend", "axum"]),
     ("router", &["roost-wire", "roost-ops", "roost-backend", "axum"]),
-    ("config", &["roost-wire", "roost-backend", "roost-gateway", "roost-router", "serde-saphyr"]),
+    ("tests/fleet", &["roost-wire", "roost-backend", "roost-gateway"]),
+    (
+        "config",
+        &["roost-wire", "roost-backend", "roost-gateway", "roost-router", "roost-fleet", "serde-saphyr"],
+    ),
     (
         ".",
         &[
@@ -20,6 +24,7 @@ const ALLOWED: [(&str, &[&str]); 7] = [
             "roost-gateway",
             "roost-router",
             "roost-config",
+            "roost-fleet",
             "axum",
             "clap",
             "anyhow",
@@ -29,13 +34,14 @@ const ALLOWED: [(&str, &[&str]); 7] = [
 ];
 
 /// What only the rooms above may name: a library that shapes the code around it.
-const GUARDED: [&str; 15] = [
+const GUARDED: [&str; 16] = [
     "roost-wire",
     "roost-ops",
     "roost-backend",
     "roost-gateway",
     "roost-router",
     "roost-config",
+    "roost-fleet",
     "roost-harness",
     "lapin",
     "amq-protocol",

@@ -1,0 +1,177 @@
+//! `roost fleet`.
+
+use std::io::{IsTerminal, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::pin::pin;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use rand::RngExt as _;
+use roost_fleet::shell::{Options, Progress, serve_worker};
+use roost_fleet::{Backoff, Mqtt, Plan, Reconnect, Scenario, Summary, Traffic};
+
+use crate::cli::{FleetArguments, MqttArgument, OutputArgument, ReconnectArgument};
+use crate::stop::Stop;
+
+/// Runs a fleet, prints what it has shown, and says whether every check held.
+pub(crate) fn run(arguments: &FleetArguments) -> anyhow::Result<ExitCode> {
+    if arguments.worker {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(serve_worker())?;
+        // Its input is read by a thread that waits for more, which nobody waits for.
+        runtime.shutdown_background();
+        return Ok(ExitCode::SUCCESS);
+    }
+    let options = options(arguments)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let summary = runtime.block_on(measure(&options))?;
+    if let Some(file) = &arguments.report {
+        std::fs::write(file, summary.page())
+            .with_context(|| format!("writing the report to {}", file.display()))?;
+    }
+    let mut out = std::io::stdout().lock();
+    match arguments.output {
+        OutputArgument::Json => writeln!(out, "{}", serde_json::to_string(&summary)?)?,
+        OutputArgument::Text => write!(out, "{summary}")?,
+    }
+    Ok(if summary.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn measure(options: &Options) -> anyhow::Result<Summary> {
+    let mut stop = Stop::listen()?;
+    let (asked, is_asked) = tokio::sync::oneshot::channel();
+    let mut line = ProgressLine::new();
+    let stopped = async {
+        // The other end lives as long as the run.
+        let _ = is_asked.await;
+    };
+    let mut running = pin!(roost_fleet::shell::run(options, stopped, |progress| line.show(progress)));
+    let summary = tokio::select! {
+        summary = &mut running => summary,
+        _ = stop.asked() => {
+            // An error means that the run is over.
+            let _ = asked.send(());
+            stop.or_abandon(running).await
+        }
+    };
+    Ok(summary?)
+}
+
+fn options(arguments: &FleetArguments) -> anyhow::Result<Options> {
+    let program = std::env::current_exe().context("finding this program, to start workers")?;
+    Ok(Options {
+        plan: plan(arguments)?,
+        amqp: arguments.amqp.clone(),
+        command_rate: arguments.command_rate,
+        workers: arguments.workers,
+        worker_program: (program, vec!["fleet".to_owned(), "--worker".to_owned()]),
+        watch: arguments.watch.clone(),
+        checks: arguments.check.clone(),
+    })
+}
+
+fn plan(arguments: &FleetArguments) -> anyhow::Result<Plan> {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let (first_ms, max_ms) = (ms(arguments.reconnect_first), ms(arguments.reconnect_max));
+    let scenario = match &arguments.scenario {
+        Some(file) => roost_config::scenario::load(file)?,
+        None => Scenario::default(),
+    };
+    let brokers = arguments.broker.iter().map(|broker| resolve(broker)).collect::<anyhow::Result<_>>()?;
+    Ok(Plan {
+        run: rand::rng().random(),
+        seed: arguments.seed.unwrap_or_else(|| rand::rng().random()),
+        brokers,
+        sources: arguments.source.clone(),
+        devices: arguments.devices,
+        prefix: arguments.prefix.clone(),
+        connect_rate: arguments.connect_rate,
+        duration_ms: ms(arguments.duration),
+        drain_ms: ms(arguments.drain),
+        mqtt: Mqtt {
+            v5: arguments.mqtt == MqttArgument::V5,
+            persistent: arguments.persistent,
+            keep_alive_s: arguments.keep_alive,
+            connect_timeout_ms: ms(arguments.connect_timeout),
+            user_name: arguments.username.clone(),
+            password: arguments.password.clone(),
+        },
+        traffic: Traffic {
+            rate: arguments.rate,
+            size: arguments.size,
+            qos: arguments.qos,
+            topic: arguments.topic.clone(),
+            jitter: arguments.jitter,
+            zipf: arguments.zipf,
+            in_flight_max: arguments.in_flight,
+            backlog_max: arguments.backlog,
+        },
+        echo: arguments.echo,
+        commands: arguments.command_rate > 0.0,
+        reconnect: Reconnect {
+            backoff: match arguments.reconnect {
+                ReconnectArgument::None => Backoff::None,
+                ReconnectArgument::Exponential => Backoff::Exponential { first_ms, max_ms },
+                ReconnectArgument::FullJitter => Backoff::FullJitter { first_ms, max_ms },
+            },
+            spread_ms: ms(arguments.reconnect_spread),
+        },
+        scenario,
+    })
+}
+
+fn resolve(broker: &str) -> anyhow::Result<SocketAddr> {
+    let mut found = broker
+        .to_socket_addrs()
+        .with_context(|| format!("--broker {broker}: expected HOST:PORT of a host that can be found"))?;
+    found.next().ok_or_else(|| anyhow!("--broker {broker}: the host has no address"))
+}
+
+/// One line on the terminal that says where the run stands.
+struct ProgressLine {
+    is_terminal: bool,
+}
+
+impl ProgressLine {
+    fn new() -> Self {
+        Self { is_terminal: std::io::stderr().is_terminal() }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        if self.is_terminal {
+            // A terminal that is gone is no reason to end.
+            let _ = write!(std::io::stderr(), "\r\x1b[K{}", describe(progress));
+        }
+    }
+}
+
+impl Drop for ProgressLine {
+    fn drop(&mut self) {
+        if self.is_terminal {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+fn describe(progress: &Progress) -> String {
+    let moment = &progress.moment;
+    let count = |name: &str| moment.counts.get(name).copied().unwrap_or(0);
+    let p99 = ["up", "echo", "publish"].iter().find_map(|name| moment.latencies.get(*name));
+    let mut line = format!(
+        "{:.0} s {}: {} of {} online, {} published, {} acknowledged",
+        moment.at_s,
+        progress.phase,
+        moment.online,
+        progress.devices,
+        count("published"),
+        count("acknowledged"),
+    );
+    if let Some(p99) = p99 {
+        line += &format!(", p99 {:.1} ms", p99.p99_ms);
+    }
+    if let Some(cpu) = moment.cpu_cores.get("fleet") {
+        line += &format!(", own CPU {cpu:.2}");
+    }
+    line
+}

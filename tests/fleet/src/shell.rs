@@ -1,0 +1,18 @@
+//! What touches sockets, tasks, processes and clocks.
+
+mod backend_side;
+mod clock;
+mod conductor;
+mod crew;
+mod device_task;
+mod orders;
+mod process;
+mod run;
+mod socket;
+mod worker;
+
+pub use conductor::{FleetError, Options, Progress};
+pub use crew::Crew;
+pub use orders::{Order, Report};
+pub use run::run;
+pub use worker::serve as serve_worker;

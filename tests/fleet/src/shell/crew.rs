@@ -1,0 +1,160 @@
+//! The devices of one thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+use roost_wire::BootTime;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use super::device_task::DeviceTask;
+use super::orders::{Order, Report};
+use crate::{Device, Effects, Figures, Plan, Records, Weights};
+
+/// How often a crew tells its figures.
+pub(super) const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// One read takes so much at most: what a broker sends a device in a burst.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// Records in one report.
+const RECORDS_PER_REPORT: usize = 500;
+/// How long devices may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(10);
+
+/// A crew of devices, all in the calling thread.
+#[derive(Debug)]
+pub struct Crew;
+
+/// What the devices of a crew share.
+pub(super) struct Post {
+    pub(super) plan: Plan,
+    pub(super) weights: Weights,
+    pub(super) effects: RefCell<Effects>,
+    pub(super) buffer: RefCell<Box<[u8]>>,
+    orders: Cell<u8>,
+    begin: Cell<Option<BootTime>>,
+    /// Whom an order wakes, by seat.
+    bells: RefCell<Vec<Option<Waker>>>,
+    records: RefCell<Vec<Records>>,
+    /// Why connections could not be made, and how often.
+    failures: RefCell<BTreeMap<io::ErrorKind, u64>>,
+}
+
+impl Post {
+    pub(super) const BEGUN: u8 = 1;
+    pub(super) const CEASED: u8 = 2;
+    pub(super) const FINISHED: u8 = 4;
+
+    pub(super) fn orders(&self) -> (u8, Option<BootTime>) {
+        (self.orders.get(), self.begin.get())
+    }
+
+    pub(super) fn source(&self, device: u32) -> Option<IpAddr> {
+        let sources = &self.plan.sources;
+        (!sources.is_empty()).then(|| sources[device as usize % sources.len()])
+    }
+
+    pub(super) fn listen(&self, seat: usize, waker: &Waker) {
+        let bell = &mut self.bells.borrow_mut()[seat];
+        if !bell.as_ref().is_some_and(|bell| bell.will_wake(waker)) {
+            *bell = Some(waker.clone());
+        }
+    }
+
+    pub(super) fn hand_in(&self, records: Records) {
+        self.records.borrow_mut().push(records);
+    }
+
+    pub(super) fn note_failure(&self, error: &io::Error) {
+        *self.failures.borrow_mut().entry(error.kind()).or_default() += 1;
+    }
+
+    fn order(&self, order: u8) {
+        self.orders.set(self.orders.get() | order);
+        for bell in self.bells.borrow().iter().flatten() {
+            bell.wake_by_ref();
+        }
+    }
+
+    fn take_figures(&self) -> Option<Box<Figures>> {
+        let mut effects = self.effects.borrow_mut();
+        (effects.figures != Figures::default()).then(|| Box::new(std::mem::take(&mut effects.figures)))
+    }
+}
+
+impl Crew {
+    /// Runs a crew until it is told to finish, or its orders end; the first order must be [`Order::Start`]. Needs a runtime of
+    /// one thread. When `reports` is full, figures wait and add up.
+    pub async fn run(mut orders: mpsc::Receiver<Order>, reports: mpsc::Sender<Report>) {
+        let Some(Order::Start { plan, first, devices, at }) = orders.recv().await else { return };
+        let post = Rc::new(Post {
+            weights: Weights::new(plan.devices, plan.traffic.zipf),
+            plan: *plan,
+            effects: RefCell::default(),
+            buffer: RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice()),
+            orders: Cell::new(0),
+            begin: Cell::new(None),
+            bells: RefCell::new(vec![None; devices as usize]),
+            records: RefCell::default(),
+            failures: RefCell::default(),
+        });
+        LocalSet::new()
+            .run_until(async {
+                let mut tasks = tokio::task::JoinSet::new();
+                for seat in 0..devices {
+                    let device = Device::new(&post.plan, first + seat, at);
+                    tasks.spawn_local(DeviceTask::new(Rc::clone(&post), seat as usize, device));
+                }
+                follow(&post, &mut orders, &reports).await;
+                let goodbye = async { while tasks.join_next().await.is_some() {} };
+                // Whoever is late has lost its records: the conductor misses them, and says so.
+                let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+            })
+            .await;
+        tell_all(&post, &reports).await;
+    }
+}
+
+async fn follow(post: &Post, orders: &mut mpsc::Receiver<Order>, reports: &mpsc::Sender<Report>) {
+    let mut ticks = tokio::time::interval(REPORT_EVERY);
+    loop {
+        tokio::select! {
+            order = orders.recv() => match order {
+                Some(Order::Begin { at }) => {
+                    post.begin.set(Some(at));
+                    post.order(Post::BEGUN);
+                }
+                Some(Order::Cease) => post.order(Post::CEASED),
+                Some(Order::Start { .. }) => {}
+                Some(Order::Finish) | None => return post.order(Post::FINISHED),
+            },
+            _ = ticks.tick() => {
+                // Reserved first: what finds no room stays where it adds up.
+                if let Ok(room) = reports.try_reserve() && let Some(figures) = post.take_figures() {
+                    room.send(Report::Figures(figures));
+                }
+            }
+        }
+    }
+}
+
+async fn tell_all(post: &Post, reports: &mpsc::Sender<Report>) {
+    // An error means that nobody wants to know any more.
+    if let Some(figures) = post.take_figures() {
+        let _ = reports.send(Report::Figures(figures)).await;
+    }
+    let records = post.records.take();
+    for some in records.chunks(RECORDS_PER_REPORT) {
+        let _ = reports.send(Report::Records(some.to_vec())).await;
+    }
+    let failures = post.failures.take();
+    if !failures.is_empty() {
+        let failures = failures.into_iter().map(|(kind, many)| (kind.to_string(), many)).collect();
+        let _ = reports.send(Report::Failures(failures)).await;
+    }
+    let _ = reports.send(Report::Ended).await;
+}

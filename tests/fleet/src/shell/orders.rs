@@ -1,0 +1,48 @@
+//! What the conductor tells a crew, and what it hears; between processes as one line of JSON each.
+
+use std::collections::BTreeMap;
+
+use roost_wire::BootTime;
+use serde::{Deserialize, Serialize};
+
+use crate::{Figures, Plan, Records};
+
+/// What a crew is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Be the devices `first` to `first + devices - 1` of a plan, and connect from `at` on. Comes first, and once.
+    Start {
+        /// What to do.
+        plan: Box<Plan>,
+        /// The first device.
+        first: u32,
+        /// How many.
+        devices: u32,
+        /// When.
+        at: BootTime,
+    },
+    /// The measured time begins then.
+    Begin {
+        /// When.
+        at: BootTime,
+    },
+    /// Publish nothing more.
+    Cease,
+    /// Disconnect, tell the records, end. Also meant by the end of the orders.
+    Finish,
+}
+
+/// What a crew tells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    /// What was counted and timed since the last one.
+    Figures(Box<Figures>),
+    /// What some devices know of their messages, at the end.
+    Records(Vec<Records>),
+    /// Why connections could not be made, and how often, at the end.
+    Failures(BTreeMap<String, u64>),
+    /// There is nothing more to tell.
+    Ended,
+}

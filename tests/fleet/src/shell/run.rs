@@ -1,0 +1,23 @@
+//! A whole run, from its options to its summary.
+
+use std::future::Future;
+
+use super::conductor::{Conductor, FleetError, Options, Progress};
+use crate::Summary;
+
+/// Runs a fleet to its end, or until `stop`, and says what it has shown. `progress` is told every second.
+///
+/// # Errors
+/// [`FleetError`]: what could not be started. What goes wrong later is in the summary.
+pub async fn run(
+    options: &Options,
+    stop: impl Future<Output = ()>,
+    progress: impl FnMut(&Progress),
+) -> Result<Summary, FleetError> {
+    options.plan.check()?;
+    let names = Summary::figure_names(&options.plan, options.amqp.is_some());
+    options.checks.iter().try_for_each(|check| check.is_among(&names))?;
+    let mut summary = Conductor::start(options, progress).await?.conduct(stop).await;
+    summary.check(&options.checks);
+    Ok(summary)
+}
