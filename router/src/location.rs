@@ -56,6 +56,7 @@ pub struct Locations {
     by_gateway: BTreeMap<GatewayId, BTreeSet<Device>>,
     /// Who is forgotten first: those that are away, then those that were heard of longest ago.
     order: BTreeSet<(bool, BootTime, Device)>,
+    online: usize,
     max: usize,
 }
 
@@ -76,6 +77,12 @@ impl Locations {
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_device.len()
+    }
+
+    /// How many of them are connected.
+    #[must_use]
+    pub fn online(&self) -> usize {
+        self.online
     }
 
     /// Whether none is.
@@ -123,6 +130,7 @@ impl Locations {
         }
         self.order.remove(&found.place_in_order(device));
         found.online = false;
+        self.online -= 1;
         found.since = now;
         self.order.insert(found.place_in_order(device));
         Some(found.clone())
@@ -164,12 +172,14 @@ impl Locations {
         self.remove(device);
         self.by_gateway.entry(new.gateway.clone()).or_default().insert(device.clone());
         self.order.insert(new.place_in_order(device));
+        self.online += usize::from(new.online);
         self.by_device.insert(device.clone(), new);
     }
 
     fn remove(&mut self, device: &Device) -> Option<Location> {
         let old = self.by_device.remove(device)?;
         self.order.remove(&old.place_in_order(device));
+        self.online -= usize::from(old.online);
         if let Some(recorded) = self.by_gateway.get_mut(&old.gateway) {
             recorded.remove(device);
             if recorded.is_empty() {

@@ -7,7 +7,7 @@ use std::path::Path;
 const ALLOWED: [(&str, &[&str]); 7] = [
     ("wire", &[]),
     ("ops", &["roost-wire", "axum"]),
-    ("backend", &["roost-wire", "lapin", "amq-protocol"]),
+    ("backend", &["roost-wire", "roost-ops", "lapin", "amq-protocol"]),
     ("gateway", &["roost-wire", "roost-ops", "roost-backend", "axum"]),
     ("router", &["roost-wire", "roost-ops", "roost-backend", "axum"]),
     ("config", &["roost-wire", "roost-backend", "roost-gateway", "roost-router", "serde-saphyr"]),

@@ -55,7 +55,7 @@ pub(super) fn serve(
         .route("/v1/gateways", get(gateways))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(api)
-        .merge(endpoints_asking(readiness, page))
+        .merge(endpoints_asking("router", readiness, page))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "no such page; the API begins at /v1/"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this page takes another method")

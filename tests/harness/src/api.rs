@@ -85,11 +85,14 @@ impl Api {
     /// # Panics
     /// When it does not.
     pub async fn ready(&self) {
-        eventually(&format!("{} is ready", self.base), PATIENCE, async || {
-            match self.get("/readyz").await? {
-                Answer { status: 200, .. } => Ok(()),
-                not_yet => Err(format!("{not_yet:?}")),
-            }
+        self.answers("/readyz").await;
+    }
+
+    /// Awaits that `GET path` is answered with 200.
+    pub(crate) async fn answers(&self, path: &str) {
+        eventually(&format!("{}{path} says yes", self.base), PATIENCE, async || match self.get(path).await? {
+            Answer { status: 200, .. } => Ok(()),
+            not_yet => Err(format!("{not_yet:?}")),
         })
         .await;
     }
