@@ -20,5 +20,6 @@ mod metrics;
 mod no_amqp;
 mod pairs;
 mod presence;
+mod prometheus;
 mod roaming;
 mod unknown_device;
