@@ -18,6 +18,7 @@ mod kills;
 mod known_devices;
 mod metrics;
 mod no_amqp;
+mod open_api;
 mod pairs;
 mod presence;
 mod prometheus;
