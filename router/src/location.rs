@@ -97,6 +97,13 @@ impl Locations {
         self.by_gateway.get(gateway).map_or(0, BTreeSet::len)
     }
 
+    /// How many devices are recorded as connected at a gateway. It looks at each.
+    #[must_use]
+    pub fn online_at(&self, gateway: &GatewayId) -> usize {
+        let recorded = self.by_gateway.get(gateway).into_iter().flatten();
+        recorded.filter(|device| self.by_device.get(*device).is_some_and(|found| found.online)).count()
+    }
+
     /// Takes in an acceptance.
     pub fn accept(&mut self, device: &Device, new: Location) -> Acceptance {
         let mut forgotten = None;

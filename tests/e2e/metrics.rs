@@ -49,7 +49,7 @@ const QUIET: [(&str, &str); 48] = [
     ("roost_router_closes_total", "e2e: roaming"),
     ("roost_router_http_not_taken_total", "router: tests/shell/takeover"),
     ("roost_router_lease_lapses_total", "router: router::tests::membership"),
-    ("roost_router_locations_in_doubt", "router: router::gauges"),
+    ("roost_router_locations_in_doubt", "router: router::tests::gauges"),
     ("roost_router_outputs_gated", A_MOMENT),
     ("roost_router_publications_waiting", A_MOMENT),
     ("roost_router_questions_open", A_MOMENT),

@@ -74,7 +74,7 @@ impl RouterCore {
         for (id, gateway) in &self.gateways {
             let standing = gateway.standing(self.durable);
             match standing {
-                Standing::Lapsed => gauges.located_in_doubt += self.locations.at(id),
+                Standing::Lapsed => gauges.located_in_doubt += self.locations.online_at(id),
                 Standing::Ready | Standing::NotReady => {
                     let heard = gateway.answered_at.map_or(Duration::ZERO, |at| now.boot.since(at));
                     gauges.staleness = gauges.staleness.max(heard);
