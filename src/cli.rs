@@ -26,10 +26,22 @@ pub(crate) use fleet::{FleetArguments, MqttArgument, ReconnectArgument};
 )]
 pub(crate) struct Cli {
     /// What to log to stderr, for example `info` or `warn,roost_router=debug`
-    #[arg(long, global = true, env = "RUST_LOG", value_name = "FILTER")]
+    #[arg(long, global = true, env = "ROOST_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
+    /// How to log it: text for people, or JSON, one object a line
+    #[arg(long, global = true, env = "ROOST_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// How logs look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: timestamp, level, target, message, and the fields of the event beside them.
+    Json,
 }
 
 #[derive(Debug, Subcommand)]

@@ -41,14 +41,14 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let log = cli.log.as_deref();
+    let (log, format) = (cli.log.as_deref(), cli.log_format);
     let role = |role: Role, file: &Path| {
-        log::start(log, log::SERVING)?;
+        log::start(log, format, log::SERVING)?;
         role::run(role, file)
     };
     match cli.command {
         Command::Dev(arguments) => {
-            log::start(log, log::QUIET)?;
+            log::start(log, format, log::QUIET)?;
             dev::run(arguments)
         }
         Command::Gateway(arguments) => role(Role::Gateway, &arguments.config),
@@ -56,19 +56,19 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Backend(arguments) => role(Role::Backend, &arguments.config),
         Command::Config { command: ConfigCommand::Check { file } } => config_check::run(&file),
         Command::Send(arguments) => {
-            log::start(log, log::QUIET)?;
+            log::start(log, format, log::QUIET)?;
             client_runtime()?.block_on(send::run(arguments))
         }
         Command::Locate(arguments) => {
-            log::start(log, log::QUIET)?;
+            log::start(log, format, log::QUIET)?;
             client_runtime()?.block_on(locate::run(arguments))
         }
         Command::Why(arguments) => {
-            log::start(log, log::QUIET)?;
+            log::start(log, format, log::QUIET)?;
             client_runtime()?.block_on(why::run(arguments))
         }
         Command::Fleet(arguments) => {
-            log::start(log, log::QUIET)?;
+            log::start(log, format, log::QUIET)?;
             fleet::run(&arguments)
         }
     }

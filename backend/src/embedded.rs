@@ -12,4 +12,6 @@ pub mod protocol;
 pub mod shell;
 
 pub use protocol::Secret;
-pub use shell::{EmbeddedBroker, EmbeddedConfig, EmbeddedError, EmbeddedHandle, LogError, Recovery};
+pub use shell::{
+    EmbeddedBroker, EmbeddedConfig, EmbeddedError, EmbeddedHandle, LogError, LogFigures, Recovery,
+};

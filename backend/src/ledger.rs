@@ -59,6 +59,12 @@ impl Ledger {
         self.waiting
     }
 
+    /// How many deliveries are without an answer.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.queues.iter().map(|tags| tags.open.len()).sum()
+    }
+
     /// A delivery came, on this queue of the plan.
     pub fn delivered(&mut self, queue: usize, tag: u64) {
         if let Some(tags) = self.queues.get_mut(queue) {

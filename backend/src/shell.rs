@@ -9,6 +9,7 @@
 mod consumer;
 mod declare;
 mod down_reason;
+mod figures;
 mod link;
 mod publisher;
 mod retry;
@@ -16,6 +17,7 @@ mod retry;
 pub use consumer::{ConsumePlan, ConsumeQueue, Consumer, ConsumerEvent, Delivered, DeliveryToken, consumer};
 pub use declare::arguments as queue_arguments;
 pub use down_reason::{DownKind, DownReason};
+pub use figures::{ConsumerFigures, PublisherFigures};
 pub use link::LinkConfig;
 pub use publisher::{
     Closed, Publisher, PublisherConfig, PublisherEvent, TryPublishError, Unconfirmed, publisher,

@@ -248,6 +248,12 @@ impl Window {
         self.entries.range(..self.unsent).next().map(|(_, entry)| entry.sent_at)
     }
 
+    /// When this one was sent; `None` once it has its outcome.
+    #[must_use]
+    pub fn sent_at(&self, place: Place) -> Option<BootTime> {
+        self.entries.get(&place).map(|entry| entry.sent_at)
+    }
+
     /// The tokens of all that has no outcome, in order.
     #[must_use]
     pub fn tokens(&self) -> Vec<u64> {

@@ -1,8 +1,10 @@
 //! What the core counts: every drop, refusal, retry and disconnection, each with its reason.
 
-/// Declares the counts: `Name => "metric", "reason"`.
+use crate::packet::QoS;
+
+/// Declares the counts: `Name => "metric", "reason"`, or `Name => "metric", label "value"`.
 macro_rules! counts {
-    ($($(#[$doc:meta])* $name:ident => $metric:literal, $reason:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident => $metric:literal, $($label:ident)? $reason:literal;)*) => {
         /// One thing that is counted. Its metric and reason are the name and the label under which it is exported.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(usize)]
@@ -22,7 +24,16 @@ macro_rules! counts {
                 }
             }
 
-            /// The label `reason`; empty for a metric that has no reasons.
+            /// The label that [`Count::reason`] is the value of.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                let label = match self {
+                    $(Self::$name => concat!($(stringify!($label))?),)*
+                };
+                if label.is_empty() { "reason" } else { label }
+            }
+
+            /// The value of [`Count::label`], nearly always a reason; empty for a metric that has none.
             #[must_use]
             pub const fn reason(self) -> &'static str {
                 match self {
@@ -83,9 +94,21 @@ counts! {
     /// Sessions that ended with their connection or by a clean start.
     SessionClean => "sessions_ended", "clean";
     /// Publishes taken in at QoS 0.
-    PublishQos0 => "publishes_received", "qos0";
+    PublishQos0 => "messages_received", qos "0";
     /// Publishes taken in at QoS 1.
-    PublishQos1 => "publishes_received", "qos1";
+    PublishQos1 => "messages_received", qos "1";
+    /// Bytes of the payloads taken in at QoS 0.
+    PublishBytesQos0 => "payload_received_bytes", qos "0";
+    /// Bytes of the payloads taken in at QoS 1.
+    PublishBytesQos1 => "payload_received_bytes", qos "1";
+    /// Publishes and commands written to clients at QoS 0.
+    WrittenQos0 => "messages_sent", qos "0";
+    /// Publishes and commands written to clients at QoS 1, repeated ones among them.
+    WrittenQos1 => "messages_sent", qos "1";
+    /// Bytes of the payloads written at QoS 0.
+    WrittenBytesQos0 => "payload_sent_bytes", qos "0";
+    /// Bytes of the payloads written at QoS 1.
+    WrittenBytesQos1 => "payload_sent_bytes", qos "1";
     /// Publishes refused: the topic is not one that the mesh carries.
     PublishTopicInvalid => "publishes_refused", "topic";
     /// Publishes refused: the payload is not the UTF-8 it says it is.
@@ -229,6 +252,16 @@ impl Counters {
         for (mine, theirs) in self.counts.iter_mut().zip(other.counts) {
             *mine += theirs;
         }
+    }
+
+    /// A publish or command with such a payload was written to a client.
+    pub(crate) fn written(&mut self, qos: QoS, payload_bytes: usize) {
+        let (messages, bytes) = match qos {
+            QoS::AtMostOnce => (Count::WrittenQos0, Count::WrittenBytesQos0),
+            QoS::AtLeastOnce | QoS::ExactlyOnce => (Count::WrittenQos1, Count::WrittenBytesQos1),
+        };
+        self.add(messages);
+        self.add_many(bytes, payload_bytes as u64);
     }
 
     pub(crate) fn add(&mut self, count: Count) {

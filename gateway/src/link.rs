@@ -167,6 +167,12 @@ impl Link {
         self.outputs.is_empty() && self.sightings.is_settled() && self.settlements.is_settled()
     }
 
+    /// Until when commands may be delivered; none without a lease.
+    #[must_use]
+    pub fn lease_until(&self) -> Option<BootTime> {
+        self.lease.until()
+    }
+
     /// What was counted so far.
     #[must_use]
     pub fn counters(&self) -> &Counters {

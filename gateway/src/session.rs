@@ -6,7 +6,7 @@ mod pending;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-pub(crate) use outbox::{LocalCopy, Outbox};
+pub(crate) use outbox::{Depth, LocalCopy, Outbox};
 pub(crate) use pending::{Pending, PublishNumber};
 use roost_wire::{BootTime, Device, Present, SessionId};
 

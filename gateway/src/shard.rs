@@ -35,7 +35,7 @@ use timers::{TimerFor, Timers};
 use turn::Turn;
 
 use crate::placement::Seeded;
-use crate::session::{Session, SessionKey};
+use crate::session::{Depth, Session, SessionKey};
 use crate::subscriptions::SubscriptionTree;
 use crate::uplink::Uplink;
 use crate::{ConnectionId, Count, Counters, Limits, Placement, UplinkRules};
@@ -79,6 +79,8 @@ pub struct Shard {
     commands: usize,
     command_bytes: usize,
     parked_bytes: usize,
+    /// The outboxes of all sessions together.
+    depth: Depth,
     connected: usize,
     paused: usize,
     next_key: u64,
@@ -119,6 +121,18 @@ pub struct Gauges {
     pub commands: usize,
     /// Connections that are not read from.
     pub connections_paused: usize,
+    /// Bytes of the events that the backend has not answered.
+    pub uplink_bytes: usize,
+    /// Bytes of the payloads of commands written or waiting.
+    pub command_bytes: usize,
+    /// Bytes of the publishes that wait for room.
+    pub parked_bytes: usize,
+    /// Messages in the queues of sessions.
+    pub queued_messages: usize,
+    /// Their size.
+    pub queued_bytes: usize,
+    /// Messages sent to subscribers and not acknowledged.
+    pub inflight_messages: usize,
 }
 
 /// Bound on the subscriptions of a whole shard: 100 to 200 bytes each. Beyond: SUBACK 0x97.
@@ -144,6 +158,7 @@ impl Shard {
             commands: 0,
             command_bytes: 0,
             parked_bytes: 0,
+            depth: Depth::default(),
             connected: 0,
             paused: 0,
             next_key: 0,
@@ -220,6 +235,12 @@ impl Shard {
             uplink_events: self.uplink.len(),
             commands: self.commands,
             connections_paused: self.paused,
+            uplink_bytes: self.uplink.bytes(),
+            command_bytes: self.command_bytes,
+            parked_bytes: self.parked_bytes,
+            queued_messages: self.depth.queued,
+            queued_bytes: self.depth.queued_bytes,
+            inflight_messages: self.depth.inflight,
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::fmt::{Display, Write};
 
+use crate::Histogram;
+
 /// What Prometheus may do with a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
@@ -9,6 +11,8 @@ pub enum MetricKind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Durations by class, in seconds. Its name ends in `_seconds`.
+    Histogram,
 }
 
 /// A page of metrics as it is written: families one after another, each with its samples.
@@ -24,6 +28,7 @@ impl Exposition {
         let kind = match kind {
             MetricKind::Counter => "counter",
             MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         };
         debug_assert_eq!(kind == "counter", name.ends_with("_total"), "{name}: counters end in _total");
         let _ = write!(self.text, "# HELP {name} ");
@@ -35,7 +40,30 @@ impl Exposition {
 
     /// One sample of the family that was begun last. Labels are few and bounded: never a device, never a topic.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) -> &mut Self {
+        self.series("", labels, value);
+        self
+    }
+
+    /// One histogram of the family that was begun last: its classes, sum and count.
+    pub fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram) -> &mut Self {
+        let mut with_bound = labels.to_vec();
+        let own = with_bound.len();
+        for (bound, count) in histogram.cumulative() {
+            let bound = bound.to_string();
+            let mut labels = with_bound.clone();
+            labels.push(("le", &bound));
+            self.series("_bucket", &labels, count);
+        }
+        with_bound.push(("le", "+Inf"));
+        self.series("_bucket", &with_bound, histogram.count());
+        self.series("_sum", &with_bound[..own], histogram.sum_s());
+        self.series("_count", &with_bound[..own], histogram.count());
+        self
+    }
+
+    fn series(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
         self.text.push_str(&self.family);
+        self.text.push_str(suffix);
         for (i, (name, value)) in labels.iter().enumerate() {
             self.text.push(if i == 0 { '{' } else { ',' });
             let _ = write!(self.text, "{name}=\"");
@@ -46,7 +74,6 @@ impl Exposition {
             self.text.push('}');
         }
         let _ = writeln!(self.text, " {value}");
-        self
     }
 
     /// The page.
@@ -82,5 +109,25 @@ mod tests {
             # HELP roost_drops_total Drops\\nby reason.\n# TYPE roost_drops_total counter\n\
             roost_drops_total{reason=\"a\\\"b\\\\c\",gateway=\"eu-1\"} 2\nroost_drops_total{reason=\"d\"} 0.5\n";
         assert_eq!(page.finish(), expected);
+    }
+
+    #[test]
+    fn a_histogram_has_classes_a_sum_and_a_count() {
+        let mut histogram = Histogram::default();
+        histogram.observe(std::time::Duration::from_millis(2));
+        let mut page = Exposition::default();
+        page.family("roost_wait_seconds", MetricKind::Histogram, "Waits.")
+            .histogram(&[("link", "a")], &histogram);
+        let page = page.finish();
+        for line in [
+            "# TYPE roost_wait_seconds histogram",
+            "roost_wait_seconds_bucket{link=\"a\",le=\"0.001\"} 0",
+            "roost_wait_seconds_bucket{link=\"a\",le=\"0.0025\"} 1",
+            "roost_wait_seconds_bucket{link=\"a\",le=\"+Inf\"} 1",
+            "roost_wait_seconds_sum{link=\"a\"} 0.002",
+            "roost_wait_seconds_count{link=\"a\"} 1",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
+        }
     }
 }

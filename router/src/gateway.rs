@@ -33,6 +33,9 @@ pub struct Gateway {
     pub sessions: u64,
     /// Whether it is going away.
     pub draining: bool,
+    /// How long the last answer that it echoed and its next heartbeat were under way, together: each way by one clock, so that
+    /// none has to be compared.
+    pub round_trip: Option<Duration>,
     /// When it was last answered in this run.
     pub answered_at: Option<BootTime>,
     /// Until when it may deliver commands, margin included; none if that has lapsed.
@@ -134,6 +137,7 @@ impl Gateway {
             bounds: ClockBounds::default(),
             sessions: 0,
             draining: false,
+            round_trip: None,
             answered_at: None,
             lease_until: None,
             marker: None,
@@ -230,6 +234,8 @@ impl Gateway {
         self.bounds.heartbeat(now, beat.sent_at);
         if let Some(echo) = beat.echo.filter(|echo| echo.run == run) {
             self.bounds.echo(now, echo.answered_at, echo.read_at);
+            let (ours, theirs) = (now.since(echo.answered_at), beat.sent_at.since(echo.read_at));
+            self.round_trip = Some(ours.saturating_sub(theirs));
         }
         self.sessions = beat.sessions;
         self.draining = beat.draining;

@@ -35,5 +35,5 @@ pub use input::{Input, PublishOutcome, PublishToken, Queue, RequestId, SourceTok
 pub use limits::{GatewayUsers, Limits};
 pub use lsn::Lsn;
 pub use output::{Output, Publication, ReceiptAddress};
-pub use router::RouterCore;
+pub use router::{GatewayGauges, Gauges, RouterCore};
 pub use timeline::{StepView, TimelineView};

@@ -56,6 +56,7 @@ pub struct Locations {
     by_gateway: BTreeMap<GatewayId, BTreeSet<Device>>,
     /// Who is forgotten first: those that are away, then those that were heard of longest ago.
     order: BTreeSet<(bool, BootTime, Device)>,
+    online: usize,
     max: usize,
 }
 
@@ -78,6 +79,12 @@ impl Locations {
         self.by_device.len()
     }
 
+    /// How many of them are connected.
+    #[must_use]
+    pub fn online(&self) -> usize {
+        self.online
+    }
+
     /// Whether none is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -88,6 +95,13 @@ impl Locations {
     #[must_use]
     pub fn at(&self, gateway: &GatewayId) -> usize {
         self.by_gateway.get(gateway).map_or(0, BTreeSet::len)
+    }
+
+    /// How many devices are recorded as connected at a gateway. It looks at each.
+    #[must_use]
+    pub fn online_at(&self, gateway: &GatewayId) -> usize {
+        let recorded = self.by_gateway.get(gateway).into_iter().flatten();
+        recorded.filter(|device| self.by_device.get(*device).is_some_and(|found| found.online)).count()
     }
 
     /// Takes in an acceptance.
@@ -123,6 +137,7 @@ impl Locations {
         }
         self.order.remove(&found.place_in_order(device));
         found.online = false;
+        self.online -= 1;
         found.since = now;
         self.order.insert(found.place_in_order(device));
         Some(found.clone())
@@ -164,12 +179,14 @@ impl Locations {
         self.remove(device);
         self.by_gateway.entry(new.gateway.clone()).or_default().insert(device.clone());
         self.order.insert(new.place_in_order(device));
+        self.online += usize::from(new.online);
         self.by_device.insert(device.clone(), new);
     }
 
     fn remove(&mut self, device: &Device) -> Option<Location> {
         let old = self.by_device.remove(device)?;
         self.order.remove(&old.place_in_order(device));
+        self.online -= usize::from(old.online);
         if let Some(recorded) = self.by_gateway.get_mut(&old.gateway) {
             recorded.remove(device);
             if recorded.is_empty() {

@@ -52,6 +52,11 @@ impl Questions {
         self.open.len()
     }
 
+    /// How many devices wait for their turn.
+    pub(crate) fn queued(&self) -> usize {
+        self.queued.len()
+    }
+
     /// Lets a device wait for its turn. Bounded by the devices that have commands in custody.
     pub(crate) fn enqueue(&mut self, device: &Device) {
         if self.queued.insert(device.clone()) {

@@ -4,6 +4,7 @@
 mod dead_letter;
 mod expiry;
 mod explain;
+mod gauges;
 mod intake;
 mod leases;
 mod offer;
@@ -20,6 +21,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub use gauges::{GatewayGauges, Gauges};
 use publications::Publications;
 use roost_wire::{BootTime, Device, GatewayId, Now, RouterRun, ShardId, WallTime};
 

@@ -1,17 +1,21 @@
 //! The role of a backend: the embedded AMQP broker, and beside it what it tells over HTTP.
 
+mod metrics;
+
 use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Json, Router};
-use roost_backend::embedded::core::{Counters, Limits, QueueStatistics};
+use roost_backend::embedded::core::{Limits, QueueStatistics};
 use roost_backend::embedded::{EmbeddedBroker, EmbeddedConfig, EmbeddedError, EmbeddedHandle, Secret};
 use roost_config::BackendSettings;
-use roost_ops::{Exposition, ListenError, MetricKind, Readiness, endpoints_asking, listen_on_loopback};
+use roost_ops::{ListenError, Readiness, endpoints_asking, listen_on_loopback};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use metrics::page;
 
 /// How long requests that are being answered may take at the end.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
@@ -93,13 +97,13 @@ fn routes(broker: EmbeddedHandle, readiness: Readiness) -> Router {
     let for_queues = broker.clone();
     let metrics = move || {
         let broker = broker.clone();
-        async move { page(&broker.counters().await, &broker.queues().await) }
+        async move { page(&broker.counters().await, &broker.queues().await, broker.log().await.as_ref()) }
     };
     let queues = move || {
         let broker = for_queues.clone();
         async move { Json(broker.queues().await.iter().map(QueueView::of).collect::<Vec<_>>()) }
     };
-    endpoints_asking(readiness, metrics).route("/v1/queues", get(queues))
+    endpoints_asking("backend", readiness, metrics).route("/v1/queues", get(queues))
 }
 
 async fn serve(listener: TcpListener, routes: Router, mut stopping: watch::Receiver<bool>) {
@@ -125,57 +129,6 @@ impl QueueView {
             acked_total: queue.acknowledged_total,
         }
     }
-}
-
-/// The metrics. A queue is a label only if it is one of the contract's durable ones: those are few, and have fixed names.
-fn page(counters: &Counters, queues: &[QueueStatistics]) -> String {
-    let mut page = Exposition::default();
-    let totals = [
-        ("roost_backend_connections_opened_total", "Connections opened.", counters.connections_opened),
-        (
-            "roost_backend_connections_refused_total",
-            "Connections refused at the bound.",
-            counters.connections_refused,
-        ),
-        (
-            "roost_backend_published_total",
-            "Messages published to an exchange that was there.",
-            counters.published,
-        ),
-        ("roost_backend_confirmed_total", "Publishes confirmed.", counters.confirmed),
-        ("roost_backend_refused_total", "Publishes refused because a queue was full.", counters.refused),
-        ("roost_backend_returned_total", "Messages returned as unroutable.", counters.returned),
-        ("roost_backend_delivered_total", "Deliveries, redeliveries among them.", counters.delivered),
-        ("roost_backend_redelivered_total", "Deliveries of what was delivered before.", counters.redelivered),
-        ("roost_backend_acknowledged_total", "Acknowledgements.", counters.acknowledged),
-        ("roost_backend_requeued_total", "Messages put back to their place.", counters.requeued),
-        ("roost_backend_blocked_total", "Connections told that they are blocked.", counters.blocked),
-        ("roost_backend_log_records_total", "Log records written.", counters.logged),
-    ];
-    for (name, help, value) in totals {
-        page.family(name, MetricKind::Counter, help).sample(&[], value);
-    }
-    page.family("roost_backend_connections", MetricKind::Gauge, "Connections open now.")
-        .sample(&[], counters.connections);
-    page.family("roost_backend_memory_bytes", MetricKind::Gauge, "Bytes of all messages in memory.")
-        .sample(&[], counters.memory_bytes);
-    page.family(
-        "roost_backend_dead_lettered_total",
-        MetricKind::Counter,
-        "Messages dead-lettered, by reason.",
-    );
-    for (reason, count) in &counters.dead_lettered {
-        page.sample(&[("reason", reason.name())], count);
-    }
-    page.family(
-        "roost_backend_queue_messages",
-        MetricKind::Gauge,
-        "Messages in a durable queue of the mesh.",
-    );
-    for queue in queues.iter().filter(|queue| queue.durable && queue.name.starts_with("roost.")) {
-        page.sample(&[("queue", &queue.name)], queue.ready + queue.unacknowledged);
-    }
-    page.finish()
 }
 
 #[cfg(test)]

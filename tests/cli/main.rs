@@ -12,7 +12,13 @@ use std::process::{Command, Output};
 /// Runs `roost` with these arguments and nothing of this process's environment that changes it.
 fn roost(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_roost"));
-    command.env_remove("RUST_LOG").env_remove("ROOST_API").args(arguments).output().unwrap()
+    command
+        .env_remove("ROOST_LOG")
+        .env_remove("ROOST_LOG_FORMAT")
+        .env_remove("ROOST_API")
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 fn stdout(output: &Output) -> String {

@@ -78,6 +78,8 @@ async fn a_person_asks_why(backend: Backend) {
         "ended: delivered",
     ];
     assert!(why.status.success() && says_in_order(&why.output, &story), "{why:?}");
+    let answer = api.get("/v1/commands/w-1?device=main/kettle").await.expect("the API answers");
+    assert_eq!(answer.status, 200, "{answer:?}");
     let of_another = run(&["why", "w-1", "--device", "teapot", "--api", api.url()]).await;
     assert_eq!(of_another.status.code(), Some(1), "{of_another:?}");
     let json = run(&["why", "w-1", "--device", "kettle", "-o", "json", "--api", api.url()]).await;

@@ -7,7 +7,7 @@ use std::path::Path;
 const ALLOWED: [(&str, &[&str]); 8] = [
     ("wire", &[]),
     ("ops", &["roost-wire", "axum"]),
-    ("backend", &["roost-wire", "lapin", "amq-protocol"]),
+    ("backend", &["roost-wire", "roost-ops", "lapin", "amq-protocol"]),
     ("gateway", &["roost-wire", "roost-ops", "roost-backend", "axum"]),
     ("router", &["roost-wire", "roost-ops", "roost-backend", "axum"]),
     ("tests/fleet", &["roost-wire", "roost-backend", "roost-gateway"]),

@@ -14,6 +14,6 @@ mod outbox;
 mod segments;
 mod server;
 
-pub use log_writer::Recovery;
+pub use log_writer::{LogFigures, Recovery};
 pub use segments::LogError;
 pub use server::{EmbeddedBroker, EmbeddedConfig, EmbeddedError, EmbeddedHandle};

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use self::serve::Attempt;
 use super::LinkConfig;
 use super::down_reason::DownReason;
+use super::figures::ConsumerFigures;
 use super::retry::Retry;
 use crate::Topology;
 use crate::ledger::Ledger;
@@ -93,6 +94,7 @@ impl DeliveryToken {
 #[derive(Debug)]
 pub struct Consumer {
     desk: Arc<Desk>,
+    events: mpsc::WeakSender<ConsumerEvent>,
     closing: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -114,8 +116,9 @@ pub fn consumer(
     let (events, heard) = mpsc::channel(EVENTS_MAX);
     let (closing, close) = watch::channel(false);
     let desk = Arc::new(Desk::default());
+    let weak = events.downgrade();
     let task = tokio::spawn(run(link, plan, Arc::clone(&desk), events, close));
-    (Consumer { desk, closing, task }, heard)
+    (Consumer { desk, events: weak, closing, task }, heard)
 }
 
 impl Consumer {
@@ -129,6 +132,18 @@ impl Consumer {
     /// [`Consumer::ack`] otherwise.
     pub fn reject(&self, token: DeliveryToken, requeue: bool) {
         self.desk.answer(token, |ledger| ledger.reject(token.queue, token.tag, requeue));
+    }
+
+    /// Its figures, as of now.
+    #[must_use]
+    pub fn figures(&self) -> ConsumerFigures {
+        let waiting = self.events.upgrade().map_or(0, |events| events.max_capacity() - events.capacity());
+        self.desk.books(|Books { ledger, delivered, redelivered, .. }| ConsumerFigures {
+            delivered: *delivered,
+            redelivered: *redelivered,
+            waiting,
+            open: ledger.open(),
+        })
     }
 
     /// Sends the answers that wait, closes the connection and ends. What was delivered and not answered goes back to its queue.
@@ -157,6 +172,8 @@ struct Desk {
 struct Books {
     link: LinkId,
     ledger: Ledger,
+    delivered: u64,
+    redelivered: u64,
 }
 
 impl Desk {

@@ -19,6 +19,7 @@ use self::outbox::Outbox;
 use super::LinkConfig;
 use super::declare::declare;
 use super::down_reason::DownReason;
+use super::figures::PublisherFigures;
 use super::link::{Link, within};
 use super::retry::Retry;
 use crate::Topology;
@@ -102,7 +103,12 @@ pub struct Publisher {
     queue: mpsc::Sender<Publish>,
     closing: Arc<watch::Sender<Option<Instant>>>,
     task: Arc<Mutex<Option<JoinHandle<Unconfirmed>>>>,
+    tally: Tally,
 }
+
+/// Where the task notes its figures. The lock is held for a few numbers, never across an await.
+#[derive(Debug, Clone, Default)]
+struct Tally(Arc<Mutex<PublisherFigures>>);
 
 /// Starts a publisher: it connects, declares the topology, and does both again after every loss, for ever.
 #[must_use]
@@ -114,18 +120,20 @@ pub fn publisher(
     let (queue, published) = mpsc::channel(config.queue_max);
     let (events, heard) = mpsc::channel(config.events_max);
     let (closing, close) = watch::channel(None);
+    let tally = Tally::default();
     let desk = Desk {
         retry: Retry::new(&link),
         link,
         topology,
         window: Window::new(config.window_max),
         published,
-        events: Outbox::new(events, config.window_max + config.events_max),
+        events: Outbox::new(events, config.window_max + config.events_max, tally.clone()),
+        tally: tally.clone(),
         close,
         started: Instant::now(),
     };
     let task = Arc::new(Mutex::new(Some(tokio::spawn(desk.run()))));
-    (Publisher { queue, closing: Arc::new(closing), task }, heard)
+    (Publisher { queue, closing: Arc::new(closing), task, tally }, heard)
 }
 
 impl Publisher {
@@ -148,6 +156,12 @@ impl Publisher {
         })
     }
 
+    /// Its figures, at most a moment old.
+    #[must_use]
+    pub fn figures(&self) -> PublisherFigures {
+        self.tally.note(|figures| *figures)
+    }
+
     /// Takes no more, publishes what was taken, waits up to `grace` for the confirms, closes the connection, and says what is
     /// left without an outcome. Outcomes that nobody reads meanwhile are kept only as far as the events' bound; they do not
     /// hold up the close. A second call, from a clone, finds nothing left to close.
@@ -163,8 +177,19 @@ impl Publisher {
     }
 }
 
+impl Tally {
+    fn note<T>(&self, with: impl FnOnce(&mut PublisherFigures) -> T) -> T {
+        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn window(&self, window: &Window) {
+        self.note(|figures| (figures.in_flight, figures.unsent) = (window.in_flight(), window.unsent()));
+    }
+}
+
 /// All that the publishing task owns.
 struct Desk {
+    tally: Tally,
     link: LinkConfig,
     topology: Topology,
     window: Window,
@@ -194,7 +219,12 @@ impl Desk {
                 tracing::debug!(connection = self.link.connection_name, %reason, "publishing link lost");
                 let loss = reason.loss();
                 self.events.push(PublisherEvent::Down { reason });
-                self.events.done(self.window.lost(&loss));
+                let in_flight = self.window.in_flight();
+                let outcomes = self.window.lost(&loss);
+                let again = in_flight.saturating_sub(outcomes.len()) as u64;
+                self.tally.note(|figures| figures.republished += again);
+                self.events.done(outcomes);
+                self.tally.window(&self.window);
             }
             drop(channel);
             link.end().await;

@@ -72,6 +72,11 @@ impl Lease {
         lapses
     }
 
+    /// Until when commands may be delivered.
+    pub(super) fn until(&self) -> Option<BootTime> {
+        self.until
+    }
+
     /// When to ask [`Lease::lapses`]: a moment behind the end, which is still inside.
     pub(super) fn next_lapse(&self) -> Option<BootTime> {
         self.until.map(|until| until + Duration::from_micros(1))

@@ -29,6 +29,26 @@ pub(crate) struct Due<'a> {
     pub(crate) copy: &'a LocalCopy,
 }
 
+/// How much an outbox holds, or all of a shard's together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Depth {
+    /// Messages that wait for their turn.
+    pub(crate) queued: usize,
+    /// Their size.
+    pub(crate) queued_bytes: usize,
+    /// Messages sent and not acknowledged, on this connection or an earlier one.
+    pub(crate) inflight: usize,
+}
+
+impl Depth {
+    /// An outbox that is part of this sum has changed.
+    pub(crate) fn changed(&mut self, before: Self, after: Self) {
+        self.queued = self.queued + after.queued - before.queued;
+        self.queued_bytes = self.queued_bytes + after.queued_bytes - before.queued_bytes;
+        self.inflight = self.inflight + after.inflight - before.inflight;
+    }
+}
+
 /// The QoS 1 messages of one session. It survives the connection; commands are never in it.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -49,6 +69,11 @@ struct Inflight {
 impl Outbox {
     pub(crate) fn new() -> Self {
         Self { queue: VecDeque::new(), queue_bytes: 0, inflight: VecDeque::new(), sent: 0 }
+    }
+
+    /// How much it holds.
+    pub(crate) fn depth(&self) -> Depth {
+        Depth { queued: self.queue.len(), queued_bytes: self.queue_bytes, inflight: self.inflight.len() }
     }
 
     /// Whether a message of that size is one too many for the queue. An empty queue takes any one message.

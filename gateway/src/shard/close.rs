@@ -9,7 +9,7 @@ use crate::link::FromShard;
 use crate::packet::{
     Connack, ConnackProperties, Disconnect, Encoder, Packet, ProtocolVersion, ReasonCode, Text,
 };
-use crate::session::SessionKey;
+use crate::session::{Depth, SessionKey};
 use crate::{ConnectionId, Count};
 
 /// What a client is told when its connection is closed.
@@ -100,6 +100,7 @@ impl Shard {
     /// Forgets a session that has no connection.
     pub(super) fn end_session(&mut self, key: SessionKey, count: Count) {
         let Some(session) = self.sessions.remove(&key) else { return };
+        self.depth.changed(session.outbox.depth(), Depth::default());
         self.by_device.remove(&session.device);
         self.subscriptions.remove_all(&key);
         self.timers.cancel(TimerFor::Session(key));

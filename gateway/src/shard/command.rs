@@ -240,8 +240,10 @@ impl Shard {
             ends_at: outgoing.encoded(),
             payload_bytes: delivery.payload.len(),
         };
+        let payload_bytes = written.payload_bytes;
         session.hold.pop_waiting();
         session.hold.write(written);
+        self.counters.written(qos, payload_bytes);
         self.has_output(id);
         true
     }

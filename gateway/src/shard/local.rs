@@ -115,6 +115,9 @@ impl Shard {
         let message = &copy.message;
         let publish = message.to_publish(now.boot, Delivery::AtMostOnce, copy.retain, &copy.subscription_ids);
         let was_written = outgoing.publish(now.boot, client.encoder, &publish);
+        if was_written {
+            self.counters.written(QoS::AtMostOnce, message.payload.len());
+        }
         self.count(if was_written { Count::LocalDelivered } else { Count::DroppedTooLarge });
         self.has_output(id);
         was_written
@@ -130,7 +133,9 @@ impl Shard {
             self.count(Count::DroppedQueueFull);
             return false;
         }
+        let before = session.outbox.depth();
         session.outbox.push(copy);
+        self.depth.changed(before, session.outbox.depth());
         if let Some(id) = session.connection {
             self.pump(now, id);
         }

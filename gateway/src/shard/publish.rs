@@ -28,11 +28,13 @@ impl Shard {
         }
         let refusal = refusal_of(&publish);
         let delivery = publish.delivery;
+        let payload_bytes = publish.payload.len() as u64;
         let message = Message::from_publish(now.boot, publish);
         let refusal = refusal.or_else(|| self.refusal_of_headers(&message));
         match delivery {
             Delivery::AtMostOnce => {
                 self.count(Count::PublishQos0);
+                self.counters.add_many(Count::PublishBytesQos0, payload_bytes);
                 match refusal {
                     Some((count, _)) => self.count(count),
                     None => self.route_unacknowledged(now, id, message),
@@ -40,6 +42,7 @@ impl Shard {
             }
             Delivery::AtLeastOnce { packet_id, dup } | Delivery::ExactlyOnce { packet_id, dup } => {
                 self.count(Count::PublishQos1);
+                self.counters.add_many(Count::PublishBytesQos1, payload_bytes);
                 let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) else {
                     return;
                 };

@@ -4,7 +4,7 @@ use roost_wire::Now;
 
 use super::connection::{Connection, HeldBy};
 use super::{Output, Shard};
-use crate::packet::{Ack, Delivery, Packet};
+use crate::packet::{Ack, Delivery, Packet, QoS};
 use crate::session::SessionKey;
 use crate::{ConnectionId, Count};
 
@@ -80,19 +80,25 @@ impl Shard {
             return false;
         };
         let Some(client) = connection.client.as_deref() else { return false };
+        let before = session.outbox.depth();
         let expired = session.outbox.drop_expired(now.boot);
         self.counters.add_many(Count::DroppedExpired, expired);
         let free_id = session.next_packet_id();
-        let Some(due) = session.outbox.send_next(free_id) else { return false };
+        let Some(due) = session.outbox.send_next(free_id) else {
+            self.depth.changed(before, session.outbox.depth());
+            return false;
+        };
         let delivery = Delivery::AtLeastOnce { packet_id: due.packet_id, dup: due.dup };
         let copy = due.copy;
         let publish = copy.message.to_publish(now.boot, delivery, copy.retain, &copy.subscription_ids);
         if connection.outgoing.publish(now.boot, client.encoder, &publish) {
-            self.count(Count::LocalDelivered);
+            self.counters.written(QoS::AtLeastOnce, publish.payload.len());
+            self.counters.add(Count::LocalDelivered);
         } else {
             session.outbox.drop_last_sent();
-            self.count(Count::DroppedTooLarge);
+            self.counters.add(Count::DroppedTooLarge);
         }
+        self.depth.changed(before, session.outbox.depth());
         true
     }
 

@@ -180,7 +180,7 @@ fn serve_admin(
     snapshot: Arc<Mutex<Snapshot>>,
 ) -> (oneshot::Sender<()>, task::JoinHandle<()>) {
     let page = move || snapshot.lock().unwrap_or_else(PoisonError::into_inner).page();
-    let routes = endpoints(readiness, page);
+    let routes = endpoints("gateway", readiness, page);
     let (stop, stopped) = oneshot::channel::<()>();
     let served = async move {
         let until = async {

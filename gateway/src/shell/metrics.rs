@@ -1,5 +1,10 @@
 //! What the world counts, as Prometheus reads it.
 
+mod help;
+
+use std::time::Duration;
+
+use roost_backend::shell::{ConsumerFigures, PublisherFigures};
 use roost_ops::{Exposition, LinkCounts, MetricKind};
 
 use crate::shard::Gauges;
@@ -16,6 +21,12 @@ pub struct Snapshot {
     pub links: Vec<LinkCounts>,
     /// What the shell counted.
     pub shell: ShellCounters,
+    /// How much its publishers carry, by link.
+    pub publishers: Vec<(&'static str, PublisherFigures)>,
+    /// How much came through the inbox and the control queue.
+    pub inbox: ConsumerFigures,
+    /// For how long commands may be delivered if no heartbeat is answered.
+    pub lease_left: Duration,
 }
 
 /// What the cores never see.
@@ -23,6 +34,8 @@ pub struct Snapshot {
 pub struct ShellCounters {
     accepts_failed: u64,
     unreadable: u64,
+    received_bytes: u64,
+    sent_bytes: u64,
 }
 
 impl ShellCounters {
@@ -30,6 +43,14 @@ impl ShellCounters {
     pub(super) fn accept_failed(&mut self) -> bool {
         self.accepts_failed += 1;
         self.accepts_failed % 100 == 1
+    }
+
+    pub(super) fn received(&mut self, bytes: usize) {
+        self.received_bytes += bytes as u64;
+    }
+
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.sent_bytes += bytes as u64;
     }
 
     pub(super) fn unreadable(&mut self) {
@@ -41,38 +62,63 @@ impl Snapshot {
     /// The page for `/metrics`.
     pub(super) fn page(&self) -> String {
         let mut page = Exposition::default();
-        let Gauges {
-            connections,
-            sessions_connected,
-            sessions,
-            subscriptions,
-            uplink_events,
-            commands,
-            connections_paused,
-        } = self.gauges;
+        self.gauged(&mut page);
+        self.counted(&mut page);
+        let ShellCounters { accepts_failed, unreadable, received_bytes, sent_bytes } = self.shell;
+        let counters = [
+            ("roost_gateway_accepts_failed_total", "Connections that could not be accepted.", accepts_failed),
+            ("roost_gateway_unreadable_total", "Messages of the mesh that could not be read.", unreadable),
+            ("roost_gateway_received_bytes_total", "Bytes read from devices' connections.", received_bytes),
+            ("roost_gateway_sent_bytes_total", "Bytes written to devices' connections.", sent_bytes),
+        ];
+        for (name, help, value) in counters {
+            page.family(name, MetricKind::Counter, help).sample(&[], value);
+        }
+        LinkCounts::write(&self.links, &mut page);
+        PublisherFigures::write(&self.publishers, &mut page);
+        ConsumerFigures::write(&[("inbox", self.inbox)], &mut page);
+        page.finish()
+    }
+
+    fn gauged(&self, page: &mut Exposition) {
+        let g = self.gauges;
         let gauges = [
-            ("roost_gateway_connections", "Transport connections.", connections),
-            ("roost_gateway_sessions_connected", "Sessions whose client is connected.", sessions_connected),
-            ("roost_gateway_sessions", "Sessions, connected or kept.", sessions),
-            ("roost_gateway_subscriptions", "Subscriptions.", subscriptions),
-            ("roost_gateway_uplink_events", "Events that the backend has not answered.", uplink_events),
-            ("roost_gateway_commands", "Commands written or waiting.", commands),
-            ("roost_gateway_connections_paused", "Connections that are not read from.", connections_paused),
+            ("roost_gateway_connections", "Transport connections.", g.connections),
+            ("roost_gateway_connections_paused", "Connections that are not read from.", g.connections_paused),
+            ("roost_gateway_sessions_connected", "Sessions whose client is connected.", g.sessions_connected),
+            ("roost_gateway_sessions", "Sessions, connected or kept.", g.sessions),
+            ("roost_gateway_subscriptions", "Subscriptions.", g.subscriptions),
+            ("roost_gateway_uplink_events", "Events that the backend has not answered.", g.uplink_events),
+            (
+                "roost_gateway_uplink_bytes",
+                "Bytes of the events that the backend has not answered.",
+                g.uplink_bytes,
+            ),
+            ("roost_gateway_commands", "Commands written to their devices or waiting to be.", g.commands),
+            ("roost_gateway_command_bytes", "Bytes of the payloads of these commands.", g.command_bytes),
+            (
+                "roost_gateway_parked_bytes",
+                "Bytes of publishes that wait for room before they are routed.",
+                g.parked_bytes,
+            ),
+            ("roost_gateway_queued_messages", "Messages in the queues of sessions.", g.queued_messages),
+            (
+                "roost_gateway_queued_bytes",
+                "Bytes of the messages in the queues of sessions.",
+                g.queued_bytes,
+            ),
+            (
+                "roost_gateway_inflight_messages",
+                "Messages sent to subscribers and not acknowledged.",
+                g.inflight_messages,
+            ),
         ];
         for (name, help, value) in gauges {
             page.family(name, MetricKind::Gauge, help).sample(&[], value);
         }
-        self.counted(&mut page);
-        page.family("roost_gateway_accepts_failed_total", MetricKind::Counter, "Connections not accepted.")
-            .sample(&[], self.shell.accepts_failed);
-        page.family(
-            "roost_gateway_unreadable_total",
-            MetricKind::Counter,
-            "Messages of the mesh not readable.",
-        )
-        .sample(&[], self.shell.unreadable);
-        LinkCounts::write(&self.links, &mut page);
-        page.finish()
+        let help = "For how long commands may be delivered if no heartbeat is answered; 0 without a lease.";
+        page.family("roost_gateway_lease_remaining_seconds", MetricKind::Gauge, help)
+            .sample(&[], self.lease_left.as_secs_f64());
     }
 
     /// The cores' counts: a family for each metric, with its reasons behind it.
@@ -83,12 +129,11 @@ impl Snapshot {
         for (count, value) in counts {
             if count.metric() != family {
                 family = count.metric();
-                let help = format!("Gateway: {}.", family.replace('_', " "));
-                page.family(&format!("roost_gateway_{family}_total"), MetricKind::Counter, &help);
+                page.family(&format!("roost_gateway_{family}_total"), MetricKind::Counter, help::of(family));
             }
             match count.reason() {
                 "" => page.sample(&[], value),
-                reason => page.sample(&[("reason", reason)], value),
+                reason => page.sample(&[(count.label(), reason)], value),
             };
         }
     }
@@ -109,7 +154,9 @@ mod tests {
         for count in Count::ALL {
             let sample = match count.reason() {
                 "" => format!("\nroost_gateway_{}_total 0\n", count.metric()),
-                reason => format!("\nroost_gateway_{}_total{{reason=\"{reason}\"}} 0\n", count.metric()),
+                reason => {
+                    format!("\nroost_gateway_{}_total{{{}=\"{reason}\"}} 0\n", count.metric(), count.label())
+                }
             };
             assert!(page.contains(&sample), "{sample}");
         }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use roost_backend::shell::{OnLoss as LinkOnLoss, Publish, Publisher, TryPublishError};
+use roost_backend::shell::{OnLoss as LinkOnLoss, Publish, Publisher, PublisherFigures, TryPublishError};
 
 use crate::{OnLoss, Publication};
 
@@ -26,6 +26,13 @@ impl Outbox {
         };
         self.waiting.push_back(Publish { message, mandatory, on_loss, token: token.0 });
         self.push();
+    }
+
+    /// Its publisher's figures, and how much waits for it here.
+    pub(super) fn figures(&self) -> PublisherFigures {
+        let mut figures = self.publisher.figures();
+        figures.unsent += self.waiting.len();
+        figures
     }
 
     /// Gives the publisher what it has room for. Call it again after each of its events.

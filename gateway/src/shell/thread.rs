@@ -74,7 +74,7 @@ async fn live(parts: Parts) -> std::io::Result<()> {
         parts.consumer_events,
     ));
     tasks.spawn_local(keep_time(own()));
-    tasks.spawn_local(take_snapshots(own(), parts.snapshot));
+    tasks.spawn_local(take_snapshots(own(), Rc::clone(&consumer), parts.snapshot));
     let mut connections = Connections::new(TcpListener::from_std(parts.listener)?);
     let order = tokio::select! {
         order = orders.recv() => order,
@@ -129,10 +129,11 @@ async fn keep_time(world: Rc<RefCell<World>>) {
     }
 }
 
-async fn take_snapshots(world: Rc<RefCell<World>>, snapshot: Arc<Mutex<Snapshot>>) {
+async fn take_snapshots(world: Rc<RefCell<World>>, consumer: Rc<Consumer>, snapshot: Arc<Mutex<Snapshot>>) {
     let mut every = interval(SNAPSHOT_EVERY);
     loop {
         every.tick().await;
-        *snapshot.lock().unwrap_or_else(PoisonError::into_inner) = world.borrow().snapshot();
+        let figures = Snapshot { inbox: consumer.figures(), ..world.borrow().snapshot() };
+        *snapshot.lock().unwrap_or_else(PoisonError::into_inner) = figures;
     }
 }

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use roost_backend::shell::{Delivered, Published};
-use roost_ops::{Readiness, now};
+use roost_backend::shell::{ConsumerFigures, Delivered, Published};
+use roost_ops::{Readiness, now, trace_id};
 use roost_wire::mesh::Report as _;
 use roost_wire::{BootTime, ControlReport, Delivery, LinkId, Now};
 use tokio::net::TcpStream;
@@ -101,7 +101,8 @@ impl World {
         }
         match socket.stream.try_read_buf(&mut self.read_buffer) {
             Ok(0) => self.closed(socket),
-            Ok(_) => {
+            Ok(read) => {
+                self.counters.received(read);
                 let bytes = self.read_buffer.split();
                 self.feed(Input::Received { connection: socket.id, bytes });
                 true
@@ -114,6 +115,7 @@ impl World {
     /// The socket takes bytes again.
     pub(super) fn writable(&mut self, socket: &Rc<Socket>) {
         let bytes = socket.flush();
+        self.counters.sent(bytes);
         if bytes > 0 {
             self.feed(Input::Written { connection: socket.id, bytes });
         }
@@ -167,6 +169,14 @@ impl World {
     pub(super) fn inbox(&mut self, link: LinkId, delivered: Delivered) {
         match Delivery::from_message(&delivered.message) {
             Ok(delivery) => {
+                tracing::debug!(
+                    device = %delivery.device,
+                    epoch = %delivery.epoch,
+                    trace = trace_id(delivery.traceparent.as_deref()),
+                    command = %delivery.id,
+                    attempt = delivery.attempt,
+                    "command taken in"
+                );
                 self.shard.handle(now(), Input::Delivery { link, delivery: Box::new(delivery) });
                 self.perform();
             }
@@ -218,7 +228,15 @@ impl World {
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut counters = self.shard.counters().clone();
         counters.add_all(self.link.counters());
-        Snapshot { counters, gauges: self.shard.gauges(), links: self.links.counts(), shell: self.counters }
+        Snapshot {
+            counters,
+            gauges: self.shard.gauges(),
+            links: self.links.counts(),
+            shell: self.counters,
+            publishers: vec![("uplink", self.uplink.figures()), ("mesh", self.mesh.figures())],
+            inbox: ConsumerFigures::default(),
+            lease_left: self.link.lease_until().map_or(Duration::ZERO, |until| until.since(now().boot)),
+        }
     }
 
     fn closed(&mut self, socket: &Rc<Socket>) -> bool {
@@ -247,6 +265,7 @@ impl World {
             }
             for socket in std::mem::take(&mut self.to_flush) {
                 let bytes = socket.flush();
+                self.counters.sent(bytes);
                 if bytes > 0 {
                     quiet = false;
                     self.shard.handle(now, Input::Written { connection: socket.id, bytes });

@@ -105,6 +105,10 @@ impl Uplink {
     }
 
     /// How many events are outstanding.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.outstanding.len()
     }

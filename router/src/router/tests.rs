@@ -2,6 +2,7 @@
 
 mod bench;
 mod custody;
+mod gauges;
 mod intake;
 mod membership;
 mod questions;

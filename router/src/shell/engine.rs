@@ -18,7 +18,7 @@ use super::publications::{Publications, outcome};
 use super::sources::{Line, Sources};
 use super::standing::Standing;
 use super::waiters::{NotTaken, Progress, Waiters};
-use crate::{Input, Lsn, Output, PublishToken, RouterCore};
+use crate::{Gauges, Input, Lsn, Output, PublishToken, RouterCore};
 
 /// What HTTP asks of the engine.
 #[derive(Debug)]
@@ -231,7 +231,10 @@ impl Engine {
                 drop(reply.send(json(&self.core.why(&id, device.as_ref()))));
             }
             Ask::Gateways { reply } => drop(reply.send(json(&self.core.gateways(now())))),
-            Ask::Figures { reply } => drop(reply.send(self.figures())),
+            Ask::Figures { reply } => {
+                let gauges = self.core.gauges(now());
+                drop(reply.send(Snapshot { gauges, ..self.figures() }));
+            }
         }
     }
 
@@ -273,7 +276,12 @@ impl Engine {
             receipts_owed: self.core.journal().owed_count(),
             requests_waiting: self.waiters.len(),
             publications_waiting: self.publications.waiting(),
-            not_taken: self.not_taken.iter().map(|(reason, count)| (reason.as_str(), *count)).collect(),
+            gauges: Gauges::default(),
+            publisher: self.publications.figures(),
+            consumers: self.sources.figures(),
+            not_taken: NotTaken::ALL
+                .map(|reason| (reason.as_str(), self.not_taken.get(&reason).copied().unwrap_or_default()))
+                .into(),
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::map_response_with_state;
 use axum::routing::{get, post};
 use axum::{Json, Router as Routes};
@@ -28,6 +29,9 @@ use super::engine::Ask;
 
 /// The largest body: a payload of 240 KiB in base64, and the rest.
 const BODY_BYTES_MAX: usize = 512 * 1024;
+
+/// What the API says of itself (OpenAPI 3.1). Kept by hand, and compared with every answer that a test gets.
+const DESCRIPTION: &str = include_str!("../../../docs/openapi.json");
 
 /// How long the engine may take for anything: a slow disk holds up its questions for a moment, a hanging one for ever.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,9 +58,10 @@ pub(super) fn serve(
         .route("/v1/tenants/{tenant}/devices/{device}", get(explain))
         .route("/v1/commands/{message_id}", get(why))
         .route("/v1/gateways", get(gateways))
+        .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], DESCRIPTION)))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(api)
-        .merge(endpoints_asking(readiness, page))
+        .merge(endpoints_asking("router", readiness, page))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "no such page; the API begins at /v1/"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this page takes another method")

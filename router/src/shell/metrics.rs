@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use roost_backend::shell::{ConsumerFigures, PublisherFigures};
 use roost_ops::{Exposition, LinkCounts, MetricKind};
 
 use super::log::LogStatus;
-use crate::Counters;
+use crate::gateway::Standing;
+use crate::{Counters, DropReason, GatewayGauges, Gauges};
 
 /// The figures of a router at one moment.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +30,12 @@ pub struct Snapshot {
     pub requests_waiting: usize,
     /// Publications that wait for the publisher.
     pub publications_waiting: usize,
+    /// Depths of the core; at their defaults in the figures that are kept between questions.
+    pub gauges: Gauges,
+    /// How much its publisher carries.
+    pub publisher: PublisherFigures,
+    /// How much its consumers carry, by link.
+    pub consumers: Vec<(&'static str, ConsumerFigures)>,
     /// Commands over HTTP that were not taken, by reason.
     pub not_taken: BTreeMap<&'static str, u64>,
 }
@@ -64,8 +72,8 @@ impl Snapshot {
             Counter,
             "What was dropped, refused or done again, by reason.",
         );
-        for (reason, value) in &c.drops {
-            page.sample(&[("reason", reason.as_str())], value);
+        for reason in DropReason::ALL {
+            page.sample(&[("reason", reason.as_str())], c.drops.get(&reason).copied().unwrap_or_default());
         }
         page.family(
             "roost_router_http_not_taken_total",
@@ -76,7 +84,11 @@ impl Snapshot {
             page.sample(&[("reason", reason)], value);
         }
         self.journal(page);
+        self.depths(page);
+        self.gateways(page);
         LinkCounts::write(&self.links, page);
+        PublisherFigures::write(&[("publisher", self.publisher)], page);
+        ConsumerFigures::write(&self.consumers, page);
         page.family("roost_router_run", Gauge, "The number of the run; 0 before the shard's lock is held.")
             .sample(&[], self.run);
         page.family("roost_router_commands_in_custody", Gauge, "Commands that the mesh answers for.")
@@ -92,12 +104,90 @@ impl Snapshot {
             .sample(&[], self.publications_waiting);
     }
 
+    fn depths(&self, page: &mut Exposition) {
+        let g = &self.gauges;
+        let help = "Devices in the location table, by what it knows of them.";
+        page.family("roost_router_locations", MetricKind::Gauge, help)
+            .sample(&[("state", "online")], g.located_online)
+            .sample(&[("state", "away")], g.located_away);
+        let gauges = [
+            (
+                "roost_router_locations_in_doubt",
+                "Devices in the location table whose gateway's lease has lapsed.",
+                g.located_in_doubt,
+            ),
+            (
+                "roost_router_questions_open",
+                "Devices that the gateways are being asked for.",
+                g.questions_open,
+            ),
+            (
+                "roost_router_questions_waiting",
+                "Devices whose turn to be asked for has not come.",
+                g.questions_waiting,
+            ),
+            ("roost_router_mailboxes", "Devices that have commands in custody.", g.mailboxes),
+            ("roost_router_mailbox_commands", "Commands that wait in mailboxes.", g.commands_waiting),
+            ("roost_router_mailbox_bytes", "Bytes of the commands that wait in mailboxes.", g.waiting_bytes),
+            (
+                "roost_router_commands_outstanding",
+                "Commands that are at a gateway and not settled.",
+                g.commands_outstanding,
+            ),
+            (
+                "roost_router_outputs_gated",
+                "Publications and acknowledgements that wait for their record to be on disk.",
+                g.gated,
+            ),
+            ("roost_router_finals", "Ended commands that are remembered.", g.finals),
+        ];
+        for (name, help, value) in gauges {
+            page.family(name, MetricKind::Gauge, help).sample(&[], value);
+        }
+        let help = "For how long at most a location of a connected device has not been confirmed.";
+        page.family("roost_router_location_staleness_seconds", MetricKind::Gauge, help)
+            .sample(&[], g.staleness.as_secs_f64());
+    }
+
+    fn gateways(&self, page: &mut Exposition) {
+        type Figure = fn(&GatewayGauges) -> Option<f64>;
+        let families: [(&str, &str, Figure); 4] = [
+            ("roost_router_gateway_ready", "Whether commands may be forwarded to the gateway.", |gateway| {
+                Some(f64::from(u8::from(gateway.standing == Standing::Ready)))
+            }),
+            ("roost_router_gateway_sessions", "Devices that the gateway says are connected.", |gateway| {
+                Some(gateway.sessions as f64)
+            }),
+            (
+                "roost_router_gateway_round_trip_seconds",
+                "How long a word to the gateway and its answer are under way, waits in queues and in the router included.",
+                |gateway| gateway.round_trip.map(|took| took.as_secs_f64()),
+            ),
+            (
+                "roost_router_gateway_clock_width_seconds",
+                "How exactly the gateway's clock is known: sightings closer than this cannot be ordered.",
+                |gateway| gateway.clock_width.map(|width| width.as_secs_f64()),
+            ),
+        ];
+        for (name, help, figure) in families {
+            page.family(name, MetricKind::Gauge, help);
+            for (id, gateway) in &self.gauges.gateways {
+                if let Some(value) = figure(gateway) {
+                    page.sample(&[("gateway", id.as_str())], value);
+                }
+            }
+        }
+    }
+
     fn journal(&self, page: &mut Exposition) {
         use MetricKind::{Counter, Gauge};
         let log = &self.log;
-        let LogStatus { durable, stuck, batches, written_bytes, failures, segments, snapshots, .. } = log;
+        let LogStatus {
+            durable, stuck, batches, records, written_bytes, failures, segments, snapshots, ..
+        } = log;
         let counters = [
             ("roost_journal_batches_total", "Batches written and synced.", *batches),
+            ("roost_journal_records_total", "Records written and synced.", *records),
             ("roost_journal_written_bytes_total", "Bytes written, with frames.", *written_bytes),
             ("roost_journal_failures_total", "Writes and syncs that failed.", *failures),
             ("roost_journal_snapshots_total", "Snapshots that took the place of segments.", *snapshots),
@@ -105,6 +195,8 @@ impl Snapshot {
         for (name, help, value) in counters {
             page.family(name, Counter, help).sample(&[], value);
         }
+        let help = "Time to write a batch of records and sync it.";
+        page.family("roost_journal_sync_seconds", MetricKind::Histogram, help).histogram(&[], &log.syncs);
         let gauges = [
             ("roost_journal_durable_lsn", "The last record on disk.", durable.0),
             ("roost_journal_segments", "Segments on disk.", *segments),

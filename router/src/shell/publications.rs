@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use roost_backend::shell::{OnLoss, Publish, Published, Publisher, TryPublishError};
+use roost_backend::shell::{OnLoss, Publish, Published, Publisher, PublisherFigures, TryPublishError};
+use roost_ops::trace_id;
 use roost_wire::ShardId;
 
 use crate::{Publication, PublishOutcome, PublishToken};
@@ -21,6 +22,7 @@ impl Publications {
     }
 
     pub(super) fn publish(&mut self, token: PublishToken, what: Publication) {
+        log(&what);
         let mandatory = what.mandatory();
         let on_loss = if what.publish_again() { OnLoss::PublishAgain } else { OnLoss::Report };
         let message = what.into_message(self.shard);
@@ -48,6 +50,10 @@ impl Publications {
         self.unconfirmed = self.unconfirmed.saturating_sub(1);
     }
 
+    pub(super) fn figures(&self) -> PublisherFigures {
+        self.publisher.figures()
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }
@@ -55,6 +61,31 @@ impl Publications {
     /// Whether the broker has answered for everything.
     pub(super) fn is_settled(&self) -> bool {
         self.waiting.is_empty() && self.unconfirmed == 0
+    }
+}
+
+/// What is done with single commands, for who follows one: below the level that a busy router can afford to write.
+fn log(what: &Publication) {
+    match what {
+        Publication::Delivery { delivery, .. } => tracing::debug!(
+            device = %delivery.device,
+            epoch = %delivery.epoch,
+            trace = trace_id(delivery.traceparent.as_deref()),
+            command = %delivery.id,
+            attempt = delivery.attempt,
+            "command forwarded"
+        ),
+        Publication::Receipt { receipt, .. } => tracing::debug!(
+            device = %receipt.device,
+            epoch = receipt.epoch.map(tracing::field::display),
+            command = %receipt.command_id,
+            state = receipt.state.as_str(),
+            "receipt"
+        ),
+        Publication::Control { .. }
+        | Publication::Presence(_)
+        | Publication::Marker { .. }
+        | Publication::DeadLetter { .. } => {}
     }
 }
 

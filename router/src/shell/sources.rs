@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::future::pending;
 
-use roost_backend::shell::{ConsumePlan, ConsumeQueue, Consumer, ConsumerEvent, DeliveryToken, consumer};
+use roost_backend::shell::{
+    ConsumePlan, ConsumeQueue, Consumer, ConsumerEvent, ConsumerFigures, DeliveryToken, consumer,
+};
 use roost_backend::{Queue as QueueValue, Topology, contract};
 use roost_wire::{LinkId, ShardId};
 use tokio::sync::mpsc;
@@ -103,6 +105,13 @@ impl Sources {
         }
         // Those that have ended need no more room.
         while self.closing.try_join_next().is_some() {}
+    }
+
+    /// How much came over both, each by the name of its link.
+    pub(super) fn figures(&self) -> Vec<(&'static str, ConsumerFigures)> {
+        let commands =
+            self.commands.as_ref().map_or(ConsumerFigures::default(), |(commands, _)| commands.figures());
+        vec![("commands", commands), ("reports", self.reports.0.figures())]
     }
 
     /// A name for the core.

@@ -31,6 +31,9 @@ pub(super) enum NotTaken {
 }
 
 impl NotTaken {
+    /// All of them.
+    pub(super) const ALL: [Self; 3] = [Self::Standby, Self::JournalStuck, Self::Draining];
+
     /// The reason as metrics write it.
     pub(super) const fn as_str(self) -> &'static str {
         match self {

@@ -1,5 +1,7 @@
 //! The backend through its sockets.
 
+use roost_backend::embedded::core::Counters;
+
 use super::*;
 
 /// Settings on free ports, with a directory of their own.
@@ -62,7 +64,8 @@ fn a_queue_of_a_gateway_is_no_label() {
         dropped_total: 0,
         refused_total: 0,
     };
-    let page = page(&Counters::default(), &[queue("roost.dead", true), queue("roost.inbox.eu-1.1.1", false)]);
+    let page =
+        page(&Counters::default(), &[queue("roost.dead", true), queue("roost.inbox.eu-1.1.1", false)], None);
     assert!(page.contains("roost_backend_queue_messages{queue=\"roost.dead\"} 3\n"), "{page}");
     assert!(!page.contains("inbox"), "{page}");
 }

@@ -24,6 +24,14 @@ impl Mesh {
     /// # Panics
     /// When they do not become it.
     pub async fn start(backend: Backend) -> Self {
+        Self::start_with(backend, &[]).await
+    }
+
+    /// The same with more on its command line.
+    ///
+    /// # Panics
+    /// When they do not become it.
+    pub async fn start_with(backend: Backend, arguments: &[&str]) -> Self {
         let ports = PortOffset::reserve();
         let broker = match backend {
             Backend::Embedded => Broker::Embedded {
@@ -32,12 +40,16 @@ impl Mesh {
             },
             Backend::RabbitMq => Broker::RabbitMq(Vhost::create().await),
         };
-        Self::run(ports, broker, temporary_directory("data")).await
+        Self::run(ports, broker, temporary_directory("data"), arguments).await
     }
 
-    async fn run(ports: PortOffset, broker: Broker, data: tempfile::TempDir) -> Self {
+    async fn run(ports: PortOffset, broker: Broker, data: tempfile::TempDir, arguments: &[&str]) -> Self {
         let mut command = roost();
-        command.args(["dev", "--port-offset", &ports.offset().to_string()]).arg("--data").arg(data.path());
+        command
+            .args(["dev", "--port-offset", &ports.offset().to_string()])
+            .arg("--data")
+            .arg(data.path())
+            .args(arguments);
         match &broker {
             Broker::Embedded { .. } => {}
             Broker::RabbitMq(vhost) => drop(command.args(["--amqp", &vhost.uri()])),
@@ -57,7 +69,7 @@ impl Mesh {
         self.process.interrupt();
         let ended = self.process.ended(PATIENCE).await;
         assert!(ended.status.success(), "did not end in good order: {ended:?}");
-        Self::run(self.ports, self.broker, self.data).await
+        Self::run(self.ports, self.broker, self.data, &[]).await
     }
 
     /// The MQTT port of gateway `eu-1` or `us-1`.
@@ -84,6 +96,11 @@ impl Mesh {
         }
     }
 
+    /// The admin side of the embedded backend; nobody's with RabbitMQ.
+    pub fn admin_backend(&self) -> Api {
+        Api::at(self.ports.of(PortOffset::ADMIN_BACKEND))
+    }
+
     /// The router's HTTP API.
     pub fn api(&self) -> Api {
         Api::at(self.ports.of(PortOffset::API))
@@ -92,6 +109,11 @@ impl Mesh {
     /// A microservice connected to the mesh's broker.
     pub async fn service(&self, kind: ServiceKind) -> Service {
         Service::connect(kind, &self.broker.uri()).await
+    }
+
+    /// What it has said so far, banner and logs.
+    pub fn output(&self) -> String {
+        self.process.output()
     }
 
     /// The broker behind the mesh.

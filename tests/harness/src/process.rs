@@ -169,7 +169,11 @@ pub fn roost() -> Command {
     let built = test.ancestors().nth(2).expect("a test program lies in target/PROFILE/deps").join("roost");
     assert!(built.is_file(), "{} is missing: build the workspace first (tests/run does)", built.display());
     let mut command = Command::new(built);
-    command.env_remove("ROOST_API").env("NO_COLOR", "1");
+    command
+        .env_remove("ROOST_API")
+        .env_remove("ROOST_LOG")
+        .env_remove("ROOST_LOG_FORMAT")
+        .env("NO_COLOR", "1");
     command
 }
 

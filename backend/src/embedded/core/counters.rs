@@ -18,6 +18,9 @@ pub enum DeathReason {
 }
 
 impl DeathReason {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Expired, Self::Rejected, Self::MaxLength, Self::DeliveryLimit];
+
     /// Its name in `x-death`.
     pub fn name(self) -> &'static str {
         match self {
@@ -46,6 +49,38 @@ pub enum DropReason {
     QueueDeleted,
     /// Its queue was purged.
     Purged,
+}
+
+impl DropReason {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Unroutable,
+        Self::Died(DeathReason::Expired),
+        Self::Died(DeathReason::Rejected),
+        Self::Died(DeathReason::MaxLength),
+        Self::Died(DeathReason::DeliveryLimit),
+        Self::DeadLetterUnroutable,
+        Self::DeadLetterCycle,
+        Self::DeadLetterRefused,
+        Self::QueueDeleted,
+        Self::Purged,
+    ];
+
+    /// Its name, as metrics write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unroutable => "unroutable",
+            Self::Died(DeathReason::Expired) => "expired",
+            Self::Died(DeathReason::Rejected) => "rejected",
+            Self::Died(DeathReason::MaxLength) => "maxlen",
+            Self::Died(DeathReason::DeliveryLimit) => "delivery_limit",
+            Self::DeadLetterUnroutable => "dead_letter_unroutable",
+            Self::DeadLetterCycle => "dead_letter_cycle",
+            Self::DeadLetterRefused => "dead_letter_refused",
+            Self::QueueDeleted => "queue_deleted",
+            Self::Purged => "purged",
+        }
+    }
 }
 
 /// Everything counted since the broker started.

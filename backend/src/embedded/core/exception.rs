@@ -38,6 +38,25 @@ pub enum ReplyCode {
 }
 
 impl ReplyCode {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::ConnectionForced,
+        Self::InvalidPath,
+        Self::AccessRefused,
+        Self::NotFound,
+        Self::ResourceLocked,
+        Self::PreconditionFailed,
+        Self::FrameError,
+        Self::SyntaxError,
+        Self::CommandInvalid,
+        Self::ChannelError,
+        Self::UnexpectedFrame,
+        Self::ResourceError,
+        Self::NotAllowed,
+        Self::NotImplemented,
+        Self::InternalError,
+    ];
+
     /// The number on the wire.
     pub fn number(self) -> u16 {
         match self {

@@ -1,7 +1,7 @@
 //! The task that owns the core.
 
 use super::clock::Clock;
-use super::log_writer::LogWriter;
+use super::log_writer::{LogFigures, LogWriter};
 use super::outbox::Outbox;
 use crate::embedded::core::{Broker, ConnectionId, Counters, Input, Lsn, Output, QueueStatistics};
 use crate::embedded::log::Record;
@@ -22,6 +22,8 @@ pub(super) enum Call {
     Queues(oneshot::Sender<Vec<QueueStatistics>>),
     /// Somebody wants the counters.
     Counters(oneshot::Sender<Counters>),
+    /// Somebody wants to know how the log fares; nothing in memory.
+    Log(oneshot::Sender<Option<LogFigures>>),
 }
 
 /// Calls that may wait for the engine. A connection that meets a full channel waits with what it read, so at most so many
@@ -115,6 +117,7 @@ impl Engine {
             // Who asked may have given up.
             Call::Queues(answer) => drop(answer.send(self.broker.queues())),
             Call::Counters(answer) => drop(answer.send(self.broker.counters())),
+            Call::Log(answer) => drop(answer.send(self.log.as_ref().map(LogWriter::figures))),
         }
     }
 

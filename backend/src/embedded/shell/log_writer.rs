@@ -3,10 +3,11 @@
 use super::segments::{LogError, Segments};
 use crate::embedded::core::{Image, Lsn};
 use crate::embedded::log::{Liveness, Record, append_frame};
+use roost_ops::Histogram;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Bytes written before they are made safe, when more is waiting: a bound on how long the first waits for the last.
@@ -29,6 +30,23 @@ pub struct Recovery {
     pub torn_bytes: u64,
 }
 
+/// How the log fares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogFigures {
+    /// How long it took to write a batch and make it safe.
+    pub syncs: Histogram,
+    /// Bytes written since the start.
+    pub written_bytes: u64,
+    /// Bytes that wait to be written.
+    pub pending_bytes: usize,
+    /// Bytes of its segments on disk.
+    pub disk_bytes: u64,
+    /// Writes that failed.
+    pub failures: u64,
+    /// Whether nothing can be written at the moment.
+    pub failing: bool,
+}
+
 /// The way to the log's thread.
 #[derive(Debug)]
 pub(super) struct LogWriter {
@@ -49,6 +67,7 @@ struct State {
     pending_bytes: usize,
     closing: bool,
     progress: Progress,
+    figures: LogFigures,
 }
 
 /// How far the log is.
@@ -110,6 +129,12 @@ impl LogWriter {
     pub(super) fn progress(&self) -> Progress {
         let state = self.shared.lock();
         Progress { pending_bytes: state.pending_bytes, ..state.progress }
+    }
+
+    /// How it fares.
+    pub(super) fn figures(&self) -> LogFigures {
+        let state = self.shared.lock();
+        LogFigures { pending_bytes: state.pending_bytes, failing: state.progress.failing, ..state.figures }
     }
 
     /// Writes what waits and ends the thread. Blocks.
@@ -222,13 +247,21 @@ impl Worker {
 
     /// Writes the buffer, however long the disk refuses; publishers are blocked meanwhile.
     fn write_until_it_works(&mut self) -> bool {
+        let mut started = Instant::now();
         let mut result = self.segments.append(&self.buffer);
         while let Err(error) = result {
             if !self.wait_for_the_disk(&error) {
                 return false;
             }
+            started = Instant::now();
             result = self.segments.repair().and_then(|()| self.segments.append(&self.buffer));
         }
+        let disk_bytes = self.segments.total_bytes();
+        let mut state = self.shared.lock();
+        state.figures.syncs.observe(started.elapsed());
+        state.figures.written_bytes += self.buffer.len() as u64;
+        state.figures.disk_bytes = disk_bytes;
+        drop(state);
         self.tell_failing(false);
         true
     }
@@ -261,6 +294,7 @@ impl Worker {
     fn tell_failing(&self, failing: bool) -> bool {
         let mut state = self.shared.lock();
         let news = state.progress.failing != failing;
+        state.figures.failures += u64::from(failing);
         state.progress.failing = failing;
         drop(state);
         if news {

@@ -4,7 +4,7 @@ use super::assembling::Assembling;
 use super::clock::Clock;
 use super::engine::{CALLS_MAX, Call, Engine};
 use super::listener::Listener;
-use super::log_writer::{LogWriter, Recovery};
+use super::log_writer::{LogFigures, LogWriter, Recovery};
 use super::segments::LogError;
 use crate::embedded::core::{Broker, Counters, Image, Limits, QueueStatistics, Storage};
 use crate::embedded::protocol::{Secret, Users};
@@ -166,6 +166,11 @@ impl EmbeddedHandle {
     /// What was counted since the start; zeros once the broker is gone.
     pub async fn counters(&self) -> Counters {
         self.ask(Call::Counters).await.unwrap_or_default()
+    }
+
+    /// How the log fares; none in memory, and once the broker is gone.
+    pub async fn log(&self) -> Option<LogFigures> {
+        self.ask(Call::Log).await.flatten()
     }
 
     async fn ask<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> Call) -> Option<T> {

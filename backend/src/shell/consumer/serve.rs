@@ -14,7 +14,7 @@ use roost_wire::LinkId;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
-use super::{Books, ConsumePlan, ConsumeQueue, ConsumerEvent, Delivered, DeliveryToken, Desk, closed};
+use super::{ConsumePlan, ConsumeQueue, ConsumerEvent, Delivered, DeliveryToken, Desk, closed};
 use crate::conversion::incoming;
 use crate::ledger::{Answer, Ledger, Verdict};
 use crate::shell::LinkConfig;
@@ -114,7 +114,7 @@ impl Attempt<'_> {
         let timeout = self.config.timeout;
         declare(link, &self.plan.topology, timeout).await?;
         let ledger = Ledger::new(self.plan.queues.len());
-        self.desk.books(|books| *books = Books { link: self.link, ledger });
+        self.desk.books(|books| (books.link, books.ledger) = (self.link, ledger));
         let mut channels = Vec::new();
         let mut deliveries = SelectAll::new();
         for (queue, ConsumeQueue { name, prefetch }) in self.plan.queues.iter().enumerate() {
@@ -168,7 +168,11 @@ impl Attempt<'_> {
         };
         let (tag, redelivered) = (delivery.delivery_tag, delivery.redelivered);
         let token = DeliveryToken { link: self.link, queue, tag };
-        self.desk.books(|books| books.ledger.delivered(queue, tag));
+        self.desk.books(|books| {
+            books.ledger.delivered(queue, tag);
+            books.delivered += 1;
+            books.redelivered += u64::from(redelivered);
+        });
         let Delivery { exchange, routing_key, properties, data, .. } = delivery;
         let message = incoming(exchange.as_str(), routing_key.as_str(), &properties, data.into());
         let delivered = Delivered { token, queue, redelivered, message };

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tokio::sync::mpsc;
 
-use super::PublisherEvent;
+use super::{PublisherEvent, Tally};
 use crate::window::Published;
 
 /// What the reader has no room for waits here, so that a slow reader never stops the task in the middle of something. It
@@ -14,11 +14,12 @@ pub(super) struct Outbox {
     events: mpsc::Sender<PublisherEvent>,
     waiting: VecDeque<PublisherEvent>,
     max: usize,
+    tally: Tally,
 }
 
 impl Outbox {
-    pub(super) fn new(events: mpsc::Sender<PublisherEvent>, max: usize) -> Self {
-        Self { events, waiting: VecDeque::new(), max }
+    pub(super) fn new(events: mpsc::Sender<PublisherEvent>, max: usize, tally: Tally) -> Self {
+        Self { events, waiting: VecDeque::new(), max, tally }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -31,6 +32,7 @@ impl Outbox {
     }
 
     pub(super) fn done(&mut self, outcomes: Vec<(u64, Published)>) {
+        self.tally.note(|figures| outcomes.iter().for_each(|(_, outcome)| figures.outcome(outcome)));
         let done = |(token, outcome)| PublisherEvent::Done { token, outcome };
         self.waiting.extend(outcomes.into_iter().map(done));
         self.flush_now();

@@ -13,7 +13,7 @@ use lapin::{Channel, Confirmation, Error, ErrorKind, Event};
 use roost_wire::BootTime;
 
 use super::outbox::Outbox;
-use super::{Desk, Ending, PublisherEvent, closed};
+use super::{Desk, Ending, PublisherEvent, Tally, closed};
 use crate::conversion::{Outgoing, incoming};
 use crate::shell::down_reason::DownReason;
 use crate::shell::link::Link;
@@ -31,7 +31,8 @@ impl Desk {
     pub(super) async fn serve(&mut self, link: &Link, channel: &Channel) -> Ending {
         let (timeout, user, frame_max) =
             (self.link.timeout, self.link.address.user().to_owned(), link.frame_max());
-        let Self { window, published, events, close, started, .. } = self;
+        let Self { window, published, events, close, started, tally, .. } = self;
+        let told = Told { tally, started: *started };
         let mut notices = pin!(link.events());
         let unwritten = AtomicUsize::new(0);
         let mut flights = FuturesUnordered::new();
@@ -51,10 +52,11 @@ impl Desk {
             if drained && window.is_empty() {
                 return Ending::Closed;
             }
+            tally.window(window);
             let room = window.room().min((2 * BATCH_MAX).saturating_sub(window.unsent()));
             tokio::select! {
                 landed = progress(&mut flights, &unwritten), if !flights.is_empty() => {
-                    let failed = hear(window, channel, &mut flights, landed);
+                    let failed = hear(window, channel, &mut flights, landed, told);
                     events.done(window.settle());
                     if let Some(error) = failed {
                         break reason(&error, notices.as_mut()).await;
@@ -89,7 +91,7 @@ impl Desk {
             }
         };
         // What the broker confirmed before the end is not published again.
-        hear(window, channel, &mut flights, None);
+        hear(window, channel, &mut flights, None, told);
         events.done(window.settle());
         Ending::Lost(down)
     }
@@ -199,11 +201,12 @@ fn hear<F>(
     channel: &Channel,
     flights: &mut FuturesUnordered<F>,
     first: Option<Landed>,
+    told: Told<'_>,
 ) -> Option<Error>
 where
     F: Future<Output = Landed>,
 {
-    let mut round = Round { window, error: None, returns: 0 };
+    let mut round = Round { window, error: None, returns: 0, told, now: boot_time(told.started) };
     first.into_iter().for_each(|landed| round.note(landed));
     loop {
         round.drain(flights);
@@ -216,8 +219,18 @@ where
     round.error
 }
 
+/// Where confirms are timed.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    tally: &'a Tally,
+    started: Instant,
+}
+
 /// Confirms that are read together.
 struct Round<'a> {
+    told: Told<'a>,
+    /// All that is there is taken to have come now.
+    now: BootTime,
     window: &'a mut Window,
     error: Option<Error>,
     returns: usize,
@@ -246,6 +259,10 @@ impl Round<'_> {
                 return;
             }
         };
+        if let Some(sent_at) = self.window.sent_at(place) {
+            let took = self.now.since(sent_at);
+            self.told.tally.note(|figures| figures.confirms.observe(took));
+        }
         self.window.confirmed(place, heard);
         if let Some(returned) = returned {
             self.returns += 1;

@@ -1,5 +1,7 @@
 //! How far the log is, and how it fares.
 
+use roost_ops::Histogram;
+
 use super::Lsn;
 
 /// What the writer thread last said. It is a state and no event: who looks late sees the newest, and nothing queues.
@@ -13,6 +15,10 @@ pub struct LogStatus {
     pub closed: bool,
     /// Batches written and synced.
     pub batches: u64,
+    /// Records in them.
+    pub records: u64,
+    /// How long it took to write a batch and sync it, failed attempts left out.
+    pub syncs: Histogram,
     /// Bytes written, with frames.
     pub written_bytes: u64,
     /// Writes and syncs that failed.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -92,6 +93,7 @@ impl Writer {
         if self.batch.is_empty() {
             return true;
         }
+        let mut started = Instant::now();
         while let Err(error) = self.write_batch() {
             self.abandon_segment();
             self.status.send_modify(|status| {
@@ -102,13 +104,18 @@ impl Writer {
                 return false;
             }
             std::thread::park_timeout(self.config.retry);
+            started = Instant::now();
         }
+        let took = started.elapsed();
         let (durable, bytes) = (self.batch.last(), self.batch.bytes() as u64);
+        let records = durable.0 + 1 - self.batch.first().0;
         self.batch.clear(self.config.batch_bytes);
         self.status.send_modify(|status| {
             status.durable = durable;
             status.stuck = None;
             status.batches += 1;
+            status.records += records;
+            status.syncs.observe(took);
             status.written_bytes += bytes;
             status.segments = self.segments.len() as u64;
             status.segment_bytes += bytes;

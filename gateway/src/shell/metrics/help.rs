@@ -1,0 +1,59 @@
+//! What the cores' metrics mean, in a sentence each.
+
+/// The meaning of a [`crate::Count::metric`].
+pub(super) fn of(metric: &str) -> &'static str {
+    let known = MEANINGS.iter().find(|(known, _)| *known == metric);
+    debug_assert!(known.is_some(), "{metric} has no meaning");
+    known.map_or("", |(_, meaning)| meaning)
+}
+
+const MEANINGS: [(&str, &str); 30] = [
+    ("connections_opened", "Transport connections taken."),
+    ("connects_accepted", "CONNECTs accepted."),
+    ("connects_refused", "CONNECTs refused and connections ended before one, by reason."),
+    ("disconnects", "Connections of accepted clients that ended, by reason."),
+    ("sessions_ended", "Sessions that ended, by reason."),
+    ("messages_received", "Publishes taken in from clients, by QoS."),
+    ("payload_received_bytes", "Bytes of the payloads taken in from clients, by QoS."),
+    ("messages_sent", "Publishes and commands written to clients, repeated ones among them, by QoS."),
+    ("payload_sent_bytes", "Bytes of the payloads written to clients, by QoS."),
+    ("publishes_refused", "Publishes refused, by reason."),
+    ("pubacks_sent", "PUBACKs sent to publishers."),
+    ("publishes_unwanted", "Publishes that no subscriber here and no uplink rule wanted."),
+    ("publishes_parked", "Publishes that had to wait before they were routed, by reason."),
+    ("events", "Events that the backend has, by where they are there."),
+    ("events_dropped", "Events at QoS 0 that were dropped, by reason."),
+    ("event_retries", "Events published again, by reason."),
+    ("local_deliveries", "Messages handed to local subscribers."),
+    ("local_dropped", "Copies for local subscribers that were dropped, by reason."),
+    ("pubacks_ignored", "PUBACKs from clients that were ignored, by reason."),
+    (
+        "commands_dropped",
+        "Deliveries of commands that were dropped, since the router sends them again, by reason.",
+    ),
+    ("commands_taken", "Commands taken in."),
+    ("commands_settled", "Commands settled or returned to the router, by outcome."),
+    ("lease_lapses", "Leases that lapsed."),
+    ("syncs", "Syncs published."),
+    ("snapshots", "Snapshots published."),
+    ("sightings_dropped", "Sightings not published, since a snapshot replaces them, by reason."),
+    ("reports_failed", "Reports that the broker lost or refused, by kind."),
+    ("sync_reasons", "Syncs begun for a reason of the gateway itself."),
+    ("control_ignored", "Words of a router that were ignored, by reason."),
+    ("superseded", "Reports that a newer process has this gateway's id."),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_of_the_cores_has_one_meaning() {
+        let counted: BTreeSet<&str> = crate::Count::ALL.iter().map(|count| count.metric()).collect();
+        let told: BTreeSet<&str> = MEANINGS.iter().map(|(metric, _)| *metric).collect();
+        assert_eq!(counted, told);
+        assert_eq!(told.len(), MEANINGS.len());
+    }
+}
