@@ -15,6 +15,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::{ProxyHeader, Tls, Transport};
 
+/// How many ports are drawn for a connection from a given address: enough while three in four lead to the broker already.
+const PORT_TRIES: u32 = 50;
+
 /// Something that bytes go through both ways.
 pub(super) trait Stream: AsyncRead + AsyncWrite {}
 
@@ -52,9 +55,22 @@ impl Connector {
 }
 
 async fn tcp(broker: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    for _ in 1..PORT_TRIES {
+        match tcp_once(broker, source).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
+            done => return done,
+        }
+    }
+    tcp_once(broker, source).await
+}
+
+async fn tcp_once(broker: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(broker), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if let Some(source) = source {
+        // Else each port is one device's alone, also a minute after its connection was closed. With it the system draws
+        // one, and says so if that one already leads to this broker.
+        socket.set_reuse_address(true)?;
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
     let stream = TcpSocket::from_std_stream(socket.into()).connect(broker).await?;
