@@ -13,7 +13,7 @@ use roost_wire::{Device, MessageId, Topic};
 use crate::dev::Listener;
 use crate::span;
 
-pub(crate) use fleet::{FleetArguments, MqttArgument, ReconnectArgument};
+pub(crate) use fleet::{FleetArguments, MqttArgument, ProxyHeaderArgument, ReconnectArgument};
 
 /// A federated messaging mesh for fleets of devices.
 #[derive(Debug, Parser)]

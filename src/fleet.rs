@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use rand::RngExt as _;
 use roost_fleet::shell::{Options, Progress, serve_worker};
-use roost_fleet::{Backoff, Mqtt, Plan, Reconnect, Scenario, Summary, Traffic};
+use roost_fleet::{Backoff, Mqtt, Plan, ProxyHeader, Reconnect, Scenario, Summary, Tls, Traffic, Transport};
 
-use crate::cli::{FleetArguments, MqttArgument, OutputArgument, ReconnectArgument};
+use crate::cli::{FleetArguments, MqttArgument, OutputArgument, ProxyHeaderArgument, ReconnectArgument};
 use crate::stop::Stop;
 
 /// Runs a fleet, prints what it has shown, and says whether every check held.
@@ -89,6 +89,7 @@ fn plan(arguments: &FleetArguments) -> anyhow::Result<Plan> {
         connect_rate: arguments.connect_rate,
         duration_ms: ms(arguments.duration),
         drain_ms: ms(arguments.drain),
+        transport: transport(arguments)?,
         mqtt: Mqtt {
             v5: arguments.mqtt == MqttArgument::V5,
             persistent: arguments.persistent,
@@ -119,6 +120,19 @@ fn plan(arguments: &FleetArguments) -> anyhow::Result<Plan> {
         },
         scenario,
     })
+}
+
+fn transport(arguments: &FleetArguments) -> anyhow::Result<Transport> {
+    let proxy_header = arguments.proxy_header.map(|version| match version {
+        ProxyHeaderArgument::V1 => ProxyHeader::V1,
+        ProxyHeaderArgument::V2 => ProxyHeader::V2,
+    });
+    let Some(file) = &arguments.tls_ca else { return Ok(Transport { proxy_header, tls: None }) };
+    let ca_pem = std::fs::read_to_string(file).with_context(|| format!("--tls-ca {}", file.display()))?;
+    let first = arguments.broker.first().map(String::as_str).unwrap_or_default();
+    let host = first.rsplit_once(':').map_or(first, |(host, _)| host).trim_matches(['[', ']']);
+    let server_name = arguments.tls_name.clone().unwrap_or_else(|| host.to_owned());
+    Ok(Transport { proxy_header, tls: Some(Tls { ca_pem, server_name }) })
 }
 
 fn resolve(broker: &str) -> anyhow::Result<SocketAddr> {

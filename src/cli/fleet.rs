@@ -80,6 +80,15 @@ pub(crate) struct FleetArguments {
     /// How long a device waits for its connection
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = span::parse)]
     pub(crate) connect_timeout: Duration,
+    /// Speak TLS, and trust the certificates in this PEM file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// The name that the broker's certificate must have [default: the host of the first --broker]
+    #[arg(long, value_name = "NAME", requires = "tls_ca")]
+    pub(crate) tls_name: Option<String>,
+    /// Begin each connection with a PROXY header, as a load balancer does
+    #[arg(long, value_enum, value_name = "VERSION")]
+    pub(crate) proxy_header: Option<ProxyHeaderArgument>,
     /// The address that devices connect from, for example 127.0.0.2; more than one are used in turn
     #[arg(long, value_name = "IP")]
     pub(crate) source: Vec<IpAddr>,
@@ -144,6 +153,14 @@ pub(crate) enum MqttArgument {
     /// MQTT 5
     #[value(name = "5")]
     V5,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProxyHeaderArgument {
+    /// Text
+    V1,
+    /// Binary
+    V2,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -31,6 +31,7 @@ mod stamp;
 mod summary;
 mod table;
 mod topic_pattern;
+mod transport;
 mod verdict;
 
 pub use arrivals::Arrivals;
@@ -46,4 +47,5 @@ pub use schedule::{Schedule, Weights};
 pub use stamp::{Kind, Stamp};
 pub use summary::{CheckResult, Moment, Summary, Usage};
 pub use topic_pattern::{TopicPattern, TopicPatternError};
+pub use transport::{ProxyHeader, Tls, Transport};
 pub use verdict::{Books, DirectionVerdict, Verdict};

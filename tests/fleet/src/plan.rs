@@ -6,7 +6,7 @@ use std::time::Duration;
 use roost_gateway::packet::{ProtocolVersion, QoS};
 use serde::{Deserialize, Serialize};
 
-use crate::{Reconnect, Scenario, Stamp, TopicPattern};
+use crate::{Reconnect, Scenario, Stamp, TopicPattern, Transport};
 
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct Plan {
     pub duration_ms: u64,
     /// How long to wait after it for what is still on its way.
     pub drain_ms: u64,
+    /// What lies between MQTT and TCP.
+    pub transport: Transport,
     /// How each device speaks MQTT.
     pub mqtt: Mqtt,
     /// What each device publishes.
@@ -212,6 +214,7 @@ pub(crate) mod tests {
             connect_rate: 100.0,
             duration_ms: 10_000,
             drain_ms: 10_000,
+            transport: Transport::default(),
             mqtt: Mqtt {
                 v5: false,
                 persistent: false,

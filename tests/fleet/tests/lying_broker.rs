@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::BytesMut;
 use roost_fleet::shell::{Options, run};
-use roost_fleet::{Check, Mqtt, Plan, Reconnect, Scenario, Stamp, TopicPattern, Traffic, Verdict};
+use roost_fleet::{Check, Mqtt, Plan, Reconnect, Scenario, Stamp, TopicPattern, Traffic, Transport, Verdict};
 use roost_gateway::packet::{
     Ack, Connack, DecodeLimits, Decoder, Encoder, Packet, ProtocolVersion, ReasonCode, Suback,
 };
@@ -76,6 +76,7 @@ fn options(broker: SocketAddr) -> Options {
         connect_rate: 1_000.0,
         duration_ms: 1_000,
         drain_ms: 2_000,
+        transport: Transport::default(),
         mqtt: Mqtt {
             v5: false,
             persistent: false,

@@ -70,6 +70,9 @@ pub enum FleetError {
     /// A check names nothing that will be measured.
     #[error("--check: {0}")]
     Check(#[from] CheckError),
+    /// The certificates or the name for TLS are not good.
+    #[error("{0}")]
+    Transport(String),
     /// The backend side did not connect in time.
     #[error("--amqp: no link to {address} within {} s: {trouble}", AMQP_PATIENCE.as_secs())]
     Amqp {

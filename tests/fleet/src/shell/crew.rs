@@ -14,6 +14,7 @@ use tokio::task::LocalSet;
 
 use super::device_task::DeviceTask;
 use super::orders::{Order, Report};
+use super::socket::Connector;
 use crate::{Device, Effects, Figures, Plan, Records, Weights};
 
 /// How often a crew tells its figures.
@@ -33,6 +34,7 @@ pub struct Crew;
 pub(super) struct Post {
     pub(super) plan: Plan,
     pub(super) weights: Weights,
+    pub(super) connector: Connector,
     pub(super) effects: RefCell<Effects>,
     pub(super) buffer: RefCell<Box<[u8]>>,
     orders: Cell<u8>,
@@ -91,7 +93,10 @@ impl Crew {
     /// one thread. When `reports` is full, figures wait and add up.
     pub async fn run(mut orders: mpsc::Receiver<Order>, reports: mpsc::Sender<Report>) {
         let Some(Order::Start { plan, first, devices, at }) = orders.recv().await else { return };
+        // Whoever leads a crew has tried this before.
+        let Ok(connector) = Connector::new(&plan.transport) else { return };
         let post = Rc::new(Post {
+            connector,
             weights: Weights::new(plan.devices, plan.traffic.zipf),
             plan: *plan,
             effects: RefCell::default(),

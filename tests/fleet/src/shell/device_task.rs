@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 
 use super::clock;
 use super::crew::Post;
-use super::socket::{self, Connection};
+use super::socket::Connection;
 use crate::{Count, Device, Input, Loss};
 
 pub(super) struct DeviceTask {
@@ -215,7 +215,7 @@ impl DeviceTask {
         if let Some(broker) = effects.open.take() {
             let broker = post.plan.brokers[usize::from(broker)];
             let source = post.source(self.device.index());
-            self.transport = Transport::Opening(Box::pin(socket::connect(broker, source)));
+            self.transport = Transport::Opening(Box::pin(post.connector.clone().connect(broker, source)));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use super::conductor::{Conductor, FleetError, Options, Progress};
+use super::socket::Connector;
 use crate::Summary;
 
 /// Runs a fleet to its end, or until `stop`, and says what it has shown. `progress` is told every second.
@@ -15,6 +16,7 @@ pub async fn run(
     progress: impl FnMut(&Progress),
 ) -> Result<Summary, FleetError> {
     options.plan.check()?;
+    Connector::new(&options.plan.transport).map_err(FleetError::Transport)?;
     let names = Summary::figure_names(&options.plan, options.amqp.is_some());
     options.checks.iter().try_for_each(|check| check.is_among(&names))?;
     let mut summary = Conductor::start(options, progress).await?.conduct(stop).await;
