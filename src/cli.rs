@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Locate(LocateArguments),
     /// Say what happened to a command, step by step, and why
     Why(WhyArguments),
+    /// Watch gateways, router and backend: what they do each second, and what they hold
+    Top(TopArguments),
     /// Measure a broker or a mesh with thousands of simulated devices
     Fleet(Box<FleetArguments>),
 }
@@ -178,6 +180,27 @@ pub(crate) struct LocateArguments {
     #[command(flatten)]
     pub(crate) api: ApiArgument,
 }
+
+/// Watch gateways, router and backend: what they do each second, and what they hold.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0; with --once 1 if no role answers; 64 wrong usage. What each figure means stands in docs/metrics.md."
+)]
+pub(crate) struct TopArguments {
+    /// The admin addresses of gateways and backend, and the router's API; those of `roost dev` if none is named
+    #[arg(value_name = "URL", value_parser = parse_url, default_values = DEV_ROLES)]
+    pub(crate) roles: Vec<Url>,
+    /// How long between two looks
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = span::parse)]
+    pub(crate) every: Duration,
+    /// Print one table, of two looks, and end
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+/// Where `roost dev` answers.
+const DEV_ROLES: [&str; 4] =
+    ["http://127.0.0.1:8081", "http://127.0.0.1:8082", "http://127.0.0.1:8080", "http://127.0.0.1:8083"];
 
 /// Say what happened to a command, step by step, and why.
 #[derive(Debug, Args)]

@@ -11,6 +11,7 @@ mod role;
 mod send;
 mod span;
 mod stop;
+mod top;
 mod why;
 
 use std::io::Write;
@@ -66,6 +67,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Why(arguments) => {
             log::start(log, format, log::QUIET)?;
             client_runtime()?.block_on(why::run(arguments))
+        }
+        Command::Top(arguments) => {
+            log::start(log, format, log::QUIET)?;
+            client_runtime()?.block_on(top::run(arguments))
         }
         Command::Fleet(arguments) => {
             log::start(log, format, log::QUIET)?;

@@ -87,7 +87,30 @@ async fn a_person_asks_why(backend: Backend) {
     assert_eq!(json["commands"][0]["steps"][0]["step"], "taken");
 }
 
-on_both_backends!(a_person_sends_and_locates, a_person_asks_why);
+async fn a_person_watches(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
+    let (api, gateway) = (mesh.api(), mesh.admin("us-1"));
+    let _device =
+        Device::connected(DeviceKind::RumqttcV4, &Connect::to(mesh.mqtt_port("us-1"), "kettle")).await;
+    api.located("kettle", "us-1").await;
+    let closed = ReservedPort::any();
+    let silent = format!("http://127.0.0.1:{}", closed.number());
+    let looked = run(&["top", "--once", "--every", "100ms", gateway.url(), api.url(), &silent]).await;
+    assert!(looked.status.success(), "{looked:?}");
+    let row = |role: &str| -> Vec<String> {
+        let at = looked.output.lines().position(|line| line.starts_with(role));
+        let row = at.and_then(|at| looked.output.lines().nth(at + 1));
+        row.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+    };
+    // Address, state, devices; address, state, locations.
+    assert_eq!(row("gateway")[1..3], ["ready", "1"], "{looked:?}");
+    assert_eq!(row("router")[1..3], ["ready", "1"], "{looked:?}");
+    assert!(looked.output.contains("does not answer: nothing listens there"), "{looked:?}");
+    let nobody = run(&["top", "--once", "--every", "10ms", &silent]).await;
+    assert_eq!(nobody.status.code(), Some(1), "{nobody:?}");
+}
+
+on_both_backends!(a_person_sends_and_locates, a_person_asks_why, a_person_watches);
 
 #[tokio::test]
 async fn an_api_that_is_not_there_is_named() {
