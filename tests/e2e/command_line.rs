@@ -1,7 +1,8 @@
 //! `roost send`, `roost locate` and `roost why`, as a person types them.
 
 use roost_harness::{
-    Backend, Connect, Device, DeviceKind, Ended, Mesh, Process, ReservedPort, on_both_backends, roost,
+    Backend, Connect, Device, DeviceKind, Ended, Mesh, Metrics, PATIENCE, Process, ReservedPort, eventually,
+    on_both_backends, roost,
 };
 
 async fn run(arguments: &[&str]) -> Ended {
@@ -93,6 +94,14 @@ async fn a_person_watches(backend: Backend) {
     let _device =
         Device::connected(DeviceKind::RumqttcV4, &Connect::to(mesh.mqtt_port("us-1"), "kettle")).await;
     api.located("kettle", "us-1").await;
+    // A gateway's page may be a moment old.
+    eventually("the gateway's page shows the device", PATIENCE, async || {
+        match Metrics::of(&gateway).await.sum("roost_gateway_sessions_connected", &[]) {
+            1.0 => Ok(()),
+            other => Err(other.to_string()),
+        }
+    })
+    .await;
     let closed = ReservedPort::any();
     let silent = format!("http://127.0.0.1:{}", closed.number());
     let looked = run(&["top", "--once", "--every", "100ms", gateway.url(), api.url(), &silent]).await;
