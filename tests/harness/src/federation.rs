@@ -126,6 +126,24 @@ impl Federation {
         self.gateway(name).port.number()
     }
 
+    /// A gateway's process.
+    ///
+    /// # Panics
+    /// When it does not run; so do the next two.
+    pub fn gateway_pid(&self, name: &str) -> u32 {
+        self.gateway(name).pid()
+    }
+
+    /// The router's process.
+    pub fn router_pid(&self) -> u32 {
+        self.router.pid()
+    }
+
+    /// The process of the embedded backend.
+    pub fn backend_pid(&self) -> u32 {
+        self.backend.as_ref().expect("only the embedded backend is a process of ours").pid()
+    }
+
     /// The admin side of a gateway.
     pub fn admin(&self, name: &str) -> Api {
         Api::at(self.gateway(name).admin_port.number())
@@ -178,6 +196,10 @@ impl Role {
         self.launch();
         let serves = if self.kind == "router" { &self.port } else { &self.admin_port };
         Api::at(serves.number()).ready().await;
+    }
+
+    fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap_or_else(|| panic!("{} does not run", self.name)).pid()
     }
 
     fn kill(&mut self) {

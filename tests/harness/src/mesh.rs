@@ -72,6 +72,11 @@ impl Mesh {
         Self::run(self.ports, self.broker, self.data, &[]).await
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// The MQTT port of gateway `eu-1` or `us-1`.
     ///
     /// # Panics

@@ -165,8 +165,9 @@ fn tail(log: &Path) -> String {
 /// When it has not been built.
 pub fn roost() -> Command {
     // Cargo puts test programs into deps/, below the binaries.
-    let test = std::env::current_exe().expect("a running program has a path");
-    let built = test.ancestors().nth(2).expect("a test program lies in target/PROFILE/deps").join("roost");
+    let own = std::env::current_exe().expect("a running program has a path");
+    let beside = own.parent().expect("a program lies in a directory");
+    let built = if beside.ends_with("deps") { beside.with_file_name("roost") } else { beside.join("roost") };
     assert!(built.is_file(), "{} is missing: build the workspace first (tests/run does)", built.display());
     let mut command = Command::new(built);
     command

@@ -1,0 +1,70 @@
+//! Measures the mesh beside its peers, and writes the pages of figures. `tests/long` starts it: it needs a private RabbitMQ, and
+//! builds that are optimised.
+
+mod bare_amqp;
+mod capacity;
+mod cpu;
+mod examples;
+mod fleet;
+mod machine;
+mod mesh;
+mod page;
+mod peer;
+mod soak;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// Measures the mesh beside its peers, and writes pages of figures.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Throughput, memory, latency and a storm, beside lapin alone and mosquitto
+    Mesh {
+        /// The page to write
+        #[arg(long)]
+        page: PathBuf,
+        /// Seconds of each run
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// Only these: events, commands, latency, idle, pairs, storm
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<mesh::Part>,
+    },
+    /// One fleet of 15,000 devices against `roost dev` and against mosquitto: two reports
+    Examples {
+        /// Where the reports go
+        #[arg(long)]
+        directory: PathBuf,
+        /// Seconds of each run
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+    /// A long steady run: does memory stay flat?
+    Soak {
+        /// The page to write
+        #[arg(long)]
+        page: PathBuf,
+        /// Minutes
+        #[arg(long, default_value_t = 30)]
+        minutes: u64,
+    },
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    match Arguments::parse().what {
+        What::Mesh { page, seconds, only } => mesh::measure(&page, Duration::from_secs(seconds), &only).await,
+        What::Examples { directory, seconds } => {
+            examples::measure(&directory, Duration::from_secs(seconds)).await
+        }
+        What::Soak { page, minutes } => soak::measure(&page, Duration::from_secs(minutes * 60)).await,
+    }
+}
