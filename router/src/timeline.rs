@@ -70,7 +70,7 @@ pub(crate) struct Timelines {
     max: usize,
     /// In the order of their places in the journal.
     commands: VecDeque<Timeline>,
-    /// The gateways that steps name. No more than the core knows, of all its runs.
+    /// The gateways that steps name: at most [`NAMES_MAX`].
     names: Vec<GatewayId>,
 }
 
@@ -90,6 +90,9 @@ struct Noted {
     /// How often it happened in a row.
     times: u32,
 }
+
+/// Four times the gateways that a router knows at once. One more is "a gateway" in the words of a step.
+const NAMES_MAX: usize = 4_096;
 
 /// Of each command the first steps are kept, and the last: what is between is counted.
 const FIRST_MAX: usize = 8;
@@ -163,14 +166,16 @@ impl Timelines {
         self.note(at, sequence, Step::Decided(decided));
     }
 
-    /// The number of a gateway's name. The one that was met last is the first that is looked at.
+    /// The number of a gateway's name. Once there are [`NAMES_MAX`], a new one has the number that stands for no name.
     pub(crate) fn named(&mut self, gateway: &GatewayId) -> Named {
-        let found = self.names.iter().position(|name| name == gateway);
-        let place = found.unwrap_or_else(|| {
-            self.names.push(gateway.clone());
-            self.names.len() - 1
-        });
-        // A core that has met 65,536 names in one life takes the last one for all that follow.
+        let place = match self.names.iter().position(|name| name == gateway) {
+            Some(place) => place,
+            None if self.names.len() < NAMES_MAX => {
+                self.names.push(gateway.clone());
+                self.names.len() - 1
+            }
+            None => NAMES_MAX,
+        };
         Named(u16::try_from(place).unwrap_or(u16::MAX))
     }
 
@@ -252,7 +257,10 @@ impl Step {
                 "its lifetime had ended in the shard queue, before the router took it".to_owned()
             }
             Self::Safe => "on the router's disk: the mesh answers for it".to_owned(),
-            Self::Decided(decided) => format!("decided: {}", decided.with_names(names).words()),
+            Self::Decided(decided) => match decided.with_names(names) {
+                Some(decision) => format!("decided: {}", decision.words()),
+                None => "decided: forward to a gateway".to_owned(),
+            },
             Self::Forwarded { gateway, epoch, attempt } => {
                 format!("put into the inbox of {}, epoch {epoch}, attempt {attempt}", name(gateway))
             }
@@ -277,17 +285,15 @@ impl Step {
 }
 
 impl Decided {
-    fn with_names(&self, names: &[GatewayId]) -> Decision {
+    /// `None` if it names one gateway whose name is not kept.
+    fn with_names(&self, names: &[GatewayId]) -> Option<Decision> {
         let name = |named: &Named| names.get(usize::from(named.0)).cloned();
-        match self {
-            Self::Forward(gateway) => match name(gateway) {
-                Some(gateway) => Decision::Forward(gateway),
-                None => Decision::Ask(Vec::new()),
-            },
+        Some(match self {
+            Self::Forward(gateway) => Decision::Forward(name(gateway)?),
             Self::Ask(gateways) => Decision::Ask(gateways.iter().filter_map(name).collect()),
             Self::Park(reason) => Decision::Park(*reason),
             Self::Reject(reason) => Decision::Reject(*reason),
-        }
+        })
     }
 }
 
@@ -347,6 +353,19 @@ mod tests {
     fn steps(timelines: &Timelines, sequence: u64) -> (Vec<(&'static str, u32)>, u64) {
         let view = view(timelines, sequence).unwrap();
         (view.steps.iter().map(|step| (step.step, step.times)).collect(), view.left_out)
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let mut timelines = Timelines::new(1);
+        for number in 0..NAMES_MAX + 10 {
+            timelines.named(&GatewayId::parse(&format!("g{number}")).unwrap());
+        }
+        assert_eq!(timelines.names.len(), NAMES_MAX);
+        let last = timelines.named(&GatewayId::parse("late").unwrap());
+        assert_eq!(timelines.named(&GatewayId::parse("g7").unwrap()), Named(7), "those that were there stay");
+        let step = Step::Decided(Decided::Forward(last));
+        assert!(step.words(&timelines.names).contains("a gateway"), "{}", step.words(&timelines.names));
     }
 
     #[test]
