@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use rand::RngExt as _;
 use roost_fleet::shell::{Options, Progress, serve_worker};
-use roost_fleet::{Backoff, Mqtt, Plan, ProxyHeader, Reconnect, Scenario, Summary, Tls, Traffic, Transport};
+use roost_fleet::{
+    Backoff, Mqtt, Plan, ProxyHeader, Reconnect, Scenario, Summary, Tls, Traffic, Transport, sources,
+};
 
 use crate::cli::{FleetArguments, MqttArgument, OutputArgument, ProxyHeaderArgument, ReconnectArgument};
 use crate::stop::Stop;
@@ -78,12 +80,17 @@ fn plan(arguments: &FleetArguments) -> anyhow::Result<Plan> {
         Some(file) => roost_config::scenario::load(file)?,
         None => Scenario::default(),
     };
-    let brokers = arguments.broker.iter().map(|broker| resolve(broker)).collect::<anyhow::Result<_>>()?;
+    let brokers: Vec<SocketAddr> =
+        arguments.broker.iter().map(|broker| resolve(broker)).collect::<anyhow::Result<_>>()?;
+    let sources = match arguments.source.is_empty() {
+        true => sources(arguments.devices, &brokers),
+        false => arguments.source.clone(),
+    };
     Ok(Plan {
         run: rand::rng().random(),
         seed: arguments.seed.unwrap_or_else(|| rand::rng().random()),
         brokers,
-        sources: arguments.source.clone(),
+        sources,
         devices: arguments.devices,
         prefix: arguments.prefix.clone(),
         connect_rate: arguments.connect_rate,
@@ -109,6 +116,7 @@ fn plan(arguments: &FleetArguments) -> anyhow::Result<Plan> {
             backlog_max: arguments.backlog,
         },
         echo: arguments.echo,
+        pairs: arguments.pairs,
         commands: arguments.command_rate > 0.0,
         reconnect: Reconnect {
             backoff: match arguments.reconnect {

@@ -53,6 +53,9 @@ pub(crate) struct FleetArguments {
     /// Devices subscribe to what they publish themselves: the whole way through any broker
     #[arg(long)]
     pub(crate) echo: bool,
+    /// Each second device subscribes to what the one before it publishes, and publishes nothing itself: local pairs
+    #[arg(long, conflicts_with = "echo")]
+    pub(crate) pairs: bool,
     /// Where devices publish; {device}, {index} and {index%N} stand for what they say
     #[arg(long, value_name = "TOPIC", default_value = "devices/{device}/state")]
     pub(crate) topic: TopicPattern,
@@ -89,7 +92,8 @@ pub(crate) struct FleetArguments {
     /// Begin each connection with a PROXY header, as a load balancer does
     #[arg(long, value_enum, value_name = "VERSION")]
     pub(crate) proxy_header: Option<ProxyHeaderArgument>,
-    /// The address that devices connect from, for example 127.0.0.2; more than one are used in turn
+    /// The address that devices connect from, for example 127.0.0.2; more than one are used in turn [default: the
+    /// system's choice; one of 127.0.0.x for each 10,000 devices where the brokers are on this machine]
     #[arg(long, value_name = "IP")]
     pub(crate) source: Vec<IpAddr>,
     /// What client ids begin with

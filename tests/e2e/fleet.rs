@@ -71,6 +71,17 @@ async fn a_storm_is_survived_without_a_loss(backend: Backend) {
 on_both_backends!(a_fleet_measures_a_mesh_both_ways, a_storm_is_survived_without_a_loss);
 
 #[tokio::test]
+async fn pairs_talk_to_each_other_at_one_gateway() {
+    let mesh = Mesh::start(Backend::Embedded).await;
+    let broker = format!("127.0.0.1:{}", mesh.mqtt_port("eu-1"));
+    let arguments = ["--broker", &broker, "--devices", "20", "--rate", "5", "--for", "2s", "--pairs"];
+    // Ten of them publish ten messages each.
+    let checks = ["--check", "lost=0,duplicates=0,reordered=0,published=100,echoes_received=100"];
+    let ended = fleet(&[&arguments[..], &["--topic", "local/{device}"], &checks].concat()).await;
+    assert!(ended.status.success(), "{ended:?}");
+}
+
+#[tokio::test]
 async fn a_fleet_measures_mosquitto_and_a_check_that_fails_is_told() {
     let port = ReservedPort::any();
     let server = std::env::var("ROOST_TEST_MOSQUITTO").expect("tests/run names the mosquitto server");

@@ -59,7 +59,7 @@ pub struct Records {
     pub device: u32,
     /// Own messages that were acknowledged; at QoS 0 written. They must arrive.
     pub acknowledged: NumberSet,
-    /// Own messages that came back.
+    /// Own messages that came back; with pairs those of the device that it listens to.
     pub echoes: Arrivals,
     /// Commands that came.
     pub commands: Arrivals,
@@ -228,6 +228,7 @@ impl Device {
     /// ([`crate::Weights`]). [`Input::Tick`] follows.
     pub fn begin(&mut self, plan: &Plan, at: BootTime, weight: f64) {
         self.begin = Some(at);
+        let weight = if plan.publishes(self.index) { weight } else { 0.0 };
         self.schedule = Some(Schedule::new(plan, weight, self.index, at));
         self.step = plan.scenario.next(plan.seed, self.index, 0).map(|(step, after)| (step, at + after));
     }
@@ -301,7 +302,7 @@ impl Device {
         self.failures = 0;
         let filters: Vec<SubscribeFilter> = [
             plan.commands.then(|| plan.command_topic(self.index)),
-            plan.echo.then(|| plan.topic(self.index)),
+            plan.heard_by(self.index).map(|publisher| plan.topic(publisher)),
         ]
         .into_iter()
         .flatten()

@@ -37,6 +37,8 @@ pub struct Plan {
     pub traffic: Traffic,
     /// Whether devices subscribe to what they publish themselves.
     pub echo: bool,
+    /// Whether each second device subscribes to what the one before it publishes, and publishes nothing itself.
+    pub pairs: bool,
     /// Whether devices subscribe to their commands.
     pub commands: bool,
     /// What a device does when its connection is gone.
@@ -132,6 +134,11 @@ impl Plan {
                 ),
             ),
             (traffic.qos <= 1, format!("--qos is {}; 0 or 1 is possible", traffic.qos)),
+            (
+                !self.pairs || (self.devices.is_multiple_of(2) && self.brokers.len() == 1 && !self.echo),
+                "--pairs: an even number of --devices at one --broker, without --echo, is possible"
+                    .to_owned(),
+            ),
             (share(traffic.jitter), format!("--jitter is {}; 0 to 1 is possible", traffic.jitter)),
             (
                 (0.0..=10.0).contains(&traffic.zipf),
@@ -163,6 +170,28 @@ impl Plan {
     #[must_use]
     pub fn topic(&self, device: u32) -> String {
         self.traffic.topic.of(&self.client_id(device), device)
+    }
+
+    /// Whose messages a device subscribes to, if any device's.
+    #[must_use]
+    pub fn heard_by(&self, device: u32) -> Option<u32> {
+        match () {
+            () if self.echo => Some(device),
+            () if self.pairs && !self.publishes(device) => Some(device - 1),
+            () => None,
+        }
+    }
+
+    /// Whether a device publishes.
+    #[must_use]
+    pub fn publishes(&self, device: u32) -> bool {
+        !self.pairs || device.is_multiple_of(2)
+    }
+
+    /// Whether what devices publish comes back to devices.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.echo || self.pairs
     }
 
     /// When the last device is due to connect, from the start.
@@ -234,6 +263,7 @@ pub(crate) mod tests {
                 backlog_max: 100,
             },
             echo: false,
+            pairs: false,
             commands: false,
             reconnect: Reconnect::default(),
             scenario: Scenario::default(),
@@ -244,7 +274,7 @@ pub(crate) mod tests {
     fn a_plan_says_which_option_is_wrong() {
         assert_eq!(plan().check(), Ok(()));
         type Spoil = fn(&mut Plan);
-        let wrong: [(&str, Spoil); 9] = [
+        let wrong: [(&str, Spoil); 10] = [
             ("--broker", |plan| plan.brokers.clear()),
             ("--devices", |plan| plan.devices = 0),
             ("--connect-rate", |plan| plan.connect_rate = f64::NAN),
@@ -253,6 +283,7 @@ pub(crate) mod tests {
             ("--size", |plan| plan.traffic.size = 23),
             ("--qos", |plan| plan.traffic.qos = 2),
             ("--jitter", |plan| plan.traffic.jitter = 1.1),
+            ("--pairs", |plan| (plan.pairs, plan.devices) = (true, 9)),
             ("--prefix", |plan| plan.prefix = "a/b".to_owned()),
         ];
         for (option, spoil) in wrong {
@@ -260,6 +291,19 @@ pub(crate) mod tests {
             spoil(&mut plan);
             assert!(plan.check().unwrap_err().to_string().starts_with(option), "{option}");
         }
+    }
+
+    #[test]
+    fn a_pair_is_one_that_publishes_and_one_that_subscribes_to_it() {
+        let alone = plan();
+        assert!(!alone.is_heard() && alone.publishes(3) && alone.heard_by(3).is_none());
+        let echo = Plan { echo: true, ..plan() };
+        assert_eq!((echo.publishes(3), echo.heard_by(3)), (true, Some(3)));
+        let pairs = Plan { pairs: true, ..plan() };
+        assert_eq!(
+            [2, 3].map(|device| (pairs.publishes(device), pairs.heard_by(device))),
+            [(true, None), (false, Some(2))]
+        );
     }
 
     #[test]

@@ -151,8 +151,12 @@ impl Summary {
     pub fn figure_names(plan: &Plan, has_backend: bool) -> Vec<String> {
         let own = str::to_owned;
         let mut names: Vec<String> = ["p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"].map(own).into();
-        let judged =
-            [("up", has_backend), ("down", plan.commands), ("receipts", plan.commands), ("echo", plan.echo)];
+        let judged = [
+            ("up", has_backend),
+            ("down", plan.commands),
+            ("receipts", plan.commands),
+            ("echo", plan.is_heard()),
+        ];
         let judged: Vec<&str> = judged.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
         for figure in ["lost", "duplicates", "reordered"] {
             names.extend((!judged.is_empty()).then(|| own(figure)));
@@ -164,7 +168,7 @@ impl Summary {
         for span in Span::ALL {
             let measured = match span {
                 Span::Connect | Span::Publish => true,
-                Span::Echo => plan.echo,
+                Span::Echo => plan.is_heard(),
                 Span::Up => has_backend,
                 Span::Down | Span::Receipt => plan.commands,
             };
@@ -198,7 +202,7 @@ impl Summary {
     fn main_span(plan: &Plan, has_backend: bool) -> Span {
         match () {
             () if has_backend => Span::Up,
-            () if plan.echo => Span::Echo,
+            () if plan.is_heard() => Span::Echo,
             () => Span::Publish,
         }
     }

@@ -70,7 +70,7 @@ impl Verdict {
             up: books.events.is_some().then(DirectionVerdict::default),
             down: plan.commands.then(DirectionVerdict::default),
             receipts: plan.commands.then(DirectionVerdict::default),
-            echo: plan.echo.then(DirectionVerdict::default),
+            echo: plan.is_heard().then(DirectionVerdict::default),
         };
         for (device, records) in &books.devices {
             let name = |number: u32| format!("{}/{number}", plan.client_id(*device));
@@ -78,7 +78,13 @@ impl Verdict {
                 up.judge(&records.acknowledged, events.get(device).unwrap_or(&none), &no_numbers, name);
             }
             if let Some(echo) = &mut verdict.echo {
-                echo.judge(&records.acknowledged, &records.echoes, &no_numbers, name);
+                // Whoever listens to it knows what came; without its own records nothing is known of a pair's second half.
+                let hearer = if plan.pairs { device + 1 } else { *device };
+                if let Some(heard) =
+                    books.devices.get(&hearer).filter(|_| plan.heard_by(hearer) == Some(*device))
+                {
+                    echo.judge(&records.acknowledged, &heard.echoes, &no_numbers, name);
+                }
             }
             let confirmed = books.confirmed.get(device).unwrap_or(&no_numbers);
             let receipts = books.receipts.get(device).unwrap_or(&none);
@@ -173,6 +179,18 @@ mod tests {
         let mut books = books(&[0, 1], &[]);
         books.events = Some(BTreeMap::new());
         assert_eq!(Verdict::of(&plan(), &books).up.unwrap().lost, 2);
+    }
+
+    #[test]
+    fn what_a_device_of_a_pair_published_is_with_the_other_one() {
+        let mut plan = plan();
+        plan.pairs = true;
+        let publisher = Records { device: 2, acknowledged: (0..3).collect(), ..Records::default() };
+        let hearer = Records { device: 3, echoes: arrivals(&[0, 2]), ..Records::default() };
+        let books = Books { devices: [(2, publisher), (3, hearer)].into(), ..Books::default() };
+        let echo = Verdict::of(&plan, &books).echo.unwrap();
+        assert_eq!((echo.expected, echo.arrived, echo.lost), (3, 2, 1));
+        assert_eq!(echo.lost_examples, ["fleet-000002/1"]);
     }
 
     #[test]

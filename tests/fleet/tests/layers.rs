@@ -67,6 +67,7 @@ async fn measure(port: &ReservedPort, transport: Transport) -> Result<Summary, F
             backlog_max: 100,
         },
         echo: true,
+        pairs: false,
         commands: false,
         reconnect: Reconnect::default(),
         scenario: Scenario::default(),

@@ -96,6 +96,7 @@ fn options(broker: SocketAddr) -> Options {
             backlog_max: 100,
         },
         echo: true,
+        pairs: false,
         commands: false,
         reconnect: Reconnect::default(),
         scenario: Scenario::default(),

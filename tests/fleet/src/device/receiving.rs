@@ -66,7 +66,7 @@ impl Device {
 
     fn arrived(&mut self, plan: &Plan, now: BootTime, publish: &Publish, effects: &mut Effects) {
         if let Some(stamp) = Stamp::read(&publish.payload, plan.run) {
-            self.note(now, stamp, effects);
+            self.note(plan, now, stamp, effects);
         }
         match publish.delivery {
             Delivery::AtMostOnce => {}
@@ -79,13 +79,17 @@ impl Device {
         }
     }
 
-    fn note(&mut self, now: BootTime, stamp: Stamp, effects: &mut Effects) {
-        let (count, span, arrivals) = match stamp.kind {
-            Kind::Command => (Count::CommandReceived, Span::Down, &mut self.records.commands),
+    fn note(&mut self, plan: &Plan, now: BootTime, stamp: Stamp, effects: &mut Effects) {
+        let (count, span, arrivals, of) = match stamp.kind {
+            Kind::Command => {
+                (Count::CommandReceived, Span::Down, &mut self.records.commands, Some(self.index))
+            }
             // On a topic that devices share, others' messages come as well: they are not counted.
-            Kind::Event => (Count::EchoReceived, Span::Echo, &mut self.records.echoes),
+            Kind::Event => {
+                (Count::EchoReceived, Span::Echo, &mut self.records.echoes, plan.heard_by(self.index))
+            }
         };
-        if stamp.device != self.index {
+        if of != Some(stamp.device) {
             return;
         }
         effects.figures.count(count);

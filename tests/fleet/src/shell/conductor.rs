@@ -291,7 +291,7 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
     fn is_quiet(&self) -> bool {
         let total = &self.total;
         let acknowledged = total.of(Count::Acknowledged);
-        let echoed = !self.options.plan.echo || total.of(Count::EchoReceived) >= acknowledged;
+        let echoed = !self.options.plan.is_heard() || total.of(Count::EchoReceived) >= acknowledged;
         let consumed = self.backend.as_ref().is_none_or(|backend| {
             backend.with(|ledger| {
                 let confirmed = total.of(Count::CommandConfirmed);
