@@ -9,7 +9,7 @@ mod framing;
 mod liveness;
 mod record;
 
-pub(in crate::embedded) use framing::{SEGMENT_HEAD, Scan, append_frame, scan};
+pub(in crate::embedded) use framing::{Frames, SEGMENT_HEAD, append_frame};
 pub(in crate::embedded) use liveness::Liveness;
 pub(in crate::embedded) use record::BindingKey;
 pub use record::{DurableBinding, Record};

@@ -30,8 +30,8 @@ pub(crate) async fn measure(page: &Path, time: Duration) -> anyhow::Result<()> {
         .with("--amqp", federation.broker().uri())
         .with("--command-rate", COMMANDS)
         .watches(&[
-            ("gateway eu-1", federation.gateway_pid("eu-1")),
-            ("gateway us-1", federation.gateway_pid("us-1")),
+            ("gateway-eu-1", federation.gateway_pid("eu-1")),
+            ("gateway-us-1", federation.gateway_pid("us-1")),
             ("router", federation.router_pid()),
             ("backend", federation.backend_pid()),
         ]);

@@ -196,7 +196,7 @@ impl Reader {
         let properties = self.rest.get(..length)?;
         let Ok(([], properties)) = parse_properties(properties) else { return None };
         self.rest.advance(length);
-        // A copy: a slice would keep the whole segment in memory for as long as the message waits.
+        // A copy: a slice would keep the whole record in memory for as long as the message waits.
         let body = Bytes::copy_from_slice(&std::mem::take(&mut self.rest));
         Some(Message { exchange, routing_key, properties, body })
     }

@@ -87,16 +87,19 @@ impl LogWriter {
         let mut image = Image::default();
         let mut liveness = Liveness::default();
         let mut recovery = Recovery::default();
-        let (segments, torn_bytes) = Segments::open(directory, |segment, scan| {
-            recovery.segments += 1;
-            for (record, bytes) in scan.records {
-                recovery.records += 1;
-                liveness.note(segment, &record, bytes);
-                image.apply(record);
-            }
+        let (segments, torn_bytes) = Segments::open(directory, |segment, record, bytes| {
+            recovery.records += 1;
+            liveness.note(segment, &record, bytes);
+            image.apply(record);
         })?;
         let (queues, messages) = image.size();
-        recovery = Recovery { queues: queues as u64, messages: messages as u64, torn_bytes, ..recovery };
+        recovery = Recovery {
+            segments: segments.older() as u64,
+            queues: queues as u64,
+            messages: messages as u64,
+            torn_bytes,
+            ..recovery
+        };
         let shared = Arc::new(Shared::default());
         let worker =
             Worker { shared: Arc::clone(&shared), segments, liveness, segment_bytes, buffer: Vec::new() };
@@ -321,9 +324,10 @@ impl Worker {
 
     /// Appends what still counts of a segment; false if the log was closed meanwhile.
     fn save_survivors(&mut self, number: u64) -> std::io::Result<bool> {
-        let scan = self.segments.read(number)?;
+        let mut frames = self.segments.read(number)?;
+        // All are chosen before the first is written: to note where one is now changes what survives.
         let mut survivors: Vec<(Lsn, Record)> = Vec::new();
-        for (record, _) in scan.records {
+        while let Some((record, _)) = frames.next()? {
             survivors.extend(self.liveness.surviving(number, record).map(|record| (Lsn(0), record)));
         }
         for piece in survivors.chunks(1024) {

@@ -1,11 +1,14 @@
 //! The log's files: a directory of numbered segments, of which the last is written.
 
-use crate::embedded::log::{SEGMENT_HEAD, Scan, scan};
+use crate::embedded::log::{Frames, Record, SEGMENT_HEAD};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+/// What is read of a segment at once.
+const READ_BYTES: usize = 256 * 1024;
 
 /// The directory, locked, with the segment that is written.
 #[derive(Debug)]
@@ -67,12 +70,15 @@ pub enum LogError {
 }
 
 impl Segments {
-    /// Opens the directory and replays its segments in their order, then begins a new one. Returns how many bytes of a
+    /// Opens the directory and replays its records in their order, each with its segment and bytes, then begins a new one. Returns how many bytes of a
     /// torn tail were cut.
     ///
     /// # Errors
     /// [`LogError`], saying what to do.
-    pub(super) fn open(directory: &Path, mut replay: impl FnMut(u64, Scan)) -> Result<(Self, u64), LogError> {
+    pub(super) fn open(
+        directory: &Path,
+        mut replay: impl FnMut(u64, Record, u64),
+    ) -> Result<(Self, u64), LogError> {
         let fail = |path: &Path, source| LogError::Io { path: path.to_owned(), source };
         std::fs::create_dir_all(directory).map_err(|source| fail(directory, source))?;
         let lock = lock(directory)?;
@@ -84,17 +90,19 @@ impl Segments {
                 return Err(LogError::Missing { segment: path(directory, numbers[0] + index as u64) });
             }
             let path = path(directory, number);
-            let bytes = std::fs::read(&path).map_err(|source| fail(&path, source))?;
-            let scan = scan(bytes.into());
-            if scan.torn_bytes > 0 {
-                if index + 1 < numbers.len() {
-                    return Err(LogError::Damaged { segment: path, at: scan.whole_bytes });
-                }
-                torn_bytes = scan.torn_bytes;
-                cut(&path, scan.whole_bytes).map_err(|source| fail(&path, source))?;
+            let mut frames = frames(&path).map_err(|source| fail(&path, source))?;
+            while let Some((record, bytes)) = frames.next().map_err(|source| fail(&path, source))? {
+                replay(number, record, bytes);
             }
-            old.push_back(Segment { number, bytes: scan.whole_bytes });
-            replay(number, scan);
+            let whole_bytes = frames.whole_bytes();
+            if frames.torn_bytes() > 0 {
+                if index + 1 < numbers.len() {
+                    return Err(LogError::Damaged { segment: path, at: whole_bytes });
+                }
+                torn_bytes = frames.torn_bytes();
+                cut(&path, whole_bytes).map_err(|source| fail(&path, source))?;
+            }
+            old.push_back(Segment { number, bytes: whole_bytes });
         }
         let number = numbers.last().map_or(1, |last| last + 1);
         let file = create(directory, number).map_err(|source| fail(&path(directory, number), source))?;
@@ -110,6 +118,11 @@ impl Segments {
     /// The oldest segment, if it is not the one that is written.
     pub(super) fn oldest(&self) -> Option<Segment> {
         self.old.front().copied()
+    }
+
+    /// How many segments there are besides the one that is written.
+    pub(super) fn older(&self) -> usize {
+        self.old.len()
     }
 
     /// Bytes of all segments.
@@ -148,8 +161,8 @@ impl Segments {
     }
 
     /// Reads an older segment again.
-    pub(super) fn read(&self, number: u64) -> io::Result<Scan> {
-        Ok(scan(std::fs::read(path(&self.directory, number))?.into()))
+    pub(super) fn read(&self, number: u64) -> io::Result<Frames<BufReader<File>>> {
+        frames(&path(&self.directory, number))
     }
 
     /// Removes the oldest segment.
@@ -159,6 +172,12 @@ impl Segments {
         self.old.pop_front();
         Ok(())
     }
+}
+
+fn frames(path: &Path) -> io::Result<Frames<BufReader<File>>> {
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    Ok(Frames::new(BufReader::with_capacity(READ_BYTES, file), bytes))
 }
 
 fn path(directory: &Path, number: u64) -> PathBuf {
