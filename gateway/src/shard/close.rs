@@ -54,7 +54,10 @@ impl Shard {
         if let Notice::Closed { why, .. } | Notice::Refused { why, .. } = notice {
             self.count(why);
         }
-        self.outputs.push_back(Output::Notice(Box::new(notice)));
+        // Who goes away unasked was not refused: a balancer's probe does so every few seconds.
+        if connection.client.is_some() || farewell != Farewell::Gone {
+            self.outputs.push_back(Output::Notice(Box::new(notice)));
+        }
         self.timers.cancel(TimerFor::Connection(id));
         if connection.paused {
             self.paused -= 1;
