@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reqwest::Url;
 use roost_backend::AmqpAddress;
-use roost_wire::{Device, MessageId, Topic};
+use roost_wire::{Device, MessageId, SampleRatio, Topic};
 
 use crate::dev::Listener;
 use crate::span;
@@ -96,6 +96,12 @@ pub(crate) struct DevArguments {
     /// Use this RabbitMQ instead of the embedded broker
     #[arg(long, value_name = "URL")]
     pub(crate) amqp: Option<AmqpAddress>,
+    /// Send OpenTelemetry spans to this collector by OTLP over HTTP, for example http://127.0.0.1:4318 [default: make none]
+    #[arg(long, value_name = "URL", value_parser = roost_config::tracing::collector_address)]
+    pub(crate) otlp: Option<String>,
+    /// Of the traces that begin in the mesh record this share, from 0 to 1
+    #[arg(long, value_name = "R", default_value = "1", requires = "otlp", value_parser = parse_sample)]
+    pub(crate) trace_sample: SampleRatio,
 }
 
 /// Which file a role reads.
@@ -245,6 +251,10 @@ pub(crate) enum OutputArgument {
     Text,
     /// For programs
     Json,
+}
+
+fn parse_sample(text: &str) -> Result<SampleRatio, String> {
+    text.parse().ok().and_then(SampleRatio::new).ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 fn parse_url(text: &str) -> Result<Url, String> {

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::ensure;
+use roost_config::TracingSettings;
 
 use crate::cli::DevArguments;
 use crate::stop::Stop;
@@ -31,17 +32,18 @@ pub(crate) fn run(arguments: DevArguments) -> anyhow::Result<ExitCode> {
     endpoints.check()?;
     let data = Data::prepare(arguments.data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ended = runtime.block_on(serve(&endpoints, &data));
+    let tracing = arguments.otlp.map(|otlp| TracingSettings { otlp, sample: arguments.trace_sample });
+    let ended = runtime.block_on(serve(&endpoints, &data, tracing));
     runtime.shutdown_timeout(RUNTIME_GRACE);
     // After the runtime, since nothing writes there any more; also when it ended in an error.
     data.remove()?;
     ended.map(|()| ExitCode::SUCCESS)
 }
 
-async fn serve(endpoints: &Endpoints, data: &Data) -> anyhow::Result<()> {
+async fn serve(endpoints: &Endpoints, data: &Data, tracing: Option<TracingSettings>) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let mesh = tokio::select! {
-        mesh = Mesh::start(endpoints, data) => mesh?,
+        mesh = Mesh::start(endpoints, data, tracing) => mesh?,
         _ = stop.asked() => return Ok(()),
     };
     let mut out = std::io::stdout();

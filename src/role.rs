@@ -10,8 +10,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::ensure;
-use roost_config::{Role, Settings};
+use roost_config::{Role, Settings, TracingSettings};
 use roost_gateway::shell::Gateway;
+use roost_ops::TracingConfig;
 use roost_router::shell::Router;
 
 pub(crate) use backend::Backend;
@@ -37,6 +38,11 @@ pub(crate) fn run(role: Role, file: &Path) -> anyhow::Result<ExitCode> {
     let ended = runtime.block_on(serve(settings));
     runtime.shutdown_timeout(RUNTIME_GRACE);
     ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// The section `tracing` as the roles take it.
+fn collector(settings: &TracingSettings) -> TracingConfig {
+    TracingConfig { otlp: settings.otlp.clone(), sample: settings.sample }
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {

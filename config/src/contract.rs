@@ -68,7 +68,8 @@ fn event() -> Event {
         response_topic: Some("r".to_owned()),
         correlation_data: Some(vec![1].into()),
         user_properties: vec![("a".to_owned(), "b".to_owned())],
-        traceparent: Some("t".to_owned()),
+        trace: roost_wire::TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+            .ok(),
     }
 }
 
@@ -105,7 +106,7 @@ fn the_headers_are_the_codes() {
         response_topic: None,
         correlation_data: None,
         user_properties: Vec::new(),
-        traceparent: None,
+        trace: None,
         ..event()
     };
     assert_eq!(words(at(&schema("eventHeaders"), "required")), headers(least.into_message(contract::UP)));
@@ -115,7 +116,8 @@ fn the_headers_are_the_codes() {
         receipt_to: Some("q".to_owned()),
         supersede_key: Some("k".to_owned()),
         user_properties: vec![("a".to_owned(), "b".to_owned())],
-        traceparent: Some("t".to_owned()),
+        trace: roost_wire::TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+            .ok(),
         ..CommandRequest::new("d1".parse().unwrap(), id, Vec::new().into())
     };
     assert_eq!(

@@ -8,6 +8,7 @@ use roost_backend::AmqpAddress;
 use roost_wire::{GatewayId, Region};
 
 use crate::section::Section;
+use crate::tracing::TracingSettings;
 use crate::uplink::UplinkSettings;
 use crate::value::{address, loopback_address, parsed, path, seconds, whole};
 
@@ -32,6 +33,8 @@ pub struct GatewaySettings {
     pub uplink: UplinkSettings,
     /// `mesh`
     pub mesh: MeshSettings,
+    /// `tracing`; off by default.
+    pub tracing: Option<TracingSettings>,
     /// `shutdown_grace_s`: how long a drain may take.
     pub shutdown_grace: Duration,
 }
@@ -119,6 +122,7 @@ impl GatewaySettings {
             limits: GatewayLimits::default(),
             uplink: UplinkSettings::default(),
             mesh: MeshSettings::default(),
+            tracing: None,
             shutdown_grace: SHUTDOWN_GRACE,
         }
     }
@@ -133,6 +137,7 @@ impl GatewaySettings {
         let limits = GatewayLimits::read(root.section("limits"));
         let uplink = UplinkSettings::read(root.section("uplink"));
         let mesh = MeshSettings::read(root.section("mesh"));
+        let tracing = TracingSettings::read(root.section("tracing"));
         let shutdown_grace = root.or("shutdown_grace_s", SHUTDOWN_GRACE, seconds(1..=3_600));
         if listen == admin {
             root.say("admin", format!("{admin} is where MQTT listens already"));
@@ -148,6 +153,7 @@ impl GatewaySettings {
             limits,
             uplink,
             mesh,
+            tracing,
             shutdown_grace,
         })
     }

@@ -22,6 +22,7 @@ mod role;
 pub mod router;
 pub mod scenario;
 mod section;
+pub mod tracing;
 pub mod uplink;
 mod value;
 
@@ -30,4 +31,5 @@ pub use gateway::{GatewayLimits, GatewaySettings, MeshSettings};
 pub use problem::{Problem, Problems};
 pub use role::{Role, Settings};
 pub use router::{LifetimeSettings, MailboxSettings, RouterSettings};
+pub use tracing::TracingSettings;
 pub use uplink::{Acknowledge, Order, UplinkRule, UplinkSettings};

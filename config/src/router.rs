@@ -9,6 +9,7 @@ use roost_wire::ShardId;
 
 use crate::gateway::{LEASE, SETTLE_TIMEOUT, SHARDS, SHUTDOWN_GRACE, default_amqp};
 use crate::section::Section;
+use crate::tracing::TracingSettings;
 use crate::value::{loopback_address, parsed, path, seconds, whole};
 
 /// What `role: router` reads.
@@ -37,6 +38,8 @@ pub struct RouterSettings {
     pub lifetime: LifetimeSettings,
     /// `absent_remembered_s`: how long "no gateway has it" is believed before they are asked again.
     pub absent_remembered: Duration,
+    /// `tracing`; off by default.
+    pub tracing: Option<TracingSettings>,
     /// `shutdown_grace_s`: how long a drain may take.
     pub shutdown_grace: Duration,
 }
@@ -92,6 +95,7 @@ impl RouterSettings {
             mailbox: MailboxSettings::default(),
             lifetime: LifetimeSettings::default(),
             absent_remembered: ABSENT_REMEMBERED,
+            tracing: None,
             shutdown_grace: SHUTDOWN_GRACE,
         }
     }
@@ -114,6 +118,7 @@ impl RouterSettings {
             mailbox: MailboxSettings::read(root.section("mailbox")),
             lifetime: LifetimeSettings::read(root.section("lifetime")),
             absent_remembered: root.or("absent_remembered_s", d.absent_remembered, seconds(1..=3_600)),
+            tracing: TracingSettings::read(root.section("tracing")),
             shutdown_grace: root.or("shutdown_grace_s", d.shutdown_grace, seconds(1..=3_600)),
             data: data.clone().unwrap_or_default(),
         };

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use roost_wire::{BootTime, CommandId, Delivery, Epoch, InFlight, ReturnReason};
 
 use crate::packet::PacketId;
+use crate::trace::Begun;
 
 /// The commands of one connected session.
 #[derive(Debug, Default)]
@@ -33,6 +34,8 @@ pub(crate) struct Waiting {
     pub(crate) delivery: Box<Delivery>,
     /// When its lifetime ends.
     pub(crate) deadline: BootTime,
+    /// What is told of this attempt when it is answered, if its trace is recorded.
+    pub(crate) trace: Option<Box<Begun>>,
 }
 
 /// A command that was written to the connection.
@@ -47,6 +50,7 @@ pub(crate) struct Written {
     pub(crate) ends_at: u64,
     /// Kept for the bound on bytes only.
     pub(crate) payload_bytes: usize,
+    pub(crate) trace: Option<Box<Begun>>,
 }
 
 impl Hold {
@@ -214,9 +218,9 @@ mod tests {
             qos: Qos::AtLeastOnce,
             content_type: None,
             user_properties: Vec::new(),
-            traceparent: None,
+            trace: None,
         };
-        Waiting { delivery: Box::new(delivery), deadline: BootTime::from_micros(10 + sequence) }
+        Waiting { delivery: Box::new(delivery), deadline: BootTime::from_micros(10 + sequence), trace: None }
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod hold;
 mod limits;
 pub mod link;
 mod message;
+mod notice;
 pub mod packet;
 mod placement;
 mod publication;
@@ -54,10 +55,13 @@ pub mod shell;
 pub mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod uplink;
 
 pub use counters::{Count, Counters};
 pub use limits::Limits;
+pub use notice::Notice;
 pub use placement::{ConnectionId, Placement, PublishOrigin, PublishToken, ShardIndex};
 pub use publication::{OnLoss, Publication, PublishOutcome};
+pub use trace::{Begun, Ending, EventFate, MessageTrace};
 pub use uplink::{Acknowledge, UplinkOrder, UplinkRule, UplinkRules};

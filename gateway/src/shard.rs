@@ -30,13 +30,14 @@ pub use hand_over::HandOver;
 pub use input::{Backend, Input};
 use local::Match;
 pub use output::Output;
-use roost_wire::{BootTime, Device, GatewayId, Incarnation, Now, Region};
+use roost_wire::{BootTime, Device, GatewayId, Incarnation, Now, Region, TraceIds};
 use timers::{TimerFor, Timers};
 use turn::Turn;
 
 use crate::placement::Seeded;
 use crate::session::{Depth, Session, SessionKey};
 use crate::subscriptions::SubscriptionTree;
+use crate::trace::Tracer;
 use crate::uplink::Uplink;
 use crate::{ConnectionId, Count, Counters, Limits, Placement, UplinkRules};
 
@@ -57,6 +58,8 @@ pub struct ShardConfig {
     pub limits: Limits,
     /// What becomes an event.
     pub uplink: UplinkRules,
+    /// The ids of its spans; without them it makes none.
+    pub trace_ids: Option<TraceIds>,
 }
 
 /// One shard. Give it what happens with [`Shard::handle`], then take everything from [`Shard::poll_output`], and call
@@ -64,6 +67,9 @@ pub struct ShardConfig {
 #[derive(Debug)]
 pub struct Shard {
     config: ShardConfig,
+    /// Of the input that is being handled.
+    now: BootTime,
+    tracer: Tracer,
     counters: Counters,
     connections: HashMap<ConnectionId, Connection, Seeded>,
     sessions: HashMap<SessionKey, Session, Seeded>,
@@ -141,10 +147,12 @@ const SUBSCRIPTIONS_TOTAL_MAX: u32 = 4_000_000;
 impl Shard {
     /// An empty shard.
     #[must_use]
-    pub fn new(config: ShardConfig) -> Self {
+    pub fn new(mut config: ShardConfig) -> Self {
         let seed = Seeded(config.hash_seed);
-        let limits = &config.limits;
+        let limits = config.limits.clone();
         Self {
+            now: BootTime::default(),
+            tracer: Tracer::new(config.trace_ids.take()),
             uplink: Uplink::new(config.placement.index(), limits.uplink_events_max, limits.uplink_bytes_max),
             counters: Counters::default(),
             connections: HashMap::with_hasher(seed),
@@ -175,6 +183,7 @@ impl Shard {
 
     /// Takes in one thing that happened.
     pub fn handle(&mut self, now: Now, input: Input) {
+        self.now = now.boot;
         match input {
             Input::Opened { connection, entropy } => self.opened(now, connection, entropy),
             Input::HandedOver(hand_over) => self.handed_over(now, *hand_over),

@@ -20,6 +20,7 @@ mod orders;
 mod outbox;
 mod pumps;
 mod socket;
+mod telling;
 mod thread;
 mod world;
 

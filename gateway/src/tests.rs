@@ -12,4 +12,5 @@ mod sessions;
 mod several_shards;
 mod subscribing;
 mod traces;
+mod tracing;
 mod world;

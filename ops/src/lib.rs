@@ -5,7 +5,7 @@
 //! - [`Exposition`] writes Prometheus' text format; [`LinkCounts`] is what roles with AMQP links have in common there, and
 //!   [`Histogram`] how long something took.
 //! - [`endpoints()`] serves `/livez`, `/readyz` and `/metrics`, with what every process tells; a role adds its own routes.
-//! - [`trace_id`] is what logs name a trace by.
+//! - [`Spans`] takes spans and sends them to an OpenTelemetry collector.
 //! - [`now`] reads the clocks, for cores that get time as a value.
 //! - [`Problem`] is how every HTTP error looks (RFC 9457).
 
@@ -18,7 +18,7 @@ mod listen;
 mod problem;
 mod process;
 mod readiness;
-mod trace;
+mod spans;
 
 pub use clock::now;
 pub use endpoints::{endpoints, endpoints_asking};
@@ -28,4 +28,6 @@ pub use link_counts::LinkCounts;
 pub use listen::{ListenError, listen, listen_on_loopback};
 pub use problem::Problem;
 pub use readiness::Readiness;
-pub use trace::trace_id;
+pub use spans::{
+    Attribute, Resource, Span, SpanEvent, SpanExport, SpanFigures, SpanKind, Spans, SpansError, TracingConfig,
+};

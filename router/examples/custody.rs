@@ -132,7 +132,7 @@ impl Bench {
     fn perform(&mut self) {
         while let Some(output) = self.core.poll_output() {
             match output {
-                Output::Journal { lsn, record } => {
+                Output::Journal { lsn, record, .. } => {
                     std::hint::black_box(record.encode());
                     self.core.handle(self.now, Input::Durable { lsn });
                 }
@@ -147,6 +147,7 @@ impl Bench {
                 | Output::Answer { .. }
                 | Output::PauseCommands
                 | Output::ResumeCommands
+                | Output::Trace(_)
                 | Output::SameGatewayId { .. } => {}
             }
         }

@@ -29,6 +29,7 @@ mod router;
 pub mod shell;
 mod timeline;
 mod timers;
+mod trace;
 
 pub use counters::{Counters, DropReason};
 pub use input::{Input, PublishOutcome, PublishToken, Queue, RequestId, SourceToken};
@@ -37,3 +38,4 @@ pub use lsn::Lsn;
 pub use output::{Output, Publication, ReceiptAddress};
 pub use router::{GatewayGauges, Gauges, RouterCore};
 pub use timeline::{StepView, TimelineView};
+pub use trace::{CommandTrace, TraceStep};

@@ -4,11 +4,11 @@ use roost_backend::contract;
 use roost_wire::mesh::Report;
 use roost_wire::{
     ControlReport, Delivery, DeliveryMode, GatewayId, Incarnation, Message, Presence, Properties, Receipt,
-    RouterRun, SettlementReport, ShardId,
+    RouterRun, SettlementReport, ShardId, TraceContext,
 };
 
 use crate::journal::Record;
-use crate::{Lsn, PublishToken, RequestId, SourceToken};
+use crate::{CommandTrace, Lsn, PublishToken, RequestId, SourceToken};
 
 /// One effect, to be performed in the order given.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +20,8 @@ pub enum Output {
         lsn: Lsn,
         /// The record; [`Record::encode`] gives its bytes.
         record: Record,
+        /// Where the command that begins or ends by it is in its trace: for the log.
+        trace: Option<TraceContext>,
     },
     /// Acknowledge this message to its queue.
     Ack(SourceToken),
@@ -39,6 +41,8 @@ pub enum Output {
         /// Where it stands.
         receipt: Box<Receipt>,
     },
+    /// A recorded command has ended. Only with ids: [`crate::RouterCore::trace_with`].
+    Trace(Box<CommandTrace>),
     /// Stop consuming [`crate::Queue::Commands`]: the bound on commands in custody is reached.
     PauseCommands,
     /// Consume them again.

@@ -18,12 +18,13 @@ mod sightings;
 mod syncs;
 #[cfg(test)]
 mod tests;
+mod tracing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use gauges::{GatewayGauges, Gauges};
 use publications::Publications;
-use roost_wire::{BootTime, Device, GatewayId, Now, RouterRun, ShardId, WallTime};
+use roost_wire::{BootTime, Device, GatewayId, Now, RouterRun, ShardId, TraceContext, WallTime};
 
 use syncs::EarlySync;
 
@@ -34,6 +35,7 @@ use crate::location::Locations;
 use crate::question::Questions;
 use crate::timeline::Timelines;
 use crate::timers::{Timer, Timers};
+use crate::trace::Traces;
 use crate::{Counters, Input, Limits, Lsn, Output, Queue};
 
 /// The router's core. Feed it inputs with the time; after each, drain [`RouterCore::poll_output`] and perform what it gives.
@@ -73,6 +75,7 @@ pub struct RouterCore {
     is_paused: bool,
     counters: Counters,
     timelines: Timelines,
+    traces: Traces,
 }
 
 impl RouterCore {
@@ -140,6 +143,7 @@ impl RouterCore {
             markers: 0,
             is_paused: false,
             counters: Counters::default(),
+            traces: Traces::default(),
         }
     }
 
@@ -245,10 +249,30 @@ impl RouterCore {
 
     /// Appends a record, and changes the index by it.
     fn record(&mut self, record: Record) -> Lsn {
+        let trace = self.trace_of(&record);
         self.journal.apply(&record);
         self.last = self.last.next();
-        self.say(Output::Journal { lsn: self.last, record });
+        self.say(Output::Journal { lsn: self.last, record, trace });
         self.last
+    }
+
+    /// Where the command that begins or ends by this record is in its trace.
+    fn trace_of(&self, record: &Record) -> Option<TraceContext> {
+        match record {
+            Record::Accepted(command) => command.request.trace,
+            Record::Finished { end, .. } => {
+                self.journal.command(end.receipt.command_id.sequence)?.command.request.trace
+            }
+            Record::RunStarted { .. }
+            | Record::Used { .. }
+            | Record::Given { .. }
+            | Record::TakenBack { .. }
+            | Record::Interrupted { .. }
+            | Record::ReceiptPublished { .. }
+            | Record::GatewaySeen { .. }
+            | Record::GatewaySynced { .. }
+            | Record::GatewayLost { .. } => None,
+        }
     }
 
     fn say(&mut self, output: Output) {

@@ -20,6 +20,7 @@ mod publications;
 mod router;
 mod sources;
 mod standing;
+mod telling;
 mod waiters;
 
 pub use config::RouterConfig;

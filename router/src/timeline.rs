@@ -166,6 +166,26 @@ impl Timelines {
         self.note(at, sequence, Step::Decided(decided));
     }
 
+    /// A step by its name and in words, and to whom it gave the command if it did.
+    pub(crate) fn told(&self, step: &Step) -> (&'static str, String, Option<(GatewayId, Epoch)>) {
+        let given = match step {
+            Step::Forwarded { gateway: Named(place), epoch, .. } => {
+                self.names.get(usize::from(*place)).map(|name| (name.clone(), *epoch))
+            }
+            Step::Taken(_)
+            | Step::Safe
+            | Step::Decided(_)
+            | Step::Answered { .. }
+            | Step::CameBack
+            | Step::NotHeld
+            | Step::Interrupted
+            | Step::Repeated
+            | Step::Ended { .. }
+            | Step::Told => None,
+        };
+        (step.name(), step.words(&self.names), given)
+    }
+
     /// The number of a gateway's name. Once there are [`NAMES_MAX`], a new one has the number that stands for no name.
     pub(crate) fn named(&mut self, gateway: &GatewayId) -> Named {
         let place = match self.names.iter().position(|name| name == gateway) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use roost_backend::AmqpAddress;
-use roost_config::{BackendSettings, GatewaySettings, RouterSettings};
+use roost_config::{BackendSettings, GatewaySettings, RouterSettings, TracingSettings};
 use roost_gateway::Count;
 use roost_gateway::shell::Gateway;
 use roost_router::shell::Router;
@@ -41,7 +41,11 @@ pub(crate) struct Mesh {
 
 impl Mesh {
     /// Starts the broker, then the router, then the gateways.
-    pub(crate) async fn start(endpoints: &Endpoints, data: &Data) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        endpoints: &Endpoints,
+        data: &Data,
+        tracing: Option<TracingSettings>,
+    ) -> anyhow::Result<Self> {
         let (amqp, is_embedded) = endpoints.amqp();
         let backend = match is_embedded {
             true => Some(Backend::start(backend_settings(endpoints, data.path().join("backend"))).await?),
@@ -50,12 +54,16 @@ impl Mesh {
         let settings = RouterSettings {
             http: endpoints.of(Listener::Api),
             amqp: amqp.clone(),
+            tracing: tracing.clone(),
             ..RouterSettings::new(data.path().join("router"))
         };
         let router = Router::start(router::config(&settings)).await?;
         let mut gateways = Vec::new();
         for (id, region, listen, admin) in GATEWAYS {
-            let settings = gateway_settings(endpoints, (id, region), (listen, admin), &amqp);
+            let settings = GatewaySettings {
+                tracing: tracing.clone(),
+                ..gateway_settings(endpoints, (id, region), (listen, admin), &amqp)
+            };
             gateways.push((id, Gateway::start(gateway::config(&settings)).await?));
         }
         Ok(Self { backend, router, gateways })

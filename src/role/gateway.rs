@@ -7,6 +7,8 @@ use roost_gateway::packet::DecodeLimits;
 use roost_gateway::shell::{DrainReport, GatewayConfig};
 use roost_gateway::{Limits, UplinkOrder, UplinkRule, UplinkRules};
 
+use super::collector;
+
 /// The settings as the gateway takes them.
 pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
     let GatewaySettings { id, region, listen, admin, amqp, limits: from, uplink, mesh, .. } = settings;
@@ -25,6 +27,7 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
         ..own
     };
     GatewayConfig {
+        tracing: settings.tracing.as_ref().map(collector),
         heartbeat: mesh.heartbeat,
         lease: mesh.lease,
         limits,

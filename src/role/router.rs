@@ -6,6 +6,8 @@ use roost_config::RouterSettings;
 use roost_router::Limits;
 use roost_router::shell::{DrainReport, RouterConfig};
 
+use super::collector;
+
 /// How much longer than a gateway the router waits for a settlement: the way back.
 const SETTLE_WAY: Duration = Duration::from_secs(5);
 
@@ -24,7 +26,8 @@ pub(crate) fn config(settings: &RouterSettings) -> RouterConfig {
         absent_remembered: settings.absent_remembered,
         ..Limits::default()
     };
-    RouterConfig { limits, ..RouterConfig::new(*shard, data.clone(), *http, amqp.clone()) }
+    let tracing = settings.tracing.as_ref().map(collector);
+    RouterConfig { limits, tracing, ..RouterConfig::new(*shard, data.clone(), *http, amqp.clone()) }
 }
 
 /// Says what a drain had to cut, if anything. Nothing is lost by it: the next run resumes from the journal.

@@ -24,4 +24,5 @@ mod pairs;
 mod presence;
 mod prometheus;
 mod roaming;
+mod spans;
 mod unknown_device;

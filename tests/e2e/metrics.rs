@@ -8,7 +8,7 @@ use roost_harness::{Family, PATIENCE, eventually};
 use crate::busy::{Busy, PRIVATE};
 
 /// Only trouble sets these, or they are set for a moment only; each with where a test sets it, or why none can be sure to.
-const QUIET: [(&str, &str); 48] = [
+const QUIET: [(&str, &str); 51] = [
     ("roost_backend_blocked_total", "backend: embedded::core::tests, a full memory"),
     ("roost_backend_connections_refused_total", "backend: tests/embedded, the bound on connections"),
     ("roost_backend_dead_lettered_total", "e2e: expired"),
@@ -57,6 +57,9 @@ const QUIET: [(&str, &str); 48] = [
     ("roost_router_receipts_owed", A_MOMENT),
     ("roost_router_requests_waiting", A_MOMENT),
     ("roost_router_syncs_requested_total", "router: router::tests::traces"),
+    ("roost_trace_spans_dropped_total", "ops: spans::tests; e2e: spans"),
+    ("roost_trace_spans_exported_total", "ops: spans::tests"),
+    ("roost_trace_spans_queued", A_MOMENT),
 ];
 
 const A_MOMENT: &str = "for a moment only, at any load that a test may offer";

@@ -6,7 +6,7 @@ use std::path::Path;
 /// A room, and what its manifest may name beyond what every room may.
 const ALLOWED: [(&str, &[&str]); 8] = [
     ("wire", &[]),
-    ("ops", &["roost-wire", "axum"]),
+    ("ops", &["roost-wire", "axum", "opentelemetry", "opentelemetry-otlp", "opentelemetry_sdk"]),
     ("backend", &["roost-wire", "roost-ops", "lapin", "amq-protocol"]),
     ("gateway", &["roost-wire", "roost-ops", "roost-backend", "axum"]),
     ("router", &["roost-wire", "roost-ops", "roost-backend", "axum"]),
@@ -34,7 +34,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
 ];
 
 /// What only the rooms above may name: a library that shapes the code around it.
-const GUARDED: [&str; 16] = [
+const GUARDED: [&str; 19] = [
     "roost-wire",
     "roost-ops",
     "roost-backend",
@@ -46,6 +46,9 @@ const GUARDED: [&str; 16] = [
     "lapin",
     "amq-protocol",
     "axum",
+    "opentelemetry",
+    "opentelemetry-otlp",
+    "opentelemetry_sdk",
     "serde-saphyr",
     "clap",
     "anyhow",

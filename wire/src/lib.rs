@@ -4,6 +4,7 @@
 //!
 //! - Names are parsed once and never again a bare string: [`Tenant`], [`DeviceId`], [`Device`], [`GatewayId`], [`Region`],
 //!   [`MessageId`]; [`Topic`] and [`TopicFilter`] are MQTT's; [`RoutingKey`] is AMQP's, escaped and cut to fit.
+//! - [`TraceContext`] says which trace a message belongs to.
 //! - Turns are numbers with a meaning: [`Incarnation`], [`LinkId`], [`SessionId`], [`RouterRun`], [`Epoch`], [`SyncNumber`].
 //! - [`Message`] is an AMQP message without an AMQP library.
 //! - Up goes an [`Event`]; down goes a [`CommandRequest`], which the router takes into custody and hands
@@ -26,6 +27,7 @@ mod settlement;
 mod sighting;
 mod time;
 mod topic;
+mod trace;
 mod turn;
 
 pub use control::{CloseReason, Control, ControlReport};
@@ -45,6 +47,7 @@ pub use settlement::{
 pub use sighting::{Echo, Heartbeat, Present, Sighting, SightingReport};
 pub use time::{BootTime, Now, WallTime};
 pub use topic::{Topic, TopicError, TopicFilter};
+pub use trace::{SampleRatio, SpanId, TraceContext, TraceContextError, TraceId, TraceIds};
 pub use turn::{
     CommandId, Epoch, Incarnation, LinkId, QuestionId, RouterRun, SessionId, ShardId, SyncNumber,
     TurnParseError,

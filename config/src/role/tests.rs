@@ -38,6 +38,10 @@ fn what_is_written_is_what_is_meant() {
     assert_eq!(settings.uplink.rules[0].exchange, "mine");
     assert!(settings.uplink.except.is_empty());
     assert_eq!(settings.shutdown_grace, Duration::from_secs(5));
+    let text = format!("{ROUTER}tracing: {{ otlp: 'http://127.0.0.1:4318', sample: 1 }}\n");
+    let Ok(Settings::Router(settings)) = Settings::read("f", &text) else { panic!("{}", problems(&text)) };
+    let tracing = settings.tracing.unwrap();
+    assert_eq!((&*tracing.otlp, tracing.sample), ("http://127.0.0.1:4318", roost_wire::SampleRatio::ALL));
 }
 
 /// Each is one mistake in an otherwise good file.
@@ -50,6 +54,13 @@ fn every_mistake_is_found_where_it_is() {
             "admin: 0.0.0.0:8081\n",
             "f.yaml:4:8: admin: 0.0.0.0:8081 is not loopback; HTTP asks for no token yet, so only 127.0.0.1 and [::1] are allowed",
         ),
+        ("tracing: {sample: 1.5}\n", "f.yaml:4:19: sample: 1.5 is not from 0 to 1"),
+        ("tracing: {sample: all}\n", "f.yaml:4:19: sample: expected a number from 0 to 1, found text"),
+        (
+            "tracing:\n  otlp: localhost:4318\n",
+            r#"f.yaml:5:9: otlp: "localhost:4318" is not http://HOST:PORT, for example http://127.0.0.1:4318"#,
+        ),
+        ("tracing: {ottlp: x}\n", r#"f.yaml:4:11: unknown key "ottlp"; did you mean "otlp"?"#),
         ("admin: 127.0.0.1:1883\n", "f.yaml:4:8: admin: 127.0.0.1:1883 is where MQTT listens already"),
         (
             "amqp: amqps://u:secret@h\n",

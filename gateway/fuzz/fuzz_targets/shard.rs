@@ -35,6 +35,7 @@ fuzz_target!(|steps: Vec<Step>| {
         hash_seed: 1,
         limits: Limits { queue_messages_max: 4, uplink_events_max: 4, ..Limits::default() },
         uplink: UplinkRules::default(),
+            trace_ids: None,
     });
     let mut now = Now::default();
     let mut open: Vec<ConnectionId> = Vec::new();
@@ -94,7 +95,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 Output::ResumeReading { connection } => assert!(paused.remove(&connection)),
                 Output::HandOver { .. } => panic!("there is one shard"),
                 Output::Publish(publication) => events.push_back(*publication),
-                Output::Link(_) | Output::Drained => {}
+                Output::Link(_) | Output::Notice(_) | Output::Trace(_) | Output::Drained => {}
             }
         }
         assert_eq!(shard.gauges().connections, open.len());

@@ -10,7 +10,7 @@ use crate::packet::{
     Connack, ConnackProperties, Disconnect, Encoder, Packet, ProtocolVersion, ReasonCode, Text,
 };
 use crate::session::{Depth, SessionKey};
-use crate::{ConnectionId, Count};
+use crate::{ConnectionId, Count, Notice};
 
 /// What a client is told when its connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +38,26 @@ impl Shard {
 
     /// Ends a connection: its session goes on without it, or ends with it.
     pub(super) fn close(&mut self, now: Now, id: ConnectionId, count: Count, farewell: Farewell) {
+        let session = self.session_of(id).and_then(|key| self.sessions.get(&key));
+        let notice = match session {
+            Some(session) => {
+                Notice::Closed { device: session.device.clone(), session: session.id, why: count }
+            }
+            None => Notice::Refused { device: None, why: count },
+        };
+        self.close_saying(now, id, notice, farewell);
+    }
+
+    /// As [`Shard::close`], for who knows more of the connection.
+    pub(super) fn close_saying(&mut self, now: Now, id: ConnectionId, notice: Notice, farewell: Farewell) {
         let Some(mut connection) = self.connections.remove(&id) else { return };
-        self.count(count);
+        if let Notice::Closed { why, .. } | Notice::Refused { why, .. } = notice {
+            self.count(why);
+        }
+        // Who goes away unasked was not refused: a balancer's probe does so every few seconds.
+        if connection.client.is_some() || farewell != Farewell::Gone {
+            self.outputs.push_back(Output::Notice(Box::new(notice)));
+        }
         self.timers.cancel(TimerFor::Connection(id));
         if connection.paused {
             self.paused -= 1;
@@ -87,12 +105,13 @@ impl Shard {
         for command in written {
             let outcome = Outcome::Gone { written: outgoing.was_handed(command.ends_at) };
             self.release(command.payload_bytes);
-            self.settle(key, command.command, command.epoch, outcome);
+            self.settle(key, (command.command, command.epoch), outcome, command.trace);
         }
         for command in waiting {
             self.release(command.payload_bytes());
             let delivery = &command.delivery;
-            self.settle(key, delivery.id, delivery.epoch, Outcome::Gone { written: false });
+            let id = (delivery.id, delivery.epoch);
+            self.settle(key, id, Outcome::Gone { written: false }, command.trace);
         }
         self.holding.remove(&key);
     }

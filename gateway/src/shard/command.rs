@@ -7,13 +7,14 @@ use roost_wire::{
     SettlementItem, envelope::header,
 };
 
-use super::Shard;
 use super::connection::Connection;
+use super::{Output, Shard};
 use crate::hold::{Waiting, Written};
 use crate::link::FromShard;
 use crate::message::seconds_left;
 use crate::packet::{self, PublishPropertiesRef, PublishRef, QoS, ReasonCode, Text, UserProperty};
 use crate::session::SessionKey;
+use crate::trace::{self, Begun, Ending};
 use crate::{ConnectionId, Count};
 
 /// What is to be done with a command that came.
@@ -27,12 +28,14 @@ enum Verdict {
 }
 
 impl Shard {
-    pub(super) fn deliver_command(&mut self, now: Now, link: LinkId, delivery: Box<Delivery>) {
-        match self.judge(now, link, &delivery) {
+    pub(super) fn deliver_command(&mut self, now: Now, link: LinkId, mut delivery: Box<Delivery>) {
+        let verdict = self.judge(now, link, &delivery);
+        match verdict {
             Verdict::Drop(count) => self.count(count),
             Verdict::Answer(outcome) => {
                 let key = self.addressee(&delivery).map(|(key, _)| key);
-                self.answer(key, &delivery, outcome);
+                let trace = self.begin_trace(now, &mut delivery);
+                self.answer(key, &delivery, outcome, trace);
             }
             Verdict::Take(key, id) => {
                 self.count(Count::CommandTaken);
@@ -40,8 +43,9 @@ impl Shard {
                 self.command_bytes += delivery.payload.len();
                 self.holding.insert(key);
                 let deadline = now.boot + Duration::from_millis(delivery.expires_in_ms);
+                let trace = self.begin_trace(now, &mut delivery);
                 if let Some(session) = self.sessions.get_mut(&key) {
-                    session.hold.wait(Waiting { delivery, deadline });
+                    session.hold.wait(Waiting { delivery, deadline, trace });
                 }
                 self.pump(now, id);
                 self.arm(id);
@@ -94,26 +98,58 @@ impl Shard {
         Some((key, session.connection?))
     }
 
+    /// The device sees this gateway's place in the command's trace from here on.
+    fn begin_trace(&mut self, now: Now, delivery: &mut Delivery) -> Option<Box<Begun>> {
+        let place = self.tracer.down(delivery.trace)?;
+        delivery.trace = Some(place.context);
+        let parent = place.recorded?;
+        Some(Box::new(Begun {
+            context: place.context,
+            parent,
+            device: delivery.device.clone(),
+            topic: delivery.topic.clone(),
+            message_id: delivery.id.to_string(),
+            qos: delivery.qos,
+            payload_bytes: delivery.payload.len(),
+            start: now.boot,
+            attempt: delivery.attempt,
+            written_at: None,
+        }))
+    }
+
     /// Settles a command that is not in the hold (any more). An answer other than delivered or sent ends the hold, and
     /// what waits of it goes back behind it.
-    fn answer(&mut self, key: Option<SessionKey>, delivery: &Delivery, outcome: Outcome) {
-        self.tell_settlement(Settlement {
+    fn answer(
+        &mut self,
+        key: Option<SessionKey>,
+        delivery: &Delivery,
+        outcome: Outcome,
+        trace: Option<Box<Begun>>,
+    ) {
+        let settlement = Settlement {
             command: delivery.id,
             device: delivery.device.clone(),
             session: delivery.session,
             epoch: delivery.epoch,
             outcome,
-        });
+        };
+        self.tell_settlement(settlement, trace);
         if let Some(key) = key {
             self.after_answer(key, delivery.epoch, outcome);
         }
     }
 
     /// As `answer`, for a command of which only the ids are left.
-    pub(super) fn settle(&mut self, key: SessionKey, command: CommandId, epoch: Epoch, outcome: Outcome) {
+    pub(super) fn settle(
+        &mut self,
+        key: SessionKey,
+        (command, epoch): (CommandId, Epoch),
+        outcome: Outcome,
+        trace: Option<Box<Begun>>,
+    ) {
         let Some(session) = self.sessions.get(&key) else { return };
         let (device, session) = (session.device.clone(), session.id);
-        self.tell_settlement(Settlement { command, device, session, epoch, outcome });
+        self.tell_settlement(Settlement { command, device, session, epoch, outcome }, trace);
         self.after_answer(key, epoch, outcome);
     }
 
@@ -125,15 +161,16 @@ impl Shard {
         session.hold.owes_subscribed |= outcome == Outcome::NoSubscription;
         let ended = session.hold.end(epoch);
         let (device, session) = (session.device.clone(), session.id);
-        for Waiting { delivery, .. } in ended {
+        for Waiting { delivery, trace, .. } in ended {
             self.release(delivery.payload.len());
-            self.tell_settlement(Settlement {
+            let settlement = Settlement {
                 command: delivery.id,
                 device: device.clone(),
                 session,
                 epoch: delivery.epoch,
                 outcome: Outcome::Returned { reason: ReturnReason::HoldEnded },
-            });
+            };
+            self.tell_settlement(settlement, trace);
         }
         self.no_longer_holding(key);
     }
@@ -144,8 +181,12 @@ impl Shard {
         }
     }
 
-    fn tell_settlement(&mut self, settlement: Settlement) {
+    fn tell_settlement(&mut self, settlement: Settlement, trace: Option<Box<Begun>>) {
         self.count(count_of(settlement.outcome));
+        if let Some(begun) = trace {
+            let how = Ending::Command { epoch: settlement.epoch, outcome: settlement.outcome };
+            self.outputs.push_back(Output::Trace(begun.ended(self.now, how)));
+        }
         self.tell_link(FromShard::Settlement(SettlementItem::Settled(settlement)));
     }
 
@@ -162,7 +203,7 @@ impl Shard {
             for waiting in session.hold.take_waiting() {
                 self.release(waiting.payload_bytes());
                 let delivery = waiting.delivery;
-                self.settle(key, delivery.id, delivery.epoch, Outcome::Returned { reason });
+                self.settle(key, (delivery.id, delivery.epoch), Outcome::Returned { reason }, waiting.trace);
             }
             self.no_longer_holding(key);
         }
@@ -197,9 +238,9 @@ impl Shard {
 
     fn answer_first_waiting(&mut self, key: SessionKey, outcome: Outcome) {
         let first = self.sessions.get_mut(&key).and_then(|session| session.hold.pop_waiting());
-        if let Some(Waiting { delivery, .. }) = first {
+        if let Some(Waiting { delivery, trace, .. }) = first {
             self.release(delivery.payload.len());
-            self.answer(Some(key), &delivery, outcome);
+            self.answer(Some(key), &delivery, outcome, trace);
         }
     }
 
@@ -211,7 +252,7 @@ impl Shard {
         };
         let Connection { outgoing, client: Some(client), .. } = connection else { return false };
         let packet_id = (qos != QoS::AtMostOnce).then(|| session.next_packet_id());
-        let Some(Waiting { delivery, deadline }) = session.hold.first_waiting() else { return false };
+        let Some(Waiting { delivery, deadline, .. }) = session.hold.first_waiting() else { return false };
         let as_delivery = match packet_id {
             Some(packet_id) => packet::Delivery::AtLeastOnce { packet_id, dup: false },
             None => packet::Delivery::AtMostOnce,
@@ -232,16 +273,20 @@ impl Shard {
         if !outgoing.publish(now.boot, client.encoder, &publish) {
             return false;
         }
-        let written = Written {
+        let mut written = Written {
             command: delivery.id,
             epoch: delivery.epoch,
             packet_id,
             written_at: now.boot,
             ends_at: outgoing.encoded(),
             payload_bytes: delivery.payload.len(),
+            trace: None,
         };
         let payload_bytes = written.payload_bytes;
-        session.hold.pop_waiting();
+        written.trace = session.hold.pop_waiting().and_then(|waiting| waiting.trace);
+        if let Some(begun) = &mut written.trace {
+            begun.written_at = Some(now.boot);
+        }
         session.hold.write(written);
         self.counters.written(qos, payload_bytes);
         self.has_output(id);
@@ -255,7 +300,7 @@ impl Shard {
             false => Outcome::Delivered,
         };
         self.release(written.payload_bytes);
-        self.settle(key, written.command, written.epoch, outcome);
+        self.settle(key, (written.command, written.epoch), outcome, written.trace);
     }
 
     /// The socket has taken more: commands at QoS 0 whose last byte it has are sent.
@@ -266,7 +311,7 @@ impl Shard {
         let Some(key) = self.session_of(id) else { return };
         while let Some(written) = self.sessions.get_mut(&key).and_then(|s| s.hold.pop_sent(taken)) {
             self.release(written.payload_bytes);
-            self.settle(key, written.command, written.epoch, Outcome::Sent);
+            self.settle(key, (written.command, written.epoch), Outcome::Sent, written.trace);
         }
     }
 
@@ -274,7 +319,12 @@ impl Shard {
     pub(super) fn expire_commands(&mut self, now: BootTime, key: SessionKey) {
         while let Some(expired) = self.sessions.get_mut(&key).and_then(|s| s.hold.pop_expired(now)) {
             self.release(expired.payload_bytes());
-            self.answer(Some(key), &expired.delivery, Outcome::Refused { reason: Refusal::Expired });
+            self.answer(
+                Some(key),
+                &expired.delivery,
+                Outcome::Refused { reason: Refusal::Expired },
+                expired.trace,
+            );
         }
     }
 
@@ -284,12 +334,13 @@ impl Shard {
             self.sessions.get_mut(&key).and_then(|session| session.hold.take_written(written.command));
         if let Some(written) = taken {
             self.release(written.payload_bytes);
-            self.settle(key, written.command, written.epoch, Outcome::TimedOut);
+            self.settle(key, (written.command, written.epoch), Outcome::TimedOut, written.trace);
         }
     }
 }
 
-/// The sender's pairs, and the command's id so that a device can know a repeated one.
+/// The sender's pairs, the command's id so that a device can know a repeated one, and its place in a trace, which stands for whatever
+/// the sender said of that among the pairs.
 fn user_properties(delivery: &Delivery) -> Vec<UserProperty> {
     let id = (Text::from_static(header::COMMAND_ID), Text::parse(delivery.id.to_string()));
     let pair = |(name, value): &(String, String)| {
@@ -298,9 +349,14 @@ fn user_properties(delivery: &Delivery) -> Vec<UserProperty> {
             value: Text::parse(value.as_str()).ok()?,
         })
     };
-    let sent = delivery.user_properties.iter().filter_map(pair);
+    let is_sent = |(name, _): &&(String, String)| delivery.trace.is_none() || !trace::is_ours(name);
+    let sent = delivery.user_properties.iter().filter(is_sent).filter_map(pair);
     let id = UserProperty { name: id.0, value: id.1.expect("a command id is short and has no NUL") };
-    sent.chain(std::iter::once(id)).collect()
+    let place = delivery.trace.map(|place| UserProperty {
+        name: Text::from_static(header::TRACEPARENT),
+        value: Text::parse(place.to_string()).expect("a traceparent is short and has no NUL"),
+    });
+    sent.chain(std::iter::once(id)).chain(place).collect()
 }
 
 const fn as_packet_qos(qos: Qos) -> QoS {

@@ -13,7 +13,7 @@ use crate::packet::{
     Connack, ConnackProperties, Connect, Encoder, Packet, ProtocolVersion, QoS, ReasonCode, Text,
 };
 use crate::session::{Pending, Session, SessionKey};
-use crate::{ConnectionId, Count};
+use crate::{ConnectionId, Count, Notice};
 
 /// Why a CONNECT is refused.
 struct Refused {
@@ -124,7 +124,8 @@ impl Shard {
 
     fn refuse(&mut self, now: Now, id: ConnectionId, connect: &Connect, refused: Refused) {
         let farewell = Farewell::Connack(connect.version, refused.reason, Some(refused.text));
-        self.close(now, id, refused.count, farewell);
+        let device = DeviceId::parse(&connect.client_id).ok().map(|id| Device::new(Tenant::default(), id));
+        self.close_saying(now, id, Notice::Refused { device, why: refused.count }, farewell);
     }
 
     fn hand_over(&mut self, id: ConnectionId, connect: Connect, device: &Device) {
@@ -202,6 +203,8 @@ impl Shard {
         session.expires_at = None;
         let assigned = connect.client_id.is_empty().then(|| session.device.id.clone());
         let present = session.present();
+        let connected = Notice::Connected { device: session.device.clone(), session: session_id };
+        self.outputs.push_back(Output::Notice(Box::new(connected)));
         self.timers.cancel(TimerFor::Session(key));
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.client = Some(Box::new(client));

@@ -77,6 +77,7 @@ pub(super) struct Parked {
     pub(super) number: PublishNumber,
     pub(super) message: Message,
     pub(super) dup: bool,
+    pub(super) read_at: BootTime,
 }
 
 impl Connection {

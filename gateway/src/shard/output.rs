@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::HandOver;
 use crate::link::FromShard;
-use crate::{ConnectionId, Publication, ShardIndex};
+use crate::{ConnectionId, MessageTrace, Notice, Publication, ShardIndex};
 
 /// One effect, to be performed in the order given.
 #[derive(Debug)]
@@ -47,6 +47,10 @@ pub enum Output {
     Publish(Box<Publication>),
     /// A word to the link, as [`crate::link::LinkInput::FromShard`].
     Link(FromShard),
+    /// For the log.
+    Notice(Box<Notice>),
+    /// A recorded message's way through this gateway is over. Only with [`super::ShardConfig::trace_ids`].
+    Trace(Box<MessageTrace>),
     /// A drain is over: every client is closed and nothing is outstanding, or the grace has passed.
     Drained,
 }

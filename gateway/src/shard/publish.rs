@@ -1,16 +1,25 @@
 //! A client's PUBLISH: checked, given to local subscribers and the uplink, acknowledged when it is safe.
 
-use roost_wire::{Event, Now, Qos, Topic};
+use roost_wire::{BootTime, Event, Now, Qos, Topic};
 
 use super::close::Farewell;
 use super::connection::{HeldBy, Parked};
 use super::park::Place;
-use super::{Backend, Shard, TimerFor};
+use super::{Backend, Output, Shard, TimerFor};
 use crate::message::Message;
 use crate::packet::{Delivery, PayloadFormat, ProtocolVersion, Publish, QoS, ReasonCode};
 use crate::session::PublishNumber;
+use crate::trace::{self, Begun, Ending};
 use crate::uplink::{EventEnd, Next, Waiter, retry};
-use crate::{ConnectionId, Count, PublishOutcome, PublishToken};
+use crate::{ConnectionId, Count, Notice, PublishOutcome, PublishToken};
+
+/// What an event is made of.
+struct Parts {
+    message: Message,
+    qos: Qos,
+    dup: bool,
+    read_at: BootTime,
+}
 
 /// What a client's publish breaks. It costs the client its connection.
 struct Unacceptable(Count, ReasonCode);
@@ -36,7 +45,7 @@ impl Shard {
                 self.count(Count::PublishQos0);
                 self.counters.add_many(Count::PublishBytesQos0, payload_bytes);
                 match refusal {
-                    Some((count, _)) => self.count(count),
+                    Some((count, _)) => self.refused_publish(id, count),
                     None => self.route_unacknowledged(now, id, message),
                 }
             }
@@ -48,11 +57,20 @@ impl Shard {
                 };
                 let number = client.pending.push(packet_id);
                 if let Some((count, reason)) = refusal {
-                    self.count(count);
+                    self.refused_publish(id, count);
                     return self.acknowledge(now, id, number, reason);
                 }
-                self.route_acknowledged(now, id, Parked { number, message, dup });
+                self.route_acknowledged(now, id, Parked { number, message, dup, read_at: now.boot });
             }
+        }
+    }
+
+    fn refused_publish(&mut self, id: ConnectionId, why: Count) {
+        self.count(why);
+        let device =
+            self.session_of(id).and_then(|key| self.sessions.get(&key)).map(|session| session.device.clone());
+        if let Some(device) = device {
+            self.outputs.push_back(Output::Notice(Box::new(Notice::PublishRefused { device, why })));
         }
     }
 
@@ -104,8 +122,11 @@ impl Shard {
         if !self.uplink.has_room(Qos::AtMostOnce) {
             return self.count(Count::EventDroppedFull);
         }
-        if let Some(event) = self.event(now, id, message, Qos::AtMostOnce, false) {
-            let publication = self.uplink.publish(event, &exchange, None);
+        let read_at = now.boot;
+        if let Some((event, trace)) =
+            self.event(now, id, Parts { message, qos: Qos::AtMostOnce, dup: false, read_at })
+        {
+            let publication = self.uplink.publish(event, &exchange, None, trace);
             self.publish_to_backend(publication);
         }
     }
@@ -150,15 +171,15 @@ impl Shard {
 
     /// Gives a publish to everybody who wants it. Nothing holds it up.
     pub(super) fn route(&mut self, now: Now, id: ConnectionId, publish: Parked) {
-        let Parked { number, message, dup } = publish;
+        let Parked { number, message, dup, read_at } = publish;
         let had_locally = self.deliver_locally(now, id, &message, QoS::AtLeastOnce);
         let exchange = self.config.uplink.exchange(&message.topic).map(str::to_owned);
-        let event = exchange
-            .and_then(|exchange| Some((self.event(now, id, message, Qos::AtLeastOnce, dup)?, exchange)));
+        let parts = Parts { message, qos: Qos::AtLeastOnce, dup, read_at };
+        let event = exchange.and_then(|exchange| Some((self.event(now, id, parts)?, exchange)));
         match event {
-            Some((event, exchange)) => {
+            Some(((event, trace), exchange)) => {
                 let waiter = Waiter { connection: id, publish: number, had_locally };
-                let publication = self.uplink.publish(event, &exchange, Some(waiter));
+                let publication = self.uplink.publish(event, &exchange, Some(waiter), trace);
                 self.publish_to_backend(publication);
             }
             None if had_locally => self.acknowledge(now, id, number, ReasonCode::Success),
@@ -177,12 +198,14 @@ impl Shard {
     }
 
     /// `None` if the connection is gone, or its topic is not one that the mesh carries: checked before.
-    fn event(&mut self, now: Now, id: ConnectionId, message: Message, qos: Qos, dup: bool) -> Option<Event> {
+    fn event(&mut self, now: Now, id: ConnectionId, parts: Parts) -> Option<(Event, Option<Box<Begun>>)> {
+        let Parts { message, qos, dup, read_at } = parts;
         let device = self.sessions.get(&self.session_of(id)?)?.device.clone();
         let sequence = self.config.placement.sequence(self.next_sequence);
         self.next_sequence += 1;
         let properties = message.properties.map(|p| *p).unwrap_or_default();
-        Some(Event {
+        let place = self.tracer.up(trace::said(&properties.user_properties));
+        let event = Event {
             device,
             topic: Topic::parse(&message.topic).ok()?,
             payload: message.payload,
@@ -205,13 +228,29 @@ impl Shard {
                 .iter()
                 .map(|pair| (pair.name.as_str().to_owned(), pair.value.as_str().to_owned()))
                 .collect(),
-            traceparent: None,
-        })
+            trace: place.map(|place| place.context),
+        };
+        let begun = place.and_then(|place| {
+            let parent = place.recorded?;
+            Some(Box::new(Begun {
+                context: place.context,
+                parent,
+                device: event.device.clone(),
+                topic: event.topic.clone(),
+                message_id: event.id(),
+                qos,
+                payload_bytes: event.payload.len(),
+                start: read_at,
+                attempt: 0,
+                written_at: None,
+            }))
+        });
+        Some((event, begun))
     }
 
     pub(super) fn published(&mut self, now: Now, token: PublishToken, outcome: PublishOutcome) {
         match self.uplink.published(token, outcome, &mut self.counters) {
-            Next::Ended { waiter, end, frees } => {
+            Next::Ended { waiter, end, frees, trace } => {
                 if let Some(device) = frees {
                     self.wake_held_by_refusal(&device);
                 }
@@ -222,6 +261,9 @@ impl Shard {
                         waiter.publish,
                         answer_to(end, waiter.had_locally),
                     );
+                }
+                if let Some((begun, fate)) = trace {
+                    self.outputs.push_back(Output::Trace(begun.ended(now.boot, Ending::Event { fate })));
                 }
                 self.wake_next(HeldBy::Uplink);
             }

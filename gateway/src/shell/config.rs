@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use roost_backend::AmqpAddress;
+use roost_ops::TracingConfig;
 use roost_wire::{GatewayId, Region, ShardId};
 
 use crate::{Limits, UplinkRules};
@@ -31,6 +32,8 @@ pub struct GatewayConfig {
     pub limits: Limits,
     /// What becomes an event.
     pub uplink: UplinkRules,
+    /// Where its spans go; off by default.
+    pub tracing: Option<TracingConfig>,
 }
 
 impl GatewayConfig {
@@ -59,6 +62,7 @@ impl GatewayConfig {
             lease: Self::LEASE,
             limits: Limits::default(),
             uplink: UplinkRules::default(),
+            tracing: None,
         }
     }
 }

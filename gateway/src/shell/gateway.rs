@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use roost_backend::shell::{LinkConfig, Publisher, PublisherConfig, consumer, publisher};
 use roost_backend::{Topology, contract};
-use roost_ops::{ListenError, Readiness, endpoints, listen, listen_on_loopback};
-use roost_wire::Incarnation;
+use roost_ops::{
+    ListenError, Readiness, Resource, SpanExport, Spans, SpansError, endpoints, listen, listen_on_loopback,
+};
+use roost_wire::{Incarnation, TraceIds};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task;
@@ -36,6 +38,7 @@ pub struct Gateway {
     mesh: Publisher,
     thread: JoinHandle<std::io::Result<()>>,
     admin_task: (oneshot::Sender<()>, task::JoinHandle<()>),
+    span_export: SpanExport,
 }
 
 /// Why a gateway did not start. The operator is to act.
@@ -47,6 +50,9 @@ pub enum GatewayError {
     /// The system gives no thread or runtime.
     #[error("the gateway's thread cannot start: {0}")]
     Thread(std::io::Error),
+    /// Spans cannot go where they are to go.
+    #[error(transparent)]
+    Spans(#[from] SpansError),
 }
 
 /// What a drain had to cut.
@@ -63,6 +69,9 @@ pub struct DrainReport {
 /// What is kept of the grace, or a quarter of it if that is less, for what the end of the connections leads to: clients take
 /// their last words, and the router hears who is gone and what became of the last commands.
 const LAST_REPORTS: Duration = Duration::from_secs(2);
+
+/// What the last spans get at the end; a collector that takes longer does not get them.
+const SPANS_GRACE: Duration = Duration::from_secs(1);
 
 /// How many shards a gateway has, and routers its devices: one each, for now.
 const SHARDS: u16 = 1;
@@ -93,6 +102,15 @@ impl Gateway {
         let (consumer, consumer_events) =
             consumer(to("inbox"), move |link| inbox_plan(&gateway, incarnation, ROUTERS, link));
 
+        let resource = Resource {
+            service: "roost-gateway",
+            instance: config.id.as_str().to_owned(),
+            attributes: vec![
+                ("roost.gateway", config.id.as_str().to_owned()),
+                ("roost.region", config.region.as_str().to_owned()),
+            ],
+        };
+        let (spans, span_export) = Spans::start(config.tracing.as_ref(), resource)?;
         let snapshot = Arc::<Mutex<Snapshot>>::default();
         let (orders, orders_received) = mpsc::channel(2);
         let parts = Parts {
@@ -108,6 +126,7 @@ impl Gateway {
             consumer,
             consumer_events,
             readiness: readiness.clone(),
+            spans,
             snapshot: Arc::clone(&snapshot),
             orders: orders_received,
         };
@@ -117,7 +136,7 @@ impl Gateway {
             .map_err(GatewayError::Thread)?;
         let admin_task = serve_admin(admin_listener, readiness.clone(), Arc::clone(&snapshot));
         tracing::info!(gateway = %config.id, %incarnation, %mqtt, %admin, "gateway started");
-        Ok(Self { mqtt, admin, readiness, snapshot, orders, uplink, mesh, thread, admin_task })
+        Ok(Self { mqtt, admin, readiness, snapshot, orders, uplink, mesh, thread, admin_task, span_export })
     }
 
     /// Where devices connect.
@@ -166,6 +185,7 @@ impl Gateway {
         report.reports_unconfirmed = mesh.tokens.len();
         let _ = self.orders.send(Order::Stop).await;
         let _ = task::spawn_blocking(move || self.thread.join()).await;
+        self.span_export.close(SPANS_GRACE).await;
         let (stop, admin) = self.admin_task;
         let _ = stop.send(());
         // A client that keeps its connection open is not waited for.
@@ -202,6 +222,7 @@ fn shard_config(config: &GatewayConfig, incarnation: Incarnation) -> ShardConfig
         hash_seed: rand::random(),
         limits: config.limits.clone(),
         uplink: config.uplink.clone(),
+        trace_ids: config.tracing.as_ref().map(|tracing| TraceIds::new(rand::random(), tracing.sample)),
     }
 }
 
@@ -309,6 +330,7 @@ mod tests {
             consumer: consumer(to(), |_| ConsumePlan::default()).0,
             consumer_events,
             readiness: Readiness::default(),
+            spans: Spans::default(),
             snapshot: Arc::default(),
             orders: orders_received,
         };

@@ -5,7 +5,7 @@ mod help;
 use std::time::Duration;
 
 use roost_backend::shell::{ConsumerFigures, PublisherFigures};
-use roost_ops::{Exposition, LinkCounts, MetricKind};
+use roost_ops::{Exposition, LinkCounts, MetricKind, SpanFigures};
 
 use crate::shard::Gauges;
 use crate::{Count, Counters};
@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub inbox: ConsumerFigures,
     /// For how long commands may be delivered if no heartbeat is answered.
     pub lease_left: Duration,
+    /// Its spans.
+    pub spans: SpanFigures,
 }
 
 /// What the cores never see.
@@ -77,6 +79,7 @@ impl Snapshot {
         LinkCounts::write(&self.links, &mut page);
         PublisherFigures::write(&self.publishers, &mut page);
         ConsumerFigures::write(&[("inbox", self.inbox)], &mut page);
+        self.spans.write(&mut page);
         page.finish()
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use roost_backend::shell::{Consumer, ConsumerEvent, PublisherEvent};
-use roost_ops::{Readiness, now};
+use roost_ops::{Readiness, Spans, now};
 use roost_wire::{GatewayId, Incarnation};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -18,6 +18,7 @@ use super::metrics::Snapshot;
 use super::orders::Order;
 use super::outbox::Outbox;
 use super::pumps::{self, Side};
+use super::telling::Telling;
 use super::world::World;
 use crate::link::Link;
 use crate::shard::Shard;
@@ -42,6 +43,7 @@ pub(super) struct Parts {
     pub(super) consumer: Consumer,
     pub(super) consumer_events: mpsc::Receiver<ConsumerEvent>,
     pub(super) readiness: Readiness,
+    pub(super) spans: Spans,
     pub(super) snapshot: Arc<Mutex<Snapshot>>,
     pub(super) orders: mpsc::Receiver<Order>,
 }
@@ -57,8 +59,13 @@ pub(super) fn run(parts: Parts) -> std::io::Result<()> {
 }
 
 async fn live(parts: Parts) -> std::io::Result<()> {
-    let Parts { gateway, incarnation, shard, link, uplink, mesh, readiness, mut orders, .. } = parts;
-    let world = Rc::new(RefCell::new(World::new(shard, link, uplink, mesh, readiness.clone())));
+    let Parts { gateway, incarnation, shard, link, uplink, mesh, readiness, spans, mut orders, .. } = parts;
+    let world = Rc::new(RefCell::new(World::new(
+        (shard, link),
+        (uplink, mesh),
+        readiness.clone(),
+        Telling::new(spans),
+    )));
     let own = || Rc::clone(&world);
     let consumer = Rc::new(parts.consumer);
     let (uplink_events, mesh_events) = (parts.uplink_events, parts.mesh_events);

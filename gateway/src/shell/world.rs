@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use roost_backend::shell::{ConsumerFigures, Delivered, Published};
-use roost_ops::{Readiness, now, trace_id};
+use roost_ops::{Readiness, now};
 use roost_wire::mesh::Report as _;
-use roost_wire::{BootTime, ControlReport, Delivery, LinkId, Now};
+use roost_wire::{BootTime, ControlReport, Delivery, LinkId, Now, SettlementItem};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -18,7 +18,8 @@ use super::metrics::{ShellCounters, Snapshot};
 use super::outbox::Outbox;
 use super::pumps::Side;
 use super::socket::Socket;
-use crate::link::{Link, LinkInput, LinkOutput};
+use super::telling::Telling;
+use crate::link::{FromShard, Link, LinkInput, LinkOutput};
 use crate::shard::{Backend, Input, Output, Shard};
 use crate::{ConnectionId, PublishOrigin, PublishOutcome, PublishToken, ShardIndex};
 
@@ -54,10 +55,16 @@ pub(super) struct World {
     pub(super) links: Links,
     readiness: Readiness,
     counters: ShellCounters,
+    telling: Telling,
 }
 
 impl World {
-    pub(super) fn new(shard: Shard, link: Link, uplink: Outbox, mesh: Outbox, readiness: Readiness) -> Self {
+    pub(super) fn new(
+        (shard, link): (Shard, Link),
+        (uplink, mesh): (Outbox, Outbox),
+        readiness: Readiness,
+        telling: Telling,
+    ) -> Self {
         Self {
             shard,
             link,
@@ -75,6 +82,7 @@ impl World {
             links: Links::new(),
             readiness,
             counters: ShellCounters::default(),
+            telling,
         }
     }
 
@@ -169,14 +177,7 @@ impl World {
     pub(super) fn inbox(&mut self, link: LinkId, delivered: Delivered) {
         match Delivery::from_message(&delivered.message) {
             Ok(delivery) => {
-                tracing::debug!(
-                    device = %delivery.device,
-                    epoch = %delivery.epoch,
-                    trace = trace_id(delivery.traceparent.as_deref()),
-                    command = %delivery.id,
-                    attempt = delivery.attempt,
-                    "command taken in"
-                );
+                Telling::command(&delivery);
                 self.shard.handle(now(), Input::Delivery { link, delivery: Box::new(delivery) });
                 self.perform();
             }
@@ -235,6 +236,7 @@ impl World {
             shell: self.counters,
             publishers: vec![("uplink", self.uplink.figures()), ("mesh", self.mesh.figures())],
             inbox: ConsumerFigures::default(),
+            spans: self.telling.figures(),
             lease_left: self.link.lease_until().map_or(Duration::ZERO, |until| until.since(now().boot)),
         }
     }
@@ -301,7 +303,14 @@ impl World {
                 debug_assert!(false, "{:?} belongs to no other shard", hand_over.connection());
             }
             Output::Publish(publication) => self.uplink.publish(*publication),
-            Output::Link(word) => self.link.handle(now, LinkInput::FromShard { shard: SHARD, word }),
+            Output::Link(word) => {
+                if let FromShard::Settlement(SettlementItem::Settled(settlement)) = &word {
+                    Telling::settlement(settlement);
+                }
+                self.link.handle(now, LinkInput::FromShard { shard: SHARD, word });
+            }
+            Output::Notice(notice) => self.telling.notice(now.boot, &notice),
+            Output::Trace(trace) => self.telling.trace(*trace),
             Output::Drained => self.drained.notify_one(),
         }
     }

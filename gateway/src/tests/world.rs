@@ -41,6 +41,8 @@ pub(super) struct World {
     pub(super) heartbeats: Vec<Heartbeat>,
     /// Newer processes with the same id that a person was told of.
     pub(super) superseded_by: Vec<roost_wire::Incarnation>,
+    pub(super) notices: Vec<crate::Notice>,
+    pub(super) traces: Vec<crate::MessageTrace>,
     pub(super) is_drained: bool,
     clients: BTreeMap<ConnectionId, End>,
     link_id: LinkId,
@@ -117,7 +119,20 @@ impl World {
     }
 
     pub(super) fn with(limits: Limits) -> Self {
-        let mut world = Self::unconnected(limits, UplinkRules::default());
+        Self::connected(Self::unconnected(limits, UplinkRules::default()))
+    }
+
+    /// As [`World::new`], with spans for every trace that begins here.
+    pub(super) fn traced() -> Self {
+        Self::traced_with(limits())
+    }
+
+    pub(super) fn traced_with(limits: Limits) -> Self {
+        let ids = roost_wire::TraceIds::new([1, 2], roost_wire::SampleRatio::ALL);
+        Self::connected(Self::made(limits, UplinkRules::default(), Some(ids)))
+    }
+
+    fn connected(mut world: Self) -> Self {
         world.backend(Backend::Up);
         world.link_up(1);
         world.answer_heartbeats(1);
@@ -125,6 +140,10 @@ impl World {
     }
 
     pub(super) fn unconnected(limits: Limits, uplink: UplinkRules) -> Self {
+        Self::made(limits, uplink, None)
+    }
+
+    fn made(limits: Limits, uplink: UplinkRules, trace_ids: Option<roost_wire::TraceIds>) -> Self {
         let incarnation = Incarnation(7);
         let shard = ShardConfig {
             gateway: "eu-1".parse().unwrap(),
@@ -134,6 +153,7 @@ impl World {
             hash_seed: 11,
             limits,
             uplink,
+            trace_ids,
         };
         let link = LinkConfig {
             gateway: "eu-1".parse().unwrap(),
@@ -162,6 +182,8 @@ impl World {
             settlements: Vec::new(),
             heartbeats: Vec::new(),
             superseded_by: Vec::new(),
+            notices: Vec::new(),
+            traces: Vec::new(),
             is_drained: false,
             clients: BTreeMap::new(),
             link_id: LinkId(0),
@@ -261,6 +283,8 @@ impl World {
             Output::Link(word) => {
                 self.link.handle(self.now, LinkInput::FromShard { shard: ShardIndex(0), word })
             }
+            Output::Notice(notice) => self.notices.push(*notice),
+            Output::Trace(trace) => self.traces.push(*trace),
             Output::Drained => self.is_drained = true,
         }
     }

@@ -14,6 +14,7 @@ use roost_wire::{Device, Event, HeaderValue, Message, Qos, RoutingKey, envelope:
 
 use super::retry::RETRIES_MAX;
 use crate::session::PublishNumber;
+use crate::trace::{Begun, EventFate};
 use crate::{
     ConnectionId, Count, Counters, OnLoss, Publication, PublishOrigin, PublishOutcome, PublishToken,
     ShardIndex,
@@ -46,6 +47,7 @@ struct Outstanding {
     was_refused: bool,
     bytes: usize,
     waiter: Option<Waiter>,
+    trace: Option<Box<Begun>>,
 }
 
 /// How an event ended. It is safe, or it was at QoS 0.
@@ -63,7 +65,12 @@ pub(crate) enum EventEnd {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Next {
     /// It is over; tell the waiter. The device it frees has no event that is tried again any more.
-    Ended { waiter: Option<Waiter>, end: EventEnd, frees: Option<Device> },
+    Ended {
+        waiter: Option<Waiter>,
+        end: EventEnd,
+        frees: Option<Device>,
+        trace: Option<(Box<Begun>, EventFate)>,
+    },
     /// Publish this.
     Publish(Box<Publication>),
     /// Wait, then ask [`Uplink::retry`] with this number.
@@ -134,12 +141,13 @@ impl Uplink {
         event: Event,
         exchange: &str,
         waiter: Option<Waiter>,
+        trace: Option<Box<Begun>>,
     ) -> Box<Publication> {
         let bytes = event.payload.len();
         self.bytes += bytes;
         let exchange = exchange.to_owned();
         let (stage, refusals, was_refused) = (Stage::Event, 0, false);
-        self.start(Outstanding { event, exchange, stage, refusals, was_refused, bytes, waiter })
+        self.start(Outstanding { event, exchange, stage, refusals, was_refused, bytes, waiter, trace })
     }
 
     /// Publishes again what was refused before.
@@ -163,7 +171,7 @@ impl Uplink {
             (stage, PublishOutcome::Confirmed) => {
                 let end = stage.end();
                 counters.add(end.count());
-                self.end(outstanding, end)
+                self.end(outstanding, end, end.fate())
             }
             (Stage::Event, PublishOutcome::Returned) => {
                 outstanding.stage = Stage::Unrouted;
@@ -171,11 +179,11 @@ impl Uplink {
             }
             (_, PublishOutcome::Lost) if is_qos0 => {
                 counters.add(Count::EventDroppedLost);
-                self.end(outstanding, EventEnd::Accepted)
+                self.end(outstanding, EventEnd::Accepted, EventFate::Dropped)
             }
             (_, PublishOutcome::Nacked | PublishOutcome::Returned) if is_qos0 => {
                 counters.add(Count::EventDroppedNacked);
-                self.end(outstanding, EventEnd::Accepted)
+                self.end(outstanding, EventEnd::Accepted, EventFate::Dropped)
             }
             (Stage::Event, PublishOutcome::Nacked) if outstanding.refusals >= RETRIES_MAX => {
                 outstanding.stage = Stage::Dead;
@@ -215,9 +223,9 @@ impl Uplink {
         Box::new(publication)
     }
 
-    fn end(&mut self, outstanding: Outstanding, end: EventEnd) -> Next {
+    fn end(&mut self, outstanding: Outstanding, end: EventEnd, fate: EventFate) -> Next {
         self.bytes -= outstanding.bytes;
-        let Outstanding { event, was_refused, waiter, .. } = outstanding;
+        let Outstanding { event, was_refused, waiter, trace, .. } = outstanding;
         let left = self.refused.get_mut(&event.device).filter(|_| was_refused);
         let is_free = left.is_some_and(|left| {
             *left -= 1;
@@ -226,7 +234,8 @@ impl Uplink {
         if is_free {
             self.refused.remove(&event.device);
         }
-        Next::Ended { waiter, end, frees: is_free.then_some(event.device) }
+        let trace = trace.map(|begun| (begun, fate));
+        Next::Ended { waiter, end, frees: is_free.then_some(event.device), trace }
     }
 }
 
@@ -259,6 +268,14 @@ impl Stage {
 }
 
 impl EventEnd {
+    const fn fate(self) -> EventFate {
+        match self {
+            Self::Accepted => EventFate::Accepted,
+            Self::Unwanted => EventFate::Unrouted,
+            Self::Dead => EventFate::Dead,
+        }
+    }
+
     const fn count(self) -> Count {
         match self {
             Self::Accepted => Count::EventConfirmed,
@@ -295,7 +312,7 @@ mod tests {
             response_topic: None,
             correlation_data: None,
             user_properties: Vec::new(),
-            traceparent: None,
+            trace: None,
         }
     }
 
@@ -307,7 +324,7 @@ mod tests {
     fn a_refused_event_is_retried_with_its_id_and_then_goes_to_the_dead() {
         let mut counters = Counters::default();
         let mut uplink = Uplink::new(ShardIndex(0), 10, 1_000);
-        let mut publication = uplink.publish(event(Qos::AtLeastOnce, 5), "roost.up", waiter());
+        let mut publication = uplink.publish(event(Qos::AtLeastOnce, 5), "roost.up", waiter(), None);
         let id = publication.message.properties.message_id.clone();
         for refusal in 1..=RETRIES_MAX {
             let next = uplink.published(publication.token, PublishOutcome::Nacked, &mut counters);
@@ -333,7 +350,7 @@ mod tests {
         }
         let next = uplink.published(publication_token(&uplink), PublishOutcome::Confirmed, &mut counters);
         let frees = Some("d".parse().unwrap());
-        assert_eq!(next, Next::Ended { waiter: waiter(), end: EventEnd::Dead, frees });
+        assert_eq!(next, Next::Ended { waiter: waiter(), end: EventEnd::Dead, frees, trace: None });
         assert!(!uplink.is_trying_again(&"d".parse().unwrap()));
         assert_eq!((uplink.len(), uplink.bytes, counters.of(Count::EventDead)), (0, 0, 1));
     }
@@ -347,13 +364,13 @@ mod tests {
     fn what_no_queue_wants_is_kept_as_unrouted() {
         let mut counters = Counters::default();
         let mut uplink = Uplink::new(ShardIndex(3), 10, 1_000);
-        let publication = uplink.publish(event(Qos::AtLeastOnce, 1), "roost.up", waiter());
+        let publication = uplink.publish(event(Qos::AtLeastOnce, 1), "roost.up", waiter(), None);
         assert!(publication.mandatory);
         let next = uplink.published(publication.token, PublishOutcome::Returned, &mut counters);
         let Next::Publish(unrouted) = next else { panic!("{next:?}") };
         assert_eq!((&*unrouted.message.exchange, unrouted.mandatory), ("roost.unrouted", true));
         let next = uplink.published(unrouted.token, PublishOutcome::Confirmed, &mut counters);
-        assert_eq!(next, Next::Ended { waiter: waiter(), end: EventEnd::Unwanted, frees: None });
+        assert_eq!(next, Next::Ended { waiter: waiter(), end: EventEnd::Unwanted, frees: None, trace: None });
         let again = uplink.published(unrouted.token, PublishOutcome::Confirmed, &mut counters);
         assert_eq!(again, Next::Unknown);
     }
@@ -366,10 +383,10 @@ mod tests {
         ] {
             let mut counters = Counters::default();
             let mut uplink = Uplink::new(ShardIndex(0), 10, 1_000);
-            let publication = uplink.publish(event(Qos::AtMostOnce, 1), "roost.up", None);
+            let publication = uplink.publish(event(Qos::AtMostOnce, 1), "roost.up", None, None);
             assert_eq!(publication.on_loss, OnLoss::Report);
             let next = uplink.published(publication.token, outcome, &mut counters);
-            let ended = Next::Ended { waiter: None, end: EventEnd::Accepted, frees: None };
+            let ended = Next::Ended { waiter: None, end: EventEnd::Accepted, frees: None, trace: None };
             assert_eq!((next, counters.of(count)), (ended, 1));
         }
     }
@@ -379,10 +396,10 @@ mod tests {
         let mut uplink = Uplink::new(ShardIndex(0), 4, 1_000);
         for n in 0..3 {
             assert!(uplink.has_room(Qos::AtMostOnce));
-            uplink.publish(event(Qos::AtMostOnce, n), "x", None);
+            uplink.publish(event(Qos::AtMostOnce, n), "x", None, None);
         }
         assert!(!uplink.has_room(Qos::AtMostOnce) && uplink.has_room(Qos::AtLeastOnce));
-        uplink.publish(event(Qos::AtLeastOnce, 3), "x", None);
+        uplink.publish(event(Qos::AtLeastOnce, 3), "x", None, None);
         assert!(!uplink.has_room(Qos::AtLeastOnce));
         let by_bytes = Uplink { bytes: 1_000, ..Uplink::new(ShardIndex(0), 4, 1_000) };
         assert!(!by_bytes.has_room(Qos::AtLeastOnce));

@@ -103,6 +103,9 @@ impl Accepted {
     }
 }
 
+/// The length of a `traceparent`.
+const TRACEPARENT_BYTES: usize = 55;
+
 /// What a command's texts take together.
 pub(crate) fn header_bytes(request: &CommandRequest) -> usize {
     let texts = [
@@ -111,11 +114,11 @@ pub(crate) fn header_bytes(request: &CommandRequest) -> usize {
         &request.reply_to,
         &request.correlation_id,
         &request.content_type,
-        &request.traceparent,
     ];
     let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    let trace = request.trace.map_or(0, |_| TRACEPARENT_BYTES);
     let pairs: usize = request.user_properties.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
-    request.topic.as_str().len() + texts + pairs
+    request.topic.as_str().len() + texts + trace + pairs
 }
 
 /// A gateway's run that a command was given to.
@@ -280,11 +283,11 @@ fn write_accepted<'w>(w: &'w mut Writer, command: &Accepted) -> &'w mut Writer {
         &request.reply_to,
         &request.correlation_id,
         &request.content_type,
-        &request.traceparent,
     ];
     for text in texts {
         w.optional_text(text.as_deref());
     }
+    w.optional_text(request.trace.map(|trace| trace.to_string()).as_deref());
     w.int(request.user_properties.len() as u64);
     for (name, value) in &request.user_properties {
         w.text(name).text(value);
@@ -316,11 +319,12 @@ fn read_accepted(r: &mut Reader<'_>) -> Result<Accepted, RecordError> {
         &mut request.reply_to,
         &mut request.correlation_id,
         &mut request.content_type,
-        &mut request.traceparent,
     ];
     for text in texts {
         *text = r.optional_text("text")?.map(str::to_owned);
     }
+    // Earlier builds wrote whatever text the sender had said: what is malformed counts as none.
+    request.trace = r.optional_text("trace")?.and_then(|text| text.parse().ok());
     for _ in 0..r.int("user properties")? {
         let (name, value) = (r.text("user property")?, r.text("user property")?);
         request.user_properties.push((name.to_owned(), value.to_owned()));

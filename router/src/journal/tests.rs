@@ -4,7 +4,7 @@ use ::bytes::Bytes;
 use proptest::prelude::*;
 use roost_wire::{
     CommandId, CommandRequest, Device, Epoch, Incarnation, Offline, Qos, Receipt, ReceiptReason,
-    ReceiptState, ReceiptsWanted, RouterRun, SyncNumber, WallTime,
+    ReceiptState, ReceiptsWanted, RouterRun, SpanId, SyncNumber, TraceContext, TraceId, WallTime,
 };
 
 use super::*;
@@ -41,11 +41,18 @@ fn accepted(sequence: impl Strategy<Value = u64>) -> impl Strategy<Value = Accep
             proptest::collection::vec(any::<u8>(), 0..40),
         ),
         (wanted(), any::<bool>(), any::<bool>(), proptest::option::of(any::<u64>())),
-        (text(), text(), text(), text(), text(), text()),
+        (text(), text(), text(), text(), text()),
+        proptest::option::of(any::<([u8; 16], [u8; 8], bool)>()),
         proptest::collection::vec(("[a-z]{0,3}", "[a-z]{0,3}"), 0..3),
     )
         .prop_map(
-            |((device, id, topic, payload), (receipts, once, parks, lifetime_ms), texts, user_properties)| {
+            |(
+                (device, id, topic, payload),
+                (receipts, once, parks, lifetime_ms),
+                texts,
+                trace,
+                user_properties,
+            )| {
                 CommandRequest {
                     topic: topic.parse().unwrap(),
                     qos: if once { Qos::AtLeastOnce } else { Qos::AtMostOnce },
@@ -57,7 +64,9 @@ fn accepted(sequence: impl Strategy<Value = u64>) -> impl Strategy<Value = Accep
                     reply_to: texts.2,
                     correlation_id: texts.3,
                     content_type: texts.4,
-                    traceparent: texts.5,
+                    trace: trace.and_then(|(trace, span, sampled)| {
+                        Some(TraceContext::new(TraceId::new(trace)?, SpanId::new(span)?, sampled))
+                    }),
                     user_properties,
                     ..CommandRequest::new(device, id.parse().unwrap(), Bytes::from(payload))
                 }

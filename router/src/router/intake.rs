@@ -15,6 +15,7 @@ use crate::decide::{Decision, RejectReason, Whereabouts};
 use crate::journal::{Accepted, Final, GivenTo, Record, header_bytes};
 use crate::timeline::{Step, Way};
 use crate::timers::Timer;
+use crate::trace::TraceStep;
 use crate::{DropReason, Output, Publication, RequestId, SourceToken};
 
 /// Where a command came from, and so who is to hear that it is safe.
@@ -163,10 +164,16 @@ impl RouterCore {
         }
     }
 
-    fn accept(&mut self, now: Now, source: Source, request: CommandRequest) {
+    fn accept(&mut self, now: Now, source: Source, mut request: CommandRequest) {
         self.counters.accepted += 1;
         let device = request.device.clone();
         let sequence = self.journal.next();
+        request.trace = self.traces.enter(request.trace, self.journal.command_id(sequence));
+        if self.traces.is_recorded(request.trace) {
+            self.traces.begin(now.boot, sequence);
+            let (name, words, given) = self.timelines.told(&Step::Taken(source.way()));
+            self.traces.note(sequence, TraceStep { at: now.boot, name, words, decision: None, given });
+        }
         self.timelines.begin(now.wall, sequence, source.way());
         let lifetime = request.lifetime_ms.map_or(self.limits.lifetime, std::time::Duration::from_millis);
         let deadline = now.wall + lifetime;
@@ -204,7 +211,7 @@ impl RouterCore {
     pub(super) fn accepted_durably(&mut self, now: Now, sequence: u64) {
         let Some(live) = self.journal.command(sequence) else { return };
         let device = live.command.request.device.clone();
-        self.timelines.note(now.wall, sequence, Step::Safe);
+        self.note(now, sequence, Step::Safe);
         self.tell(now, &device, sequence, ReceiptState::Accepted, None);
         self.offer(now, &device);
         // Written as given, and not given after all.
@@ -230,7 +237,7 @@ impl RouterCore {
         self.counters.duplicates += 1;
         let known = sequence.or(end.as_ref().map(|end| end.receipt.command_id.sequence));
         if let Some(known) = known {
-            self.timelines.note(now.wall, known, Step::Repeated);
+            self.note(now, known, Step::Repeated);
         }
         match (sequence, end) {
             (Some(sequence), _) => self.repeat_live(now, source, device, sequence),
@@ -317,7 +324,7 @@ impl RouterCore {
         self.timelines.begin(now.wall, sequence, source.way());
         let forget_at = now.wall + self.limits.lifetime + self.limits.remembered;
         let watchers: Vec<RequestId> = source.request().into_iter().collect();
-        let lsn = self.conclude(Final { receipt, wanted, receipt_to, forget_at }, &watchers);
+        let lsn = self.conclude(now, Final { receipt, wanted, receipt_to, forget_at }, &watchers);
         match source {
             Source::Http(_) => {}
             Source::Expired(token) => self.say_after(lsn, Output::Ack(token)),

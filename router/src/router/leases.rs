@@ -197,7 +197,7 @@ impl RouterCore {
     pub(super) fn interrupt(&mut self, now: Now, device: &Device, sequence: u64) {
         if self.mailboxes.get_mut(device).is_some_and(|mailbox| mailbox.take_back(sequence)) {
             self.record(Record::Interrupted { sequence });
-            self.timelines.note(now.wall, sequence, Step::Interrupted);
+            self.note(now, sequence, Step::Interrupted);
             self.tell(now, device, sequence, ReceiptState::Parked, Some(ReceiptReason::Interrupted));
             self.watch_lifetime(now, sequence);
         }

@@ -34,7 +34,7 @@ impl RouterCore {
             let decision = decide(&whereabouts, self.facts(device, first));
             let (kind, label) = decision.labels();
             self.counters.decision(kind, label);
-            self.timelines.decided(now.wall, first, &decision);
+            self.note_decision(now, first, &decision);
             match decision {
                 Decision::Forward(_) => {
                     if self.forward(now, device, first).is_none() {
@@ -166,7 +166,7 @@ impl RouterCore {
             qos: request.qos,
             content_type: request.content_type.clone(),
             user_properties: request.user_properties.clone(),
-            traceparent: request.traceparent.clone(),
+            trace: request.trace.map(|came| self.traces.place(came, self.journal.command_id(sequence))),
         });
         let gateway = hold.gateway.clone();
         let then = Then::Given {
@@ -179,7 +179,7 @@ impl RouterCore {
         self.publish(gate, Publication::Delivery { gateway: hold.gateway, inbox, delivery }, then);
         self.counters.forwarded += 1;
         let gateway = self.timelines.named(&gateway);
-        self.timelines.note(now.wall, sequence, Step::Forwarded { gateway, epoch: hold.epoch, attempt });
+        self.note(now, sequence, Step::Forwarded { gateway, epoch: hold.epoch, attempt });
         self.tell(now, device, sequence, ReceiptState::Forwarded, None);
         Some(())
     }

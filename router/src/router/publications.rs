@@ -142,7 +142,7 @@ impl RouterCore {
                 if *left == 0 {
                     self.publications.receipts.remove(&sequence);
                     self.record(Record::ReceiptPublished { sequence });
-                    self.timelines.note(now.wall, sequence, Step::Told);
+                    self.note(now, sequence, Step::Told);
                     self.resume_if_room();
                 }
             }

@@ -109,17 +109,21 @@ impl RouterCore {
             receipt_to: request.receipt_to.clone(),
             forget_at: live.command.deadline.max(now.wall) + self.limits.remembered,
         };
-        self.conclude(end, &entry.map(|entry: Entry| entry.watchers).unwrap_or_default());
+        let receipt = self.traces.is_recorded(request.trace).then(|| end.receipt.clone());
+        let lsn = self.conclude(now, end, &entry.map(|entry: Entry| entry.watchers).unwrap_or_default());
+        if let Some(receipt) = receipt {
+            self.end_trace(now, lsn, &live, &receipt);
+        }
         self.resume_if_room();
     }
 
     /// Journals a final, and tells it once it is durable: to who wants receipts until that is confirmed, and to the requests
     /// that wait. The record's number.
-    pub(super) fn conclude(&mut self, end: Final, watchers: &[crate::RequestId]) -> Lsn {
+    pub(super) fn conclude(&mut self, now: Now, end: Final, watchers: &[crate::RequestId]) -> Lsn {
         let end = Arc::new(end);
-        let Receipt { state, reason, at, command_id, .. } = end.receipt;
+        let Receipt { state, reason, command_id, .. } = end.receipt;
         self.counters.receipt(state, reason);
-        self.timelines.note(at, command_id.sequence, Step::Ended { state, reason });
+        self.note(now, command_id.sequence, Step::Ended { state, reason });
         let lsn = self.record(Record::Finished { end: end.clone(), owed: end.is_wanted() });
         self.publish_final(lsn, &end);
         for request in watchers {

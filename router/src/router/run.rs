@@ -41,6 +41,7 @@ impl RouterCore {
         (self.epochs, self.markers, self.is_paused) = (before.epochs, before.markers, before.is_paused);
         self.counters = before.counters;
         self.timelines = before.timelines;
+        self.traces = before.traces;
         self.heard = before.heard;
         self.run = run;
         self.run_lsn = self.record(Record::RunStarted { run, journal: self.id });

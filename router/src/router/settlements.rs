@@ -77,7 +77,7 @@ impl RouterCore {
         }
         let (named, epoch) = (self.timelines.named(gateway), *epoch);
         let answered = Step::Answered { gateway: named, epoch, outcome: *outcome };
-        self.timelines.note(now.wall, sequence, answered);
+        self.note(now, sequence, answered);
         match outcome {
             Outcome::Delivered => self.succeeded(now, gateway, settlement, ReceiptState::Delivered),
             Outcome::Sent => self.succeeded(now, gateway, settlement, ReceiptState::Sent),
@@ -204,7 +204,7 @@ impl RouterCore {
         let Some(mailbox) = self.mailboxes.get_mut(device) else { return };
         if mailbox.hold.as_ref().is_some_and(|hold| hold.epoch == epoch) && mailbox.take_back(sequence) {
             self.record(Record::TakenBack { sequence });
-            self.timelines.note(now.wall, sequence, Step::CameBack);
+            self.note(now, sequence, Step::CameBack);
             self.waits_again(now, device, sequence);
         }
     }

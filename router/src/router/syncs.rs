@@ -173,7 +173,7 @@ impl RouterCore {
             if mailbox.take_back(sequence) {
                 // Its settlements stand before the list: it never had this one, or dropped it with its old inbox.
                 self.record(Record::TakenBack { sequence });
-                self.timelines.note(now.wall, sequence, Step::NotHeld);
+                self.note(now, sequence, Step::NotHeld);
                 self.tell(now, device, sequence, ReceiptState::Parked, Some(ReceiptReason::Interrupted));
                 self.watch_lifetime(now, sequence);
             }

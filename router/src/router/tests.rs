@@ -8,5 +8,6 @@ mod membership;
 mod questions;
 mod restart;
 mod traces;
+mod tracing;
 mod turns;
 mod walk;

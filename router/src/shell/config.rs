@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use roost_backend::AmqpAddress;
 use roost_backend::shell::LinkConfig;
+use roost_ops::TracingConfig;
 use roost_wire::ShardId;
 
 use crate::Limits;
@@ -30,6 +31,8 @@ pub struct RouterConfig {
     pub compact_every_bytes: u64,
     /// The bound of the waits between attempts to connect: [`LinkConfig::new`]'s.
     pub retry_max: Duration,
+    /// Where its spans go; off by default.
+    pub tracing: Option<TracingConfig>,
 }
 
 impl RouterConfig {
@@ -46,6 +49,7 @@ impl RouterConfig {
             requests_waiting_max: 10_000,
             compact_every_bytes: 256 * 1024 * 1024,
             retry_max,
+            tracing: None,
         }
     }
 

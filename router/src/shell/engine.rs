@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use roost_backend::shell::{ConsumerEvent, Delivered, DownReason, PublisherEvent};
-use roost_ops::now;
+use roost_ops::{Spans, now};
 use roost_wire::{CommandRequest, Device, MessageId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -17,6 +17,7 @@ use super::metrics::Snapshot;
 use super::publications::{Publications, outcome};
 use super::sources::{Line, Sources};
 use super::standing::Standing;
+use super::telling;
 use super::waiters::{NotTaken, Progress, Waiters};
 use crate::{Gauges, Input, Lsn, Output, PublishToken, RouterCore};
 
@@ -44,6 +45,7 @@ pub(super) struct Engine {
     pub(super) waiters: Waiters,
     pub(super) compaction: Compaction,
     pub(super) standing: Standing,
+    pub(super) spans: Spans,
     pub(super) snapshot: Arc<Mutex<Snapshot>>,
     pub(super) not_taken: BTreeMap<NotTaken, u64>,
     /// Up to where the core was told that its records are on disk.
@@ -279,6 +281,7 @@ impl Engine {
             gauges: Gauges::default(),
             publisher: self.publications.figures(),
             consumers: self.sources.figures(),
+            spans: self.spans.figures(),
             not_taken: NotTaken::ALL
                 .map(|reason| (reason.as_str(), self.not_taken.get(&reason).copied().unwrap_or_default()))
                 .into(),
@@ -289,7 +292,11 @@ impl Engine {
     fn perform(&mut self) {
         while let Some(output) = self.core.poll_output() {
             match output {
-                Output::Journal { lsn, record } => self.backlog.append(lsn, record.encode()),
+                Output::Journal { lsn, record, trace } => {
+                    telling::record(&record, trace);
+                    self.backlog.append(lsn, record.encode());
+                }
+                Output::Trace(trace) => telling::trace(&self.spans, *trace),
                 Output::Ack(source) => self.sources.ack(source),
                 Output::Publish { token, what } => self.publications.publish(token, what),
                 Output::Answer { request, receipt } => self.waiters.answer(request, *receipt),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use roost_backend::shell::{ConsumerFigures, PublisherFigures};
-use roost_ops::{Exposition, LinkCounts, MetricKind};
+use roost_ops::{Exposition, LinkCounts, MetricKind, SpanFigures};
 
 use super::log::LogStatus;
 use crate::gateway::Standing;
@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub consumers: Vec<(&'static str, ConsumerFigures)>,
     /// Commands over HTTP that were not taken, by reason.
     pub not_taken: BTreeMap<&'static str, u64>,
+    /// Its spans.
+    pub spans: SpanFigures,
 }
 
 impl Snapshot {
@@ -87,6 +89,7 @@ impl Snapshot {
         self.depths(page);
         self.gateways(page);
         LinkCounts::write(&self.links, page);
+        self.spans.write(page);
         PublisherFigures::write(&[("publisher", self.publisher)], page);
         ConsumerFigures::write(&self.consumers, page);
         page.family("roost_router_run", Gauge, "The number of the run; 0 before the shard's lock is held.")

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use roost_backend::shell::{OnLoss, Publish, Published, Publisher, PublisherFigures, TryPublishError};
-use roost_ops::trace_id;
 use roost_wire::ShardId;
 
+use super::telling;
 use crate::{Publication, PublishOutcome, PublishToken};
 
 /// What waits for the publisher. No more than the core has outstanding, which the core bounds.
@@ -22,7 +22,7 @@ impl Publications {
     }
 
     pub(super) fn publish(&mut self, token: PublishToken, what: Publication) {
-        log(&what);
+        telling::publication(&what);
         let mandatory = what.mandatory();
         let on_loss = if what.publish_again() { OnLoss::PublishAgain } else { OnLoss::Report };
         let message = what.into_message(self.shard);
@@ -61,31 +61,6 @@ impl Publications {
     /// Whether the broker has answered for everything.
     pub(super) fn is_settled(&self) -> bool {
         self.waiting.is_empty() && self.unconfirmed == 0
-    }
-}
-
-/// What is done with single commands, for who follows one: below the level that a busy router can afford to write.
-fn log(what: &Publication) {
-    match what {
-        Publication::Delivery { delivery, .. } => tracing::debug!(
-            device = %delivery.device,
-            epoch = %delivery.epoch,
-            trace = trace_id(delivery.traceparent.as_deref()),
-            command = %delivery.id,
-            attempt = delivery.attempt,
-            "command forwarded"
-        ),
-        Publication::Receipt { receipt, .. } => tracing::debug!(
-            device = %receipt.device,
-            epoch = receipt.epoch.map(tracing::field::display),
-            command = %receipt.command_id,
-            state = receipt.state.as_str(),
-            "receipt"
-        ),
-        Publication::Control { .. }
-        | Publication::Presence(_)
-        | Publication::Marker { .. }
-        | Publication::DeadLetter { .. } => {}
     }
 }
 

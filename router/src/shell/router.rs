@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use roost_backend::Topology;
 use roost_backend::shell::{Publisher, PublisherConfig, publisher};
-use roost_ops::{ListenError, Readiness, listen_on_loopback, now};
+use roost_ops::{ListenError, Readiness, Resource, SpanExport, Spans, SpansError, listen_on_loopback, now};
+use roost_wire::TraceIds;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout};
@@ -39,6 +40,7 @@ pub struct Router {
     stop: oneshot::Sender<Instant>,
     engine: JoinHandle<Ended>,
     http_task: (oneshot::Sender<()>, JoinHandle<()>),
+    span_export: SpanExport,
 }
 
 /// Why a router did not start. The operator is to act.
@@ -58,6 +60,9 @@ pub enum RouterError {
         /// What is wrong with it.
         source: RecordError,
     },
+    /// Spans cannot go where they are to go.
+    #[error(transparent)]
+    Spans(#[from] SpansError),
 }
 
 /// What a drain had to cut.
@@ -68,6 +73,9 @@ pub struct DrainReport {
     /// Messages that the backend had not confirmed. What is owed of them is in the journal.
     pub publications_unconfirmed: usize,
 }
+
+/// What the last spans get at the end; a collector that takes longer does not get them.
+const SPANS_GRACE: Duration = Duration::from_secs(1);
 
 /// How long answers that are on their way may take at the end.
 const HTTP_GRACE: Duration = Duration::from_secs(1);
@@ -97,7 +105,13 @@ impl Router {
             .await
             .unwrap_or_else(|error| resume_unwind(error.into_panic()))?;
         let (shard, last) = (config.shard, Lsn(log.last().0));
-        let core = RouterCore::open(now(), shard, config.limits.clone(), journal, last, rand::random());
+        let ids = config.tracing.as_ref().map(|tracing| TraceIds::new(rand::random(), tracing.sample));
+        let at = now();
+        let mut core = RouterCore::open(at, shard, config.limits.clone(), journal, last, rand::random());
+        core.trace_with(at, ids);
+        let instance = shard.to_string();
+        let resource = Resource { service: "roost-router", instance, attributes: Vec::new() };
+        let (spans, span_export) = Spans::start(config.tracing.as_ref(), resource)?;
 
         let readiness = Readiness::default();
         let standing = Standing::new(readiness.clone());
@@ -114,6 +128,7 @@ impl Router {
             sources: Sources::new(config),
             waiters: Waiters::default(),
             standing,
+            spans,
             snapshot: Arc::clone(&snapshot),
             not_taken: BTreeMap::new(),
             durable: last,
@@ -125,7 +140,7 @@ impl Router {
         let (stop, stopped) = oneshot::channel();
         let engine = tokio::spawn(engine.run(Inputs { published, asks, stop: stopped }));
         let http_task = http::serve(listener, asks_sender, readiness.clone(), waiting_max);
-        Ok(Self { http, readiness, snapshot, publisher, stop, engine, http_task })
+        Ok(Self { http, readiness, snapshot, publisher, stop, engine, http_task, span_export })
     }
 
     /// Where the HTTP API listens.
@@ -168,6 +183,7 @@ impl Router {
         // The engine has waited for all that could be confirmed in time.
         report.publications_unconfirmed =
             self.publisher.close(left().min(PUBLISHER_GRACE)).await.tokens.len();
+        self.span_export.close(SPANS_GRACE).await;
         // Requests that waited were answered when the engine ended. A client that keeps its connection open is not waited for.
         let (stop_http, mut http_task) = self.http_task;
         let _ = stop_http.send(());

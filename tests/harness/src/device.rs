@@ -202,6 +202,27 @@ impl Device {
         }
     }
 
+    /// Publishes at QoS 1 with v5 user properties, and awaits the PUBACK.
+    ///
+    /// # Errors
+    /// As [`Device::publish`].
+    ///
+    /// # Panics
+    /// With a client that has none: only [`DeviceKind::RumqttcV5`] does.
+    pub async fn publish_saying(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        pairs: &[(&str, &str)],
+    ) -> Result<(), Lost> {
+        match &mut self.client {
+            Client::V5(client) => client.publish_saying(topic, payload, pairs).await,
+            Client::V4(_) | Client::Mosquitto(_) | Client::Script(_) => {
+                panic!("this client publishes without user properties")
+            }
+        }
+    }
+
     /// The next message that was received.
     ///
     /// # Errors

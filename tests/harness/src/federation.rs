@@ -41,12 +41,20 @@ impl Federation {
     /// # Panics
     /// When it does not become it.
     pub async fn start(backend: Backend) -> Self {
-        let mut federation = match backend {
+        Self::configured(backend).await.started().await
+    }
+
+    async fn configured(backend: Backend) -> Self {
+        match backend {
             Backend::Embedded => Self::embedded(),
             Backend::RabbitMq => {
                 Self::with(Broker::RabbitMq(Vhost::create().await), None, temporary_directory("federation"))
             }
-        };
+        }
+    }
+
+    async fn started(self) -> Self {
+        let mut federation = self;
         if federation.backend.is_some() {
             federation.start_backend().await;
         }
@@ -54,6 +62,18 @@ impl Federation {
         federation.start_gateway("eu-1").await;
         federation.start_gateway("us-1").await;
         federation
+    }
+
+    /// The same with every trace sent to this OpenTelemetry collector.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn traced(backend: Backend, otlp: &str) -> Self {
+        let federation = Self::configured(backend).await;
+        for role in federation.gateways.iter().chain([&federation.router]) {
+            role.configure_more(&format!("tracing: {{ otlp: {otlp:?}, sample: 1 }}\n"));
+        }
+        federation.started().await
     }
 
     /// Starts the router and the gateways, and not the (embedded) backend that they look for.
@@ -183,6 +203,12 @@ impl Role {
     fn configure(&self, yaml: &str) {
         std::fs::write(&self.config, yaml)
             .unwrap_or_else(|error| panic!("{}: {error}", self.config.display()));
+    }
+
+    fn configure_more(&self, yaml: &str) {
+        let read = std::fs::read_to_string(&self.config);
+        let text = read.unwrap_or_else(|error| panic!("{}: {error}", self.config.display()));
+        self.configure(&(text + yaml));
     }
 
     fn launch(&mut self) {

@@ -11,6 +11,7 @@
 mod api;
 mod backend;
 mod client_script;
+mod collector;
 mod device;
 mod environment;
 mod eventually;
@@ -34,6 +35,7 @@ mod service_lapin;
 
 pub use api::{Answer, Api};
 pub use backend::{Backend, Broker, QueueCounts};
+pub use collector::{CollectedSpan, Collector};
 pub use device::{Connect, Device, DeviceKind, Lost, Message};
 pub use eventually::{PATIENCE, eventually};
 pub use exposition::{Family, Sample};

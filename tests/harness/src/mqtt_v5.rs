@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish, PublishProperties, SubscribeReasonCode};
 use rumqttc::v5::mqttbytes::{QoS, qos as level_of};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use tokio::sync::mpsc;
@@ -39,6 +39,23 @@ impl V5 {
         let payload = payload.to_vec();
         self.client.publish(topic, level(qos), false, payload).await.map_err(|_| self.answers.why())?;
         if qos == 0 { Ok(()) } else { self.answers.next().await.map(drop) }
+    }
+
+    pub(crate) async fn publish_saying(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        pairs: &[(&str, &str)],
+    ) -> Result<(), Lost> {
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let properties = PublishProperties {
+            user_properties: pairs.iter().map(pair).collect(),
+            ..PublishProperties::default()
+        };
+        let (level, payload) = (QoS::AtLeastOnce, payload.to_vec());
+        let published = self.client.publish_with_properties(topic, level, false, payload, properties).await;
+        published.map_err(|_| self.answers.why())?;
+        self.answers.next().await.map(drop)
     }
 
     pub(crate) async fn disconnect(&mut self) {

@@ -93,6 +93,7 @@ impl GatewayNode {
             hash_seed: chance.bits(),
             limits: self.limits.clone(),
             uplink: UplinkRules::default(),
+            trace_ids: None,
         });
         let router = ShardId(0);
         let link = Link::new(LinkConfig {
@@ -415,6 +416,8 @@ impl Run {
             Output::HandOver { .. } => unreachable!("there is one shard"),
             Output::Publish(publication) => self.uplink.publish(publish(*publication)),
             Output::Link(word) => self.link.handle(now, LinkInput::FromShard { shard: SHARD, word }),
+            Output::Notice(_) => {}
+            Output::Trace(_) => unreachable!("nobody traces"),
             Output::Drained => unreachable!("nobody drains"),
         }
     }

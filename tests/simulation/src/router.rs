@@ -414,7 +414,7 @@ impl Run {
 
     fn asked(&mut self, now: Now, output: Output, effects: &mut Vec<Effect>) {
         match output {
-            Output::Journal { lsn, record } => {
+            Output::Journal { lsn, record, .. } => {
                 self.written.push_back(record.encode().into());
                 if self.plant == Some(Break::AcknowledgeBeforeFsync) {
                     self.synced(now, lsn);
@@ -445,6 +445,7 @@ impl Run {
                 effects.push(Effect::Answer { number: request.0 as usize, receipt });
             }
             Output::SameGatewayId { gateway, .. } => panic!("{gateway} is there once"),
+            Output::Trace(_) => unreachable!("nobody traces"),
             Output::PauseCommands => self.wants_commands = false,
             Output::ResumeCommands => self.wants_commands = true,
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Qos, header};
-use crate::{DeliveryMode, Device, Message, MessageId, Properties, RoutingKey, Topic};
+use crate::{DeliveryMode, Device, Message, MessageId, Properties, RoutingKey, Topic, TraceContext};
 
 /// What a sender wants delivered, to which device, and what it wants to hear of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,8 +36,8 @@ pub struct CommandRequest {
     pub content_type: Option<String>,
     /// To the device as v5 User Properties, in order.
     pub user_properties: Vec<(String, String)>,
-    /// W3C trace context.
-    pub traceparent: Option<String>,
+    /// Where it is in a trace: the header `traceparent`. One that is malformed counts as none.
+    pub trace: Option<TraceContext>,
 }
 
 /// Which receipts a sender wants: header `roost-receipts`.
@@ -118,7 +118,7 @@ impl CommandRequest {
             correlation_id: None,
             content_type: None,
             user_properties: Vec::new(),
-            traceparent: None,
+            trace: None,
         }
     }
 
@@ -149,8 +149,8 @@ impl CommandRequest {
         if !self.user_properties.is_empty() {
             properties.set(header::USER_PROPERTIES, header::user_properties(&self.user_properties));
         }
-        if let Some(traceparent) = self.traceparent {
-            properties.set(header::TRACEPARENT, traceparent);
+        if let Some(trace) = self.trace {
+            properties.set(header::TRACEPARENT, trace.to_string());
         }
         let routing_key = RoutingKey::for_device(&self.device).as_str().to_owned();
         Message { exchange: exchange.to_owned(), routing_key, properties, body: self.payload }
@@ -205,7 +205,7 @@ impl CommandRequest {
                 .ok_or_else(|| value(header::OFFLINE, Some(offline), "park or fail"))?;
         }
         self.supersede_key = text(p, header::SUPERSEDE_KEY)?.map(str::to_owned);
-        self.traceparent = text(p, header::TRACEPARENT)?.map(str::to_owned);
+        self.trace = header::trace(p);
         self.user_properties = header::read_user_properties(p)
             .ok_or_else(|| value(header::USER_PROPERTIES, Some("…"), "a list of pairs of text"))?;
         self.reply_to.clone_from(&p.reply_to);

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{Qos, header};
 use crate::{
     CommandId, DeliveryMode, Device, DeviceId, Epoch, Message, Properties, SessionId, SyncNumber, Tenant,
-    Topic,
+    Topic, TraceContext,
 };
 
 /// One attempt to deliver a command: what the gateway needs, and whose turn it is.
@@ -35,8 +35,8 @@ pub struct Delivery {
     pub content_type: Option<String>,
     /// To the device as v5 User Properties, in order.
     pub user_properties: Vec<(String, String)>,
-    /// W3C trace context.
-    pub traceparent: Option<String>,
+    /// Where it is in a trace: the header `traceparent`. One that is malformed counts as none.
+    pub trace: Option<TraceContext>,
 }
 
 /// Why a message in an inbox is not a delivery. A router of another version, or a stranger, published it.
@@ -75,8 +75,8 @@ impl Delivery {
         if !self.user_properties.is_empty() {
             properties.set(header::USER_PROPERTIES, header::user_properties(&self.user_properties));
         }
-        if let Some(traceparent) = self.traceparent {
-            properties.set(header::TRACEPARENT, traceparent);
+        if let Some(trace) = self.trace {
+            properties.set(header::TRACEPARENT, trace.to_string());
         }
         Message { exchange: String::new(), routing_key: inbox.to_owned(), properties, body: self.payload }
     }
@@ -107,7 +107,7 @@ impl Delivery {
             content_type: p.content_type.clone(),
             user_properties: header::read_user_properties(p)
                 .ok_or(DeliveryError { header: header::USER_PROPERTIES })?,
-            traceparent: p.text(header::TRACEPARENT).map(str::to_owned),
+            trace: header::trace(p),
         })
     }
 }
@@ -137,7 +137,7 @@ mod tests {
             qos: Qos::try_from(qos).unwrap(),
             content_type: None,
             user_properties: vec![("k".to_owned(), "v".to_owned())],
-            traceparent: Some("00-…".to_owned()),
+            trace: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").ok(),
         }
     }
 

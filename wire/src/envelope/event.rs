@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{Qos, header};
 use crate::{
     DeliveryMode, Device, GatewayId, HeaderValue, Incarnation, Message, Properties, Region, RoutingKey,
-    Topic, WallTime,
+    Topic, TraceContext, WallTime,
 };
 
 /// One PUBLISH of a device, as services get it from `roost.up`.
@@ -47,8 +47,8 @@ pub struct Event {
     pub correlation_data: Option<Bytes>,
     /// v5 User Properties, in order.
     pub user_properties: Vec<(String, String)>,
-    /// W3C trace context.
-    pub traceparent: Option<String>,
+    /// Where it is in a trace: the header `traceparent`. One that is malformed counts as none.
+    pub trace: Option<TraceContext>,
 }
 
 /// Why a message is not an event.
@@ -103,8 +103,8 @@ impl Event {
         if !self.user_properties.is_empty() {
             properties.set(header::USER_PROPERTIES, header::user_properties(&self.user_properties));
         }
-        if let Some(traceparent) = self.traceparent {
-            properties.set(header::TRACEPARENT, traceparent);
+        if let Some(trace) = self.trace {
+            properties.set(header::TRACEPARENT, trace.to_string());
         }
         let routing_key = RoutingKey::for_event(&self.device, &self.topic).as_str().to_owned();
         Message { exchange: exchange.to_owned(), routing_key, properties, body: self.payload }
@@ -151,7 +151,7 @@ impl Event {
             },
             user_properties: header::read_user_properties(p)
                 .ok_or(EventError { header: header::USER_PROPERTIES })?,
-            traceparent: p.text(header::TRACEPARENT).map(str::to_owned),
+            trace: header::trace(p),
         })
     }
 }
@@ -182,7 +182,7 @@ mod tests {
             response_topic: Some("answers/here".to_owned()),
             correlation_data: Some(Bytes::from_static(b"\xff\x00")),
             user_properties: pairs,
-            traceparent: None,
+            trace: None,
         }
     }
 

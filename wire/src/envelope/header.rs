@@ -1,6 +1,6 @@
 //! The names of the headers, and how a list of user properties is one.
 
-use crate::{HeaderValue, Properties};
+use crate::{HeaderValue, Properties, TraceContext};
 
 /// The tenant of the device.
 pub const TENANT: &str = "roost-tenant";
@@ -46,6 +46,11 @@ pub const SUPERSEDE_KEY: &str = "roost-supersede-key";
 pub const COMMAND_ID: &str = "roost-command-id";
 /// Why a message is in `roost.dead`.
 pub const REASON: &str = "roost-reason";
+
+/// Reads where a message is in a trace. A malformed header counts as none: who traces badly gets its message through all the same.
+pub(crate) fn trace(properties: &Properties) -> Option<TraceContext> {
+    TraceContext::parse(properties.text(TRACEPARENT)?).ok()
+}
 
 /// User properties as a header: a list of two-element lists.
 pub(crate) fn user_properties(pairs: &[(String, String)]) -> HeaderValue {

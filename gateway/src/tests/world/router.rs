@@ -76,7 +76,7 @@ impl World {
             qos: Qos::AtLeastOnce,
             content_type: None,
             user_properties: Vec::new(),
-            traceparent: None,
+            trace: None,
         }
     }
 

@@ -138,7 +138,7 @@ impl Bench {
     pub(super) fn settle(&mut self) {
         while let Some(output) = self.core.poll_output() {
             match &output {
-                Output::Journal { lsn, record } => {
+                Output::Journal { lsn, record, .. } => {
                     self.log.push(record.encode());
                     assert_eq!(lsn.0, self.log.len() as u64, "numbers have no gap");
                     if self.is_quick {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query, State};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use roost_ops::Problem;
-use roost_wire::{MessageId, Receipt};
+use roost_wire::{MessageId, Receipt, TraceContext, envelope::header};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 
@@ -30,11 +30,13 @@ pub(super) async fn send(
     _turn: Turn,
     At(device): At,
     query: Result<Query<Wait>, QueryRejection>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let Query(wait) = query.map_err(|error| bad(error.body_text(), "wait"))?;
     let wait = wait.parse()?;
-    let command = CommandBody::parse(&body.0)?.into_command(device)?;
+    let mut command = CommandBody::parse(&body.0)?.into_command(device)?;
+    command.trace = said(&headers);
     let id = command.message_id.clone();
     let (sender, mut progress) = watch::channel(Progress::Unknown);
     api.ask(Ask::Command { command: Box::new(command), progress: sender }).await?;
@@ -48,6 +50,13 @@ pub(super) async fn send(
     let receipt = latest.ok_or_else(gone)?;
     let status = if receipt.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(receipt)).into_response())
+}
+
+/// Where the sender is in a trace. A malformed header, and a second one, count as none (W3C Trace Context 3.2).
+fn said(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut said = headers.get_all(header::TRACEPARENT).iter();
+    let (first, second) = (said.next()?, said.next());
+    TraceContext::parse(first.to_str().ok().filter(|_| second.is_none())?).ok()
 }
 
 /// A request's place among those that wait for their commands, taken before its body is read.

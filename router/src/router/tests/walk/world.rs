@@ -151,6 +151,7 @@ impl World {
                 | Output::Answer { .. }
                 | Output::PauseCommands
                 | Output::ResumeCommands
+                | Output::Trace(_)
                 | Output::SameGatewayId { .. } => {}
             }
         }

@@ -1,0 +1,53 @@
+//! What a person who follows single devices reads in the log. Nothing here is per message.
+
+use roost_wire::{Device, SessionId};
+
+use crate::Count;
+
+/// One thing that happened to a device's connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// Its CONNECT was accepted.
+    Connected {
+        /// Who.
+        device: Device,
+        /// The session's number within this gateway's run.
+        session: SessionId,
+    },
+    /// A connection that was accepted has ended.
+    Closed {
+        /// Whose.
+        device: Device,
+        /// The session's number within this gateway's run.
+        session: SessionId,
+        /// Why.
+        why: Count,
+    },
+    /// A connection ended before its CONNECT was accepted.
+    Refused {
+        /// Who, if it said so and may be called that.
+        device: Option<Device>,
+        /// Why.
+        why: Count,
+    },
+    /// A publish was refused that left its client connected.
+    PublishRefused {
+        /// Whose.
+        device: Device,
+        /// Why.
+        why: Count,
+    },
+}
+
+impl Notice {
+    /// Whose connection it is.
+    #[must_use]
+    pub fn device(&self) -> Option<&Device> {
+        match self {
+            Self::Connected { device, .. }
+            | Self::Closed { device, .. }
+            | Self::PublishRefused { device, .. } => Some(device),
+            Self::Refused { device, .. } => device.as_ref(),
+        }
+    }
+}

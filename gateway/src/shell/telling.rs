@@ -1,0 +1,179 @@
+//! What the cores tell of single devices and messages, as lines of the log and as spans.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use roost_ops::{Attribute, Span, SpanEvent, SpanFigures, SpanKind, Spans};
+use roost_wire::{BootTime, Delivery, Device, Outcome, Settlement};
+
+use crate::{Begun, Count, Ending, EventFate, MessageTrace, Notice};
+
+/// Tells. Refusals are bounded: a fleet that is refused would otherwise fill the disk.
+#[derive(Debug)]
+pub(super) struct Telling {
+    spans: Spans,
+    /// By reason: when one was told last, and how many were not told since.
+    refusals: BTreeMap<Count, (BootTime, u64)>,
+}
+
+/// Of each reason one refusal is told in this time; the next one says how many were left out.
+const REFUSAL_EVERY: Duration = Duration::from_secs(10);
+
+impl Telling {
+    pub(super) fn new(spans: Spans) -> Self {
+        Self { spans, refusals: BTreeMap::new() }
+    }
+
+    pub(super) fn figures(&self) -> SpanFigures {
+        self.spans.figures()
+    }
+
+    pub(super) fn notice(&mut self, now: BootTime, notice: &Notice) {
+        let (tenant, device) = names(notice.device());
+        match notice {
+            Notice::Connected { session, .. } => {
+                tracing::debug!(tenant, device, %session, "device connected");
+            }
+            Notice::Closed { session, why: why @ Count::ClosedTakenOver, .. } => {
+                tracing::debug!(tenant, device, %session, reason = why.reason(), "device taken over");
+            }
+            Notice::Closed { session, why, .. } => {
+                tracing::debug!(tenant, device, %session, reason = why.reason(), "device disconnected");
+            }
+            Notice::Refused { why, .. } => {
+                if let Some(left_out) = self.may_tell(now, *why) {
+                    let reason = why.reason();
+                    tracing::warn!(tenant, device, reason, left_out, "connection refused");
+                }
+            }
+            Notice::PublishRefused { why, .. } => {
+                if let Some(left_out) = self.may_tell(now, *why) {
+                    let reason = why.reason();
+                    tracing::warn!(tenant, device, reason, left_out, "publish refused");
+                }
+            }
+        }
+    }
+
+    /// With how many of its kind that were not told.
+    fn may_tell(&mut self, now: BootTime, why: Count) -> Option<u64> {
+        let Some((told_at, left_out)) = self.refusals.get_mut(&why) else {
+            self.refusals.insert(why, (now, 0));
+            return Some(0);
+        };
+        if now.since(*told_at) < REFUSAL_EVERY {
+            *left_out += 1;
+            return None;
+        }
+        *told_at = now;
+        Some(std::mem::take(left_out))
+    }
+
+    pub(super) fn command(delivery: &Delivery) {
+        tracing::debug!(
+            tenant = %delivery.device.tenant,
+            device = %delivery.device.id,
+            epoch = %delivery.epoch,
+            trace_id = delivery.trace.map(|place| tracing::field::display(place.trace)),
+            command = %delivery.id,
+            attempt = delivery.attempt,
+            "command taken in"
+        );
+    }
+
+    pub(super) fn settlement(settlement: &Settlement) {
+        tracing::debug!(
+            tenant = %settlement.device.tenant,
+            device = %settlement.device.id,
+            epoch = %settlement.epoch,
+            command = %settlement.command,
+            outcome = ?settlement.outcome,
+            "command answered"
+        );
+    }
+
+    pub(super) fn trace(&self, trace: MessageTrace) {
+        self.spans.send(span(trace));
+    }
+}
+
+fn names(device: Option<&Device>) -> (Option<&str>, Option<&str>) {
+    (device.map(|device| device.tenant.as_str()), device.map(|device| device.id.as_str()))
+}
+
+/// By OpenTelemetry's conventions for messaging; what is the mesh's own begins with `roost.`. The gateway and its region are the
+/// resource's.
+fn span(trace: MessageTrace) -> Span {
+    let MessageTrace { begun, end, how } = trace;
+    let Begun { context, parent, device, topic, message_id, qos, payload_bytes, start, attempt, written_at } =
+        begun;
+    let mut attributes: Vec<(&'static str, Attribute)> = vec![
+        ("messaging.system", "mqtt".into()),
+        ("messaging.destination.name", topic.as_str().into()),
+        ("messaging.message.id", message_id.into()),
+        ("messaging.message.body.size", i64::try_from(payload_bytes).unwrap_or(i64::MAX).into()),
+        ("messaging.client.id", device.id.as_str().into()),
+        ("roost.tenant", device.tenant.as_str().into()),
+        ("messaging.mqtt.qos", i64::from(u8::from(qos)).into()),
+    ];
+    let mut events = Vec::new();
+    let (name, kind, operation, error) = match how {
+        Ending::Event { fate } => {
+            attributes.push(("roost.outcome", fate_words(fate).into()));
+            let error = (fate != EventFate::Accepted).then(|| fate_words(fate).to_owned());
+            ("device publish", SpanKind::Producer, "publish", error)
+        }
+        Ending::Command { epoch, outcome } => {
+            attributes.push(("roost.epoch", epoch.to_string().into()));
+            attributes.push(("roost.attempt", i64::from(attempt).into()));
+            attributes.push(("roost.outcome", outcome_words(outcome).into()));
+            events.extend(written_at.map(|at| SpanEvent { name: "PUBLISH", at, attributes: Vec::new() }));
+            if outcome == Outcome::Delivered {
+                events.push(SpanEvent { name: "PUBACK", at: end, attributes: Vec::new() });
+            }
+            let error = (!outcome.is_success()).then(|| outcome_words(outcome).to_owned());
+            ("deliver", SpanKind::Consumer, "process", error)
+        }
+    };
+    attributes.push(("messaging.operation.type", operation.into()));
+    attributes.push(("messaging.operation.name", name.into()));
+    Span { name, kind, context, parent, start, end, attributes, events, error }
+}
+
+const fn fate_words(fate: EventFate) -> &'static str {
+    match fate {
+        EventFate::Accepted => "accepted",
+        EventFate::Unrouted => "unrouted",
+        EventFate::Dead => "dead",
+        EventFate::Dropped => "dropped",
+    }
+}
+
+const fn outcome_words(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Delivered => "delivered",
+        Outcome::Sent => "sent",
+        Outcome::NoSubscription => "no_subscription",
+        Outcome::Gone { written: false } => "gone",
+        Outcome::Gone { written: true } => "gone_written",
+        Outcome::TimedOut => "timed_out",
+        Outcome::Refused { .. } => "refused",
+        Outcome::Returned { .. } => "returned",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_refusals_few_are_told_and_the_rest_counted() {
+        let mut telling = Telling::new(Spans::default());
+        let mut tell = |at_s: u64, why| telling.may_tell(BootTime::from_micros(at_s * 1_000_000), why);
+        assert_eq!(tell(100, Count::RefusedWill), Some(0));
+        assert_eq!((tell(101, Count::RefusedWill), tell(109, Count::RefusedWill)), (None, None));
+        assert_eq!(tell(109, Count::RefusedClientId), Some(0), "another reason has its own turn");
+        assert_eq!(tell(110, Count::RefusedWill), Some(2));
+        assert_eq!(tell(121, Count::RefusedWill), Some(0));
+    }
+}
