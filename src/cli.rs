@@ -1,5 +1,6 @@
 //! The command line as it can be typed.
 
+mod demo;
 mod fleet;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use roost_wire::{Device, MessageId, Topic};
 use crate::dev::Listener;
 use crate::span;
 
+pub(crate) use demo::DemoArguments;
 pub(crate) use fleet::{FleetArguments, MqttArgument, ProxyHeaderArgument, ReconnectArgument};
 
 /// A federated messaging mesh for fleets of devices.
@@ -85,7 +87,9 @@ pub(crate) enum ConfigCommand {
 
 /// Run the whole mesh in one process, on loopback, to develop against.
 #[derive(Debug, Args)]
-#[command(after_help = "Ctrl-C drains and exits 0; a second one exits at once, 130.")]
+#[command(
+    after_help = "Ctrl-C drains and exits 0; a second one exits at once, 130. With --for the exit status is 1 if a promise was broken."
+)]
 pub(crate) struct DevArguments {
     /// Add this to every port: 5672 8080 8081 8082 8083 1883 1884
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=i64::from(Listener::OFFSET_MAX)))]
@@ -96,6 +100,8 @@ pub(crate) struct DevArguments {
     /// Use this RabbitMQ instead of the embedded broker
     #[arg(long, value_name = "URL")]
     pub(crate) amqp: Option<AmqpAddress>,
+    #[command(flatten)]
+    pub(crate) demo: DemoArguments,
 }
 
 /// Which file a role reads.
@@ -107,6 +113,9 @@ pub(crate) struct RoleArguments {
     /// The role's YAML file; there is a commented one for each role in config/
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
+    /// End at once when standard input ends, with whoever started this
+    #[arg(long, hide = true)]
+    pub(crate) with_parent: bool,
 }
 
 /// Where the router's API is.
