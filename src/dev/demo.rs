@@ -42,6 +42,8 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 const OPEN_MAX: usize = 10_000;
 /// Commands sent in one look: what was held up goes out over several.
 const SENT_PER_LOOK: u32 = 200;
+/// What has come is dealt with in one go, up to so much: the rest of the loop has its turn as well.
+const HEARD_PER_STEP: usize = 256;
 /// Nothing is on its way any more when nothing has come for this long.
 const SETTLING: Duration = Duration::from_secs(1);
 /// How long devices may take to say goodbye.
@@ -152,7 +154,13 @@ impl Demo {
                 None => ensure!(self.ended == self.crews.count(), "devices have ended before their time"),
             },
             heard = self.service.next() => match heard {
-                Some(heard) => self.take(heard),
+                Some(heard) => {
+                    self.take(heard);
+                    for _ in 0..HEARD_PER_STEP {
+                        let Some(heard) = self.service.next_at_hand() else { break };
+                        self.take(heard);
+                    }
+                }
                 None => anyhow::bail!("the microservice has ended before its time"),
             },
             _ = self.ticks.tick() => self.look().await,
@@ -324,8 +332,9 @@ impl Demo {
                 self.books.commands.open(),
             ),
             format!(
-                "lost {} · duplicated {} (allowed {}) · receipts delivered {}, otherwise {}",
+                "lost {} (late {}) · duplicated {} (allowed {}) · receipts delivered {}, otherwise {}",
                 self.so_far.lost(),
+                self.so_far.events_late,
                 self.so_far.duplicated(),
                 self.so_far.repeated(),
                 tally.delivered,

@@ -126,33 +126,48 @@ impl Microservice {
 
     /// The next thing heard; what was returned before it is acknowledged now. `None` when it was closed. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Heard> {
+        self.acknowledge();
+        loop {
+            let heard = tokio::select! {
+                event = self.deliveries.recv() => self.delivery(event?),
+                event = self.outcomes.recv() => outcome(event?),
+            };
+            if heard.is_some() {
+                return heard;
+            }
+        }
+    }
+
+    /// The same, if there is something to hear right now.
+    pub(crate) fn next_at_hand(&mut self) -> Option<Heard> {
+        self.acknowledge();
+        while let Ok(event) = self.deliveries.try_recv() {
+            if let Some(heard) = self.delivery(event) {
+                return Some(heard);
+            }
+        }
+        None
+    }
+
+    /// What was heard last has been dealt with.
+    fn acknowledge(&mut self) {
         if let Some(token) = self.heard.take() {
             self.consumer.ack(token);
         }
-        loop {
-            tokio::select! {
-                event = self.deliveries.recv() => match event? {
-                    // Its queues are durable: while the link is down they wait.
-                    ConsumerEvent::Up { .. } | ConsumerEvent::Down { .. } => {}
-                    ConsumerEvent::Delivery(delivered) => {
-                        self.heard = Some(delivered.token);
-                        match Heard::read(delivered) {
-                            Some(heard) => return Some(heard),
-                            // A receipt of a later version, perhaps: not for us.
-                            None => self.heard.take().into_iter().for_each(|token| self.consumer.ack(token)),
-                        }
-                    }
-                },
-                event = self.outcomes.recv() => match event? {
-                    PublisherEvent::Done { token, outcome: Published::Confirmed } => {
-                        return Some(Heard::Taken(token));
-                    }
-                    PublisherEvent::Done { token, .. } => return Some(Heard::NotTaken(token)),
-                    PublisherEvent::Up
-                    | PublisherEvent::Down { .. }
-                    | PublisherEvent::Blocked { .. }
-                    | PublisherEvent::Unblocked => {}
-                },
+    }
+
+    fn delivery(&mut self, event: ConsumerEvent) -> Option<Heard> {
+        match event {
+            // Its queues are durable: while the link is down they wait.
+            ConsumerEvent::Up { .. } | ConsumerEvent::Down { .. } => None,
+            ConsumerEvent::Delivery(delivered) => {
+                self.heard = Some(delivered.token);
+                let heard = Heard::read(delivered);
+                if heard.is_none() {
+                    // A receipt of a later version, perhaps: not for us.
+                    self.acknowledge();
+                }
+                heard
             }
         }
     }
@@ -172,5 +187,18 @@ impl Heard {
                 .ok()
                 .map(|receipt| Self::Receipt(Box::new(receipt))),
         }
+    }
+}
+
+/// What became of a command on its way to the broker.
+fn outcome(event: PublisherEvent) -> Option<Heard> {
+    match event {
+        PublisherEvent::Done { token, outcome: Published::Confirmed } => Some(Heard::Taken(token)),
+        PublisherEvent::Done { token, .. } => Some(Heard::NotTaken(token)),
+        // The link is made again by itself, and what waits goes out then.
+        PublisherEvent::Up
+        | PublisherEvent::Down { .. }
+        | PublisherEvent::Blocked { .. }
+        | PublisherEvent::Unblocked => None,
     }
 }

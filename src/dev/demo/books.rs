@@ -38,6 +38,13 @@ pub(super) struct Books {
 #[derive(Debug, Default)]
 struct Breaks(Vec<(BootTime, Option<BootTime>)>);
 
+/// When a verdict is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Running,
+    Ended,
+}
+
 /// Latencies of the last while.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
@@ -107,10 +114,11 @@ impl Books {
         self.down.turn(now);
     }
 
-    /// What is known so far, just before devices are asked again: what they had acknowledged when they were asked last must be
-    /// here by now, and what was delivered by then must have been with them.
+    /// What is known so far, just before devices are asked again. An event that was acknowledged is lost if a later one of its
+    /// device has been heard and it has not, and late otherwise; what was delivered when devices were asked last must have been
+    /// with them.
     pub(super) fn so_far(&mut self, out_of_turn: u64) -> Verdict {
-        let verdict = self.verdict(&self.delivered_then, out_of_turn);
+        let verdict = self.verdict(&self.delivered_then, out_of_turn, When::Running);
         self.delivered_then = self.commands.delivered.clone();
         verdict
     }
@@ -123,11 +131,11 @@ impl Books {
         let open = self.commands.confirmed.iter();
         let unfinished =
             open.map(|(device, numbers)| numbers.count_without(finals(device).unwrap_or(&none))).sum();
-        let verdict = self.verdict(&self.commands.delivered, out_of_turn);
+        let verdict = self.verdict(&self.commands.delivered, out_of_turn, When::Ended);
         Verdict { unfinished, devices_missing: missing, ..verdict }
     }
 
-    fn verdict(&self, delivered: &BTreeMap<u32, NumberSet>, out_of_turn: u64) -> Verdict {
+    fn verdict(&self, delivered: &BTreeMap<u32, NumberSet>, out_of_turn: u64, when: When) -> Verdict {
         let none = NumberSet::default();
         let mut verdict =
             Verdict { events: self.event_repeats, tally: self.commands.tally, ..Verdict::default() };
@@ -139,19 +147,25 @@ impl Books {
             verdict.received += records.commands.numbers.len();
             verdict.reordered += u64::from(records.commands.reordered);
             repeated += u64::from(records.commands.duplicates);
-            let mut lose = |what: &str, expected: &NumberSet, arrived: &NumberSet| {
-                let lost = expected.count_without(arrived);
+            let behind = match when {
+                When::Running => heard.last().unwrap_or_default(),
+                When::Ended => u32::MAX,
+            };
+            let mut lose = |what: &str, expected: &NumberSet, arrived: &NumberSet, behind: u32| {
+                let mut lost = expected.count_without(arrived);
                 if lost > 0 {
+                    lost = expected.without(arrived).take_while(|number| *number <= behind).count() as u64;
                     let room = EXAMPLES_MAX.saturating_sub(verdict.examples.len());
-                    let named = expected.without(arrived).take(room);
+                    let named = expected.without(arrived).take(room.min(lost as usize));
                     verdict.examples.extend(named.map(|number| format!("{what} {device}/{number}")));
                 }
                 lost
             };
             let (events, commands) = (
-                lose("event", &records.acknowledged, heard),
-                lose("command", had, &records.commands.numbers),
+                lose("event", &records.acknowledged, heard, behind),
+                lose("command", had, &records.commands.numbers, u32::MAX),
             );
+            verdict.events_late += records.acknowledged.count_without(heard) - events;
             verdict.events_lost += events;
             verdict.commands_lost += commands;
         }

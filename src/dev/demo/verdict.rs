@@ -11,6 +11,8 @@ pub(crate) struct Verdict {
     pub(crate) acknowledged: u64,
     /// Of those, the ones that the service did not hear.
     pub(crate) events_lost: u64,
+    /// Of those, the ones that it has not heard yet. At the end there are none: they are lost.
+    pub(crate) events_late: u64,
     /// Events that came again.
     pub(super) events: Duplicates,
     /// Different commands that devices have.

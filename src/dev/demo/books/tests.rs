@@ -31,6 +31,12 @@ fn an_acknowledged_event_that_nobody_heard_is_lost_and_named() {
     assert_eq!((verdict.acknowledged, verdict.events_lost, verdict.lost()), (2, 1, 1));
     assert_eq!(verdict.examples, ["event 4/1"]);
     assert!(!verdict.is_good());
+    // A later one was heard: it is lost. Of the last one it is not known yet.
+    books.told(vec![records(4, &[0, 1, 2, 3], &[])]);
+    let so_far = books.so_far(0);
+    assert_eq!((so_far.events_lost, so_far.events_late), (1, 1));
+    assert_eq!(books.at_the_end(1, 0).events_lost, 2);
+    books.told(vec![records(4, &[0, 1], &[])]);
     books.event(at(9), &event(4, 1, at(1)));
     assert!(books.at_the_end(1, 0).is_good());
     assert!(!books.at_the_end(2, 0).is_good(), "a device is missing");
