@@ -304,6 +304,8 @@ mod tests {
     fn dev_is_read_with_its_defaults() {
         let Command::Dev(dev) = parse("roost dev").unwrap().command else { panic!("dev") };
         assert_eq!((dev.port_offset, dev.data, dev.amqp), (0, None, None));
+        assert_eq!((dev.demo.devices, dev.demo.chaos, dev.demo.duration), (None, None, None));
+        assert_eq!((dev.demo.rate, dev.demo.command_rate, dev.demo.roam), (0.1, 10.0, 0.01));
         let line = "roost dev --port-offset 57452 --data d --amqp amqp://host";
         let Command::Dev(dev) = parse(line).unwrap().command else { panic!("dev") };
         assert_eq!((dev.port_offset, dev.data), (57_452, Some("d".into())));
@@ -330,6 +332,11 @@ mod tests {
             "roost dev --port-offset 57453",
             "roost dev --port-offset -1",
             "roost dev --amqp http://host",
+            "roost dev --devices 0",
+            "roost dev --devices 10 --rate -1",
+            "roost dev --devices 10 --roam 2",
+            "roost dev --devices 10 --plan",
+            "roost dev --chaos seed",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -258,8 +258,9 @@ impl Demo {
         true
     }
 
-    /// Publishes and sends nothing more, and waits until nothing is on its way, or for so long.
-    pub(crate) async fn settle(&mut self, patience: Duration) -> anyhow::Result<()> {
+    /// Publishes and sends nothing more, and waits until nothing is on its way, or for so long. Whether nothing
+    /// is.
+    pub(crate) async fn settle(&mut self, patience: Duration) -> anyhow::Result<bool> {
         self.ceased = true;
         self.crews.order(&Order::Cease).await;
         let until = now() + patience;
@@ -269,7 +270,7 @@ impl Demo {
             let now = now();
             quiet_since = self.is_quiet().then(|| quiet_since.unwrap_or(now));
             if now >= until || quiet_since.is_some_and(|since| now.since(since) >= SETTLING) {
-                return Ok(());
+                return Ok(quiet_since.is_some());
             }
         }
     }
@@ -281,15 +282,16 @@ impl Demo {
         heard && self.figures.in_flight <= 0 && commands.open() == 0 && self.unanswered.is_empty()
     }
 
-    /// Devices say goodbye and tell all they have; the service closes.
-    pub(crate) async fn finish(mut self) -> anyhow::Result<Verdict> {
+    /// Devices say goodbye and tell all they have; the service closes. An early end leaves things on their way, which are not
+    /// lost.
+    pub(crate) async fn finish(mut self, is_early: bool) -> anyhow::Result<Verdict> {
         self.crews.order(&Order::Finish).await;
         let until = now() + GOODBYE;
         while self.ended < self.crews.count() && now() < until {
             self.step().await?;
         }
         self.service.close().await;
-        Ok(self.books.at_the_end(self.plan.devices, self.figures.of(Count::CommandOutOfTurn)))
+        Ok(self.books.at_the_end(self.plan.devices, self.figures.of(Count::CommandOutOfTurn), is_early))
     }
 
     /// The lines of the screen.

@@ -207,9 +207,13 @@ impl Show {
             }
         }
         demo.whole();
-        demo.settle(patience).await?;
+        let is_quiet = demo.settle(patience).await?;
         let taken = parts.commands_taken();
-        let verdict = demo.finish().await?;
+        let is_early = match end {
+            End::Asked(_) => !is_quiet,
+            End::TimeIsOver => false,
+        };
+        let verdict = demo.finish(is_early).await?;
         parts.drain().await?;
         self.judge(&verdict, taken, end)
     }

@@ -123,16 +123,19 @@ impl Books {
         verdict
     }
 
-    /// What is known at the end, when devices have told all they have.
-    pub(super) fn at_the_end(&self, devices: u32, out_of_turn: u64) -> Verdict {
+    /// What is known at the end, when devices have told all they have. What was still on its way when nobody waited any longer
+    /// is not lost, if the end came early.
+    pub(super) fn at_the_end(&self, devices: u32, out_of_turn: u64, is_early: bool) -> Verdict {
         let missing = u64::from(devices).saturating_sub(self.devices.len() as u64);
         let finals = |device| self.commands.finals.get(device);
         let none = NumberSet::default();
         let open = self.commands.confirmed.iter();
-        let unfinished =
+        let unfinished: u64 =
             open.map(|(device, numbers)| numbers.count_without(finals(device).unwrap_or(&none))).sum();
-        let verdict = self.verdict(&self.commands.delivered, out_of_turn, When::Ended);
-        Verdict { unfinished, devices_missing: missing, ..verdict }
+        let when = if is_early { When::Running } else { When::Ended };
+        let verdict = self.verdict(&self.commands.delivered, out_of_turn, when);
+        let (unfinished, on_their_way) = if is_early { (0, unfinished) } else { (unfinished, 0) };
+        Verdict { unfinished, commands_on_their_way: on_their_way, devices_missing: missing, ..verdict }
     }
 
     fn verdict(&self, delivered: &BTreeMap<u32, NumberSet>, out_of_turn: u64, when: When) -> Verdict {

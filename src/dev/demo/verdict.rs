@@ -11,7 +11,7 @@ pub(crate) struct Verdict {
     pub(crate) acknowledged: u64,
     /// Of those, the ones that the service did not hear.
     pub(crate) events_lost: u64,
-    /// Of those, the ones that it has not heard yet. At the end there are none: they are lost.
+    /// Of those, the ones that it has not heard yet. At an end that is not early there are none: they are lost.
     pub(crate) events_late: u64,
     /// Events that came again.
     pub(super) events: Duplicates,
@@ -25,6 +25,8 @@ pub(crate) struct Verdict {
     pub(crate) reordered: u64,
     /// Commands that the mesh answers for and that have no final receipt. Only judged at the end.
     pub(crate) unfinished: u64,
+    /// The same, at an end that came early.
+    pub(crate) commands_on_their_way: u64,
     /// Devices that did not tell what they have. Only judged at the end.
     pub(crate) devices_missing: u64,
     pub(crate) tally: Tally,
@@ -57,7 +59,7 @@ impl Verdict {
         self.events.allowed + self.commands.allowed
     }
 
-    /// Whether every promise was kept. A run that is cut short may leave commands on their way.
+    /// Whether every promise was kept.
     pub(crate) fn is_good(&self) -> bool {
         let broken = [
             self.lost(),
@@ -104,6 +106,13 @@ impl fmt::Display for Verdict {
         }
         if self.devices_missing > 0 {
             write!(f, "\nmissing   {} devices did not tell what they have", self.devices_missing)?;
+        }
+        if self.events_late + self.commands_on_their_way > 0 {
+            let Self { events_late, commands_on_their_way, .. } = self;
+            write!(
+                f,
+                "\non way    {events_late} events, {commands_on_their_way} commands: nobody waited for them"
+            )?;
         }
         match self.examples.is_empty() {
             true => Ok(()),

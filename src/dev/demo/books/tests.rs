@@ -27,7 +27,7 @@ fn an_acknowledged_event_that_nobody_heard_is_lost_and_named() {
     books.event(at(2), &event(4, 0, at(1)));
     books.event(at(2), &event(4, 2, at(1)));
     books.told(vec![records(4, &[0, 1], &[])]);
-    let verdict = books.at_the_end(1, 0);
+    let verdict = books.at_the_end(1, 0, false);
     assert_eq!((verdict.acknowledged, verdict.events_lost, verdict.lost()), (2, 1, 1));
     assert_eq!(verdict.examples, ["event 4/1"]);
     assert!(!verdict.is_good());
@@ -35,11 +35,11 @@ fn an_acknowledged_event_that_nobody_heard_is_lost_and_named() {
     books.told(vec![records(4, &[0, 1, 2, 3], &[])]);
     let so_far = books.so_far(0);
     assert_eq!((so_far.events_lost, so_far.events_late), (1, 1));
-    assert_eq!(books.at_the_end(1, 0).events_lost, 2);
+    assert_eq!(books.at_the_end(1, 0, false).events_lost, 2);
     books.told(vec![records(4, &[0, 1], &[])]);
     books.event(at(9), &event(4, 1, at(1)));
-    assert!(books.at_the_end(1, 0).is_good());
-    assert!(!books.at_the_end(2, 0).is_good(), "a device is missing");
+    assert!(books.at_the_end(1, 0, false).is_good());
+    assert!(!books.at_the_end(2, 0, false).is_good(), "a device is missing");
 }
 
 #[test]
@@ -62,15 +62,20 @@ fn a_command_that_a_receipt_says_is_delivered_must_be_with_its_device() {
     books.commands.finals.insert(1, (0..2).collect());
     books.commands.delivered.insert(1, (0..2).collect());
     books.told(vec![records(1, &[], &[0])]);
-    let verdict = books.at_the_end(1, 0);
+    let verdict = books.at_the_end(1, 0, false);
     assert_eq!((verdict.commands_lost, verdict.unfinished), (1, 1));
+    let early = books.at_the_end(1, 0, true);
+    assert_eq!((early.commands_lost, early.unfinished, early.commands_on_their_way), (1, 0, 1));
     // While it runs, what was delivered since devices were asked is not held against them.
     assert_eq!(books.so_far(0).commands_lost, 0);
     assert_eq!(books.so_far(0).commands_lost, 1);
     books.commands.finals.insert(1, NumberSet::from_iter(0..3));
     books.told(vec![records(1, &[], &[0, 1, 1])]);
-    assert_eq!((books.at_the_end(1, 0).repeated(), books.at_the_end(1, 1).duplicated()), (1, 1));
-    assert!(books.at_the_end(1, 0).is_good());
+    assert_eq!(
+        (books.at_the_end(1, 0, false).repeated(), books.at_the_end(1, 1, false).duplicated()),
+        (1, 1)
+    );
+    assert!(books.at_the_end(1, 0, false).is_good());
 }
 
 #[test]
