@@ -30,8 +30,8 @@ const RECEIPTS_HEARD: &str = "roost.dev.receipts";
 /// And bounded. Dropping the oldest would lose what devices were told is safe, so a full queue refuses (the gateway
 /// tries again, and then keeps the event in `roost.dead`).
 const WAITING_MAX: u32 = 200_000;
-/// A demo that is gone leaves its queues in a broker that is not its own; what is in them goes after ten minutes.
-const WAITING_MS: u32 = 600_000;
+/// A demo is not for ever: in a broker that is not its own, its queues go ten minutes after it. (Those of a real service stay.)
+const IDLE_MS: u32 = 600_000;
 /// Deliveries without an answer: enough to keep a busy consumer busy.
 const PREFETCH: u16 = 1_000;
 /// How long closing may take.
@@ -69,7 +69,7 @@ impl Microservice {
         let own = |name: &str| {
             Topology::of(Queue {
                 length_max: Some((WAITING_MAX, Overflow::RejectPublish)),
-                message_ttl_ms: Some(WAITING_MS),
+                idle_max_ms: Some(IDLE_MS),
                 ..Queue::classic(name)
             })
         };
