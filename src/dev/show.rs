@@ -37,6 +37,8 @@ pub(super) struct Show {
     chaos: Option<u64>,
     faults: Vec<Fault>,
     duration: Option<Duration>,
+    /// The broker is ours, and can be killed.
+    has_backend: bool,
 }
 
 /// The mesh, in whichever form.
@@ -82,7 +84,7 @@ impl Show {
             steps: faults.iter().filter_map(Fault::step).collect(),
         };
         wanted.check()?;
-        Ok(Some(Self { wanted, chaos: arguments.chaos, faults, duration: arguments.duration }))
+        Ok(Some(Self { wanted, chaos: arguments.chaos, faults, duration: arguments.duration, has_backend }))
     }
 
     /// What will happen, and when, counted from the moment when all devices are there.
@@ -227,14 +229,7 @@ impl Show {
         let promises = if verdict.is_good() { "every promise was kept" } else { "A PROMISE WAS BROKEN" };
         writeln!(out, "Verdict: {promises}.")?;
         if let Some(seed) = self.chaos {
-            let duration =
-                self.duration.map(|time| format!(" --for {}s", time.as_secs_f64())).unwrap_or_default();
-            let devices = self.wanted.devices;
-            writeln!(
-                out,
-                "Seed {seed}; again: {} dev --chaos {seed} --devices {devices}{duration}",
-                own_name()
-            )?;
+            writeln!(out, "Seed {seed}; again: {}", self.again(seed))?;
         }
         writeln!(out, "Ended in good order.")?;
         Ok(match end {
@@ -242,6 +237,23 @@ impl Show {
             // Whoever leaves early leaves things on their way.
             End::TimeIsOver | End::Asked(_) => ExitCode::SUCCESS,
         })
+    }
+}
+
+impl Show {
+    /// What to type for the same devices, load and faults.
+    fn again(&self, seed: u64) -> String {
+        let Wanted { devices, rate, command_rate, roam, .. } = &self.wanted;
+        let mut text = format!(
+            "{} dev --chaos {seed} --devices {devices} --rate {rate} --command-rate {command_rate} --roam {roam}",
+            own_name()
+        );
+        if let Some(time) = self.duration {
+            let _ = write!(text, " --for {}ms", time.as_millis());
+        }
+        // Its URL may have a password in it: whoever typed it knows it.
+        text += if self.has_backend { "" } else { " --amqp …" };
+        text
     }
 }
 
