@@ -1,5 +1,6 @@
 //! The command line as it can be typed.
 
+mod demo;
 mod fleet;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use roost_wire::{Device, MessageId, SampleRatio, Topic};
 use crate::dev::Listener;
 use crate::span;
 
+pub(crate) use demo::DemoArguments;
 pub(crate) use fleet::{FleetArguments, MqttArgument, ProxyHeaderArgument, ReconnectArgument};
 
 /// A federated messaging mesh for fleets of devices.
@@ -85,7 +87,9 @@ pub(crate) enum ConfigCommand {
 
 /// Run the whole mesh in one process, on loopback, to develop against.
 #[derive(Debug, Args)]
-#[command(after_help = "Ctrl-C drains and exits 0; a second one exits at once, 130.")]
+#[command(
+    after_help = "Ctrl-C drains and exits 0; a second one exits at once, 130. With --for the exit status is 1 if a promise was broken."
+)]
 pub(crate) struct DevArguments {
     /// Add this to every port: 5672 8080 8081 8082 8083 1883 1884
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=i64::from(Listener::OFFSET_MAX)))]
@@ -102,6 +106,8 @@ pub(crate) struct DevArguments {
     /// Of the traces that begin in the mesh record this share, from 0 to 1
     #[arg(long, value_name = "R", default_value = "1", requires = "otlp", value_parser = parse_sample)]
     pub(crate) trace_sample: SampleRatio,
+    #[command(flatten)]
+    pub(crate) demo: DemoArguments,
 }
 
 /// Which file a role reads.
@@ -113,6 +119,9 @@ pub(crate) struct RoleArguments {
     /// The role's YAML file; there is a commented one for each role in config/
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
+    /// End at once when standard input ends, with whoever started this
+    #[arg(long, hide = true)]
+    pub(crate) with_parent: bool,
 }
 
 /// Where the router's API is.
@@ -305,6 +314,8 @@ mod tests {
     fn dev_is_read_with_its_defaults() {
         let Command::Dev(dev) = parse("roost dev").unwrap().command else { panic!("dev") };
         assert_eq!((dev.port_offset, dev.data, dev.amqp), (0, None, None));
+        assert_eq!((dev.demo.devices, dev.demo.chaos, dev.demo.duration), (None, None, None));
+        assert_eq!((dev.demo.rate, dev.demo.command_rate, dev.demo.roam), (0.1, 10.0, 0.01));
         let line = "roost dev --port-offset 57452 --data d --amqp amqp://host";
         let Command::Dev(dev) = parse(line).unwrap().command else { panic!("dev") };
         assert_eq!((dev.port_offset, dev.data), (57_452, Some("d".into())));
@@ -331,6 +342,11 @@ mod tests {
             "roost dev --port-offset 57453",
             "roost dev --port-offset -1",
             "roost dev --amqp http://host",
+            "roost dev --devices 0",
+            "roost dev --devices 10 --rate -1",
+            "roost dev --devices 10 --roam 2",
+            "roost dev --devices 10 --plan",
+            "roost dev --chaos seed",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

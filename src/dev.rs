@@ -1,10 +1,15 @@
-//! `roost dev`: the whole mesh in one process, on loopback.
+//! `roost dev`: the whole mesh in one process, on loopback; with `--devices` a fleet and a microservice in it, and with
+//! `--chaos` one process per role and faults.
 
+mod chaos;
 mod counts;
 mod data;
+mod demo;
 mod endpoints;
 mod live;
 mod mesh;
+mod microservice;
+mod show;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -22,22 +27,52 @@ use data::Data;
 use endpoints::Endpoints;
 use live::LiveLine;
 use mesh::Mesh;
+use show::Show;
 
 /// Sockets and files that a drain leaves are not waited for longer.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
+/// What is said of a part that is gone.
+const PART_ENDED: &str = "a part has ended by itself, which is a fault of Roost: its log says why";
+
 /// Runs until it is asked to stop, and drains.
 pub(crate) fn run(arguments: DevArguments) -> anyhow::Result<ExitCode> {
+    let show = Show::of(&arguments.demo, arguments.amqp.is_none())?;
+    if let Some(show) = show.as_ref().filter(|_| arguments.demo.plan) {
+        write!(std::io::stdout(), "{}", show.faults())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let endpoints = Endpoints::new(arguments.port_offset, arguments.amqp);
     endpoints.check()?;
     let data = Data::prepare(arguments.data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let tracing = arguments.otlp.map(|otlp| TracingSettings { otlp, sample: arguments.trace_sample });
-    let ended = runtime.block_on(serve(&endpoints, &data, tracing));
+    let ended = runtime.block_on(async {
+        match &show {
+            Some(show) => Box::pin(show.run(&endpoints, &data, tracing)).await,
+            None => serve(&endpoints, &data, tracing).await.map(|()| ExitCode::SUCCESS),
+        }
+    });
     runtime.shutdown_timeout(RUNTIME_GRACE);
     // After the runtime, since nothing writes there any more; also when it ended in an error.
-    data.remove()?;
-    ended.map(|()| ExitCode::SUCCESS)
+    match &ended {
+        Ok(code) if *code != ExitCode::SUCCESS => {
+            writeln!(
+                std::io::stdout(),
+                "What was on disk, and the logs, are kept in {}.",
+                data.keep().display()
+            )?;
+        }
+        Err(_) if show.is_some() => {
+            writeln!(
+                std::io::stderr(),
+                "What was on disk, and the logs, are kept in {}.",
+                data.keep().display()
+            )?;
+        }
+        Ok(_) | Err(_) => data.remove()?,
+    }
+    ended
 }
 
 async fn serve(endpoints: &Endpoints, data: &Data, tracing: Option<TracingSettings>) -> anyhow::Result<()> {
@@ -52,7 +87,7 @@ async fn serve(endpoints: &Endpoints, data: &Data, tracing: Option<TracingSettin
     let signal = loop {
         tokio::select! {
             () = live.due() => {
-                ensure!(!mesh.has_failed(), "a part has ended by itself, which is a fault of Roost: its log says why");
+                ensure!(!mesh.has_failed(), PART_ENDED);
                 live.show(&mut out, mesh.counts())?;
             }
             signal = stop.asked() => break signal,

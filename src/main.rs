@@ -15,13 +15,12 @@ mod top;
 mod why;
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use cli::{Cli, Command, ConfigCommand};
+use cli::{Cli, Command, ConfigCommand, RoleArguments};
 use roost_config::Role;
 
 /// A command line that cannot be understood. (clap's own 2 means something else to `roost send`.)
@@ -43,18 +42,18 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let (log, format) = (cli.log.as_deref(), cli.log_format);
-    let role = |role: Role, file: &Path| {
+    let role = |role: Role, arguments: &RoleArguments| {
         log::start(log, format, log::SERVING)?;
-        role::run(role, file)
+        role::run(role, &arguments.config, arguments.with_parent)
     };
     match cli.command {
         Command::Dev(arguments) => {
             log::start(log, format, log::QUIET)?;
             dev::run(arguments)
         }
-        Command::Gateway(arguments) => role(Role::Gateway, &arguments.config),
-        Command::Router(arguments) => role(Role::Router, &arguments.config),
-        Command::Backend(arguments) => role(Role::Backend, &arguments.config),
+        Command::Gateway(arguments) => role(Role::Gateway, &arguments),
+        Command::Router(arguments) => role(Role::Router, &arguments),
+        Command::Backend(arguments) => role(Role::Backend, &arguments),
         Command::Config { command: ConfigCommand::Check { file } } => config_check::run(&file),
         Command::Send(arguments) => {
             log::start(log, format, log::QUIET)?;

@@ -22,11 +22,17 @@ use crate::stop::Stop;
 /// How often a role looks whether it still serves.
 const ALIVE_CHECK: Duration = Duration::from_secs(1);
 
+/// The exit status of a role whose parent is gone; nobody is there to read it.
+const EXIT_ORPHAN: i32 = 1;
+
 /// What is left of the grace for the sockets and files that a drain leaves: the runtime is not waited for longer.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
 /// Reads the file, runs the role until it is asked to stop, and drains it.
-pub(crate) fn run(role: Role, file: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(role: Role, file: &Path, with_parent: bool) -> anyhow::Result<ExitCode> {
+    if with_parent {
+        std::thread::Builder::new().name("parent".to_owned()).spawn(end_with_parent)?;
+    }
     let settings = match Settings::load(file, Some(role)) {
         Ok(settings) => settings,
         Err(problems) => {
@@ -43,6 +49,14 @@ pub(crate) fn run(role: Role, file: &Path) -> anyhow::Result<ExitCode> {
 /// The section `tracing` as the roles take it.
 fn collector(settings: &TracingSettings) -> TracingConfig {
     TracingConfig { otlp: settings.otlp.clone(), sample: settings.sample }
+}
+
+/// Ends this process when its input does. Whoever started it holds the other end, and lets go of it however it ends, also by
+/// `kill -9`.
+fn end_with_parent() {
+    // An error is an end as well.
+    let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+    std::process::exit(EXIT_ORPHAN)
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use reqwest::{Client, Url};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use self::exposition::Exposition;
+pub(crate) use self::exposition::Exposition;
 use self::table::{Look, tables};
 use crate::cli::TopArguments;
 

@@ -91,6 +91,14 @@ impl AmqpAddress {
         Self { host: host.to_owned(), port, ..self.clone() }
     }
 
+    /// The whole URI with its password in the clear: for a file that only its owner reads.
+    #[must_use]
+    pub fn with_password(&self) -> String {
+        let open = format!("amqp://{}:***@", escape(&self.user));
+        let shut = format!("amqp://{}:{}@", escape(&self.user), escape(&self.password));
+        self.to_string().replacen(&open, &shut, 1)
+    }
+
     pub(crate) fn password(&self) -> &str {
         &self.password
     }

@@ -49,6 +49,9 @@ pub struct Queue {
     pub dead_letter: Option<DeadLetter>,
     /// How long a message may wait, in milliseconds (`x-message-ttl`).
     pub message_ttl_ms: Option<u32>,
+    /// How long the queue stays without a consumer, in milliseconds, before it is deleted with all that is in it (`x-expires`).
+    /// None is for ever.
+    pub idle_max_ms: Option<u32>,
     /// How often a message may come back to the queue before it is dead-lettered or, without a place for those, dropped
     /// (`x-delivery-limit`, quorum queues only). None is the broker's default: 20 since RabbitMQ 4.0, no limit before.
     pub delivery_limit: Option<u32>,
@@ -149,6 +152,7 @@ impl Queue {
             length_max: None,
             dead_letter: None,
             message_ttl_ms: None,
+            idle_max_ms: None,
             delivery_limit: None,
         }
     }

@@ -37,6 +37,14 @@ impl Data {
         }
     }
 
+    /// Leaves it where it is, also if it is ours: it is evidence.
+    pub(crate) fn keep(self) -> PathBuf {
+        match self {
+            Self::Kept(path) => path,
+            Self::Temporary(directory) => directory.keep(),
+        }
+    }
+
     /// Removes it, if it is ours.
     pub(crate) fn remove(self) -> anyhow::Result<()> {
         match self {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::counts::Counts;
 use super::data::Data;
+use super::demo::AtGateways;
 use super::endpoints::{Endpoints, Listener};
 use crate::role::{Backend, gateway, router};
 
@@ -23,7 +24,7 @@ pub(crate) const GRACE: Duration = roost_config::gateway::SHUTDOWN_GRACE;
 const LEAST_GRACE: Duration = Duration::from_secs(1);
 
 /// The gateways, each with its region and where it listens.
-const GATEWAYS: [(&str, &str, Listener, Listener); 2] = [
+pub(super) const GATEWAYS: [(&str, &str, Listener, Listener); 2] = [
     ("eu-1", "eu", Listener::MqttEu, Listener::AdminEu),
     ("us-1", "us", Listener::MqttUs, Listener::AdminUs),
 ];
@@ -86,6 +87,17 @@ impl Mesh {
         }
         counts.parked = router.commands_in_custody.saturating_sub(at_gateways) as u64;
         counts
+    }
+
+    /// How many devices each gateway has.
+    pub(crate) fn at_gateways(&self) -> AtGateways {
+        let connected = |gateway: &Gateway| gateway.snapshot().gauges.sessions_connected as u64;
+        AtGateways(self.gateways.iter().map(|(id, gateway)| (*id, Some(connected(gateway)))).collect())
+    }
+
+    /// How many commands the gateways took in, each attempt.
+    pub(crate) fn commands_taken(&self) -> u64 {
+        self.gateways.iter().map(|(_, gateway)| gateway.snapshot().counters.of(Count::CommandTaken)).sum()
     }
 
     /// Whether a part has ended by itself, which is a fault of the program.

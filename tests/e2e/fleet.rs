@@ -1,9 +1,10 @@
 //! `roost fleet`: a small fleet loses nothing, says so, and says it when a bound does not hold.
 
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use roost_harness::{
-    Backend, Ended, Mesh, PATIENCE, Process, ReservedPort, eventually, on_both_backends, roost,
+    Backend, Ended, Mesh, Metrics, PATIENCE, Process, ReservedPort, eventually, on_both_backends, roost,
 };
 use serde_json::Value;
 
@@ -69,6 +70,31 @@ async fn a_storm_is_survived_without_a_loss(backend: Backend) {
 }
 
 on_both_backends!(a_fleet_measures_a_mesh_both_ways, a_storm_is_survived_without_a_loss);
+
+/// A terminal sends Ctrl-C to all processes of the command, workers too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_in_a_terminal_ends_a_fleet_of_workers_with_all_that_they_know() {
+    let mesh = Mesh::start(Backend::Embedded).await;
+    let broker = format!("127.0.0.1:{}", mesh.mqtt_port("eu-1"));
+    let mut command = roost();
+    command.args(["fleet", "--broker", &broker, "--devices", "10", "--workers", "2", "-o", "json"]);
+    command.process_group(0);
+    let process = Process::start("roost-fleet", command);
+    eventually("events come", PATIENCE, async || {
+        match Metrics::of(&mesh.admin("eu-1")).await.sum("roost_gateway_events_total", &[]) {
+            0.0 => Err("none".to_owned()),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    let group = rustix::process::Pid::from_raw(process.pid().cast_signed()).expect("a pid is not 0");
+    rustix::process::kill_process_group(group, rustix::process::Signal::INT).expect("it runs");
+    let ended = process.ended(PATIENCE).await;
+    assert!(ended.status.success(), "{ended:?}");
+    let report = report(&ended);
+    assert_eq!(report["remarks"], serde_json::json!(["the run was stopped before its time"]));
+    assert!(report["counts"]["acknowledged"].as_u64() > Some(0), "{report}");
+}
 
 #[tokio::test]
 async fn pairs_talk_to_each_other_at_one_gateway() {

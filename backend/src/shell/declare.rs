@@ -97,6 +97,9 @@ pub fn arguments(queue: &Queue) -> FieldTable {
     if let Some(ttl_ms) = queue.message_ttl_ms {
         set("x-message-ttl", number(ttl_ms));
     }
+    if let Some(idle_ms) = queue.idle_max_ms {
+        set("x-expires", number(idle_ms));
+    }
     if let Some(limit) = queue.delivery_limit {
         set("x-delivery-limit", number(limit));
     }
@@ -125,6 +128,7 @@ mod tests {
             length_max: Some((7, Overflow::RejectPublish)),
             dead_letter: Some(dead_letter),
             message_ttl_ms: Some(8),
+            idle_max_ms: Some(10),
             delivery_limit: Some(9),
             ..Queue::quorum("q")
         };
@@ -137,6 +141,7 @@ mod tests {
             ("x-dead-letter-routing-key", text("k")),
             ("x-dead-letter-strategy", text("at-least-once")),
             ("x-message-ttl", AMQPValue::LongLongInt(8)),
+            ("x-expires", AMQPValue::LongLongInt(10)),
             ("x-delivery-limit", AMQPValue::LongLongInt(9)),
         ];
         let expected: BTreeMap<ShortString, AMQPValue> =

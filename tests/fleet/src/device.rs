@@ -49,6 +49,8 @@ pub struct Device {
     last_written: BootTime,
     ping_sent: Option<BootTime>,
     reads_from: BootTime,
+    /// The greatest command of this connection.
+    last_command: Option<u32>,
     records: Records,
 }
 
@@ -144,6 +146,7 @@ impl Device {
             last_written: start,
             ping_sent: None,
             reads_from: start,
+            last_command: None,
             records: Records { device: index, ..Records::default() },
         }
     }
@@ -300,6 +303,7 @@ impl Device {
         effects.figures.count(Count::Connected);
         effects.figures.took(Span::Connect, now.since(due));
         self.failures = 0;
+        self.last_command = None;
         let filters: Vec<SubscribeFilter> = [
             plan.commands.then(|| plan.command_topic(self.index)),
             plan.heard_by(self.index).map(|publisher| plan.topic(publisher)),

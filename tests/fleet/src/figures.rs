@@ -63,6 +63,8 @@ named! {
         EchoReceived = "echoes_received",
         /// Commands that devices received.
         CommandReceived = "commands_received",
+        /// Commands that did not come behind all earlier ones of the same connection: repeated or overtaken without a break.
+        CommandOutOfTurn = "commands_out_of_turn",
         /// Bytes that devices wrote.
         BytesOut = "bytes_out",
         /// Bytes that devices read.

@@ -4,6 +4,7 @@ mod backend_side;
 mod clock;
 mod conductor;
 mod crew;
+mod crews;
 mod device_task;
 mod orders;
 mod process;
@@ -11,8 +12,10 @@ mod run;
 mod socket;
 mod worker;
 
+pub use clock::{instant, now};
 pub use conductor::{FleetError, Options, Progress};
 pub use crew::Crew;
+pub use crews::{Crews, descriptors};
 pub use orders::{Order, Report};
 pub use run::run;
 pub use worker::serve as serve_worker;

@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a broker that cannot serve fails loudly")]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::BytesMut;
-use roost_fleet::shell::{Options, run};
-use roost_fleet::{Check, Mqtt, Plan, Reconnect, Scenario, Stamp, TopicPattern, Traffic, Transport, Verdict};
+use roost_fleet::shell::{Crews, Options, Order, Report, now, run};
+use roost_fleet::{
+    Check, Count, Mqtt, Plan, Reconnect, Records, Scenario, Stamp, TopicPattern, Traffic, Transport, Verdict,
+};
 use roost_gateway::packet::{
     Ack, Connack, DecodeLimits, Decoder, Encoder, Packet, ProtocolVersion, ReasonCode, Suback,
 };
@@ -135,4 +139,55 @@ async fn an_honest_broker_has_lost_nothing() {
     let (verdict, passed, lies) = judged(u32::MAX).await;
     assert_eq!((verdict.echo.unwrap().lost, lies), (0, 0));
     assert!(passed);
+}
+
+/// What the crews were asked last.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Nothing,
+    ToBegin,
+    ToTell,
+    ToFinish,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn devices_tell_what_they_know_while_they_run_and_once_more_at_the_end() {
+    let (address, _) = broker(u32::MAX).await;
+    let plan = options(address).plan;
+    let mut crews = Crews::start(&plan, None, (Path::new(""), &[]), now()).await.unwrap();
+    let mut asked = Asked::Nothing;
+    let mut told: BTreeMap<u32, Vec<Records>> = BTreeMap::new();
+    let (mut online, mut acknowledged) = (0, 0);
+    while let Some(report) = crews.next().await {
+        match report {
+            Report::Figures(figures) => {
+                online += figures.online;
+                acknowledged += figures.of(Count::Acknowledged);
+                if asked == Asked::Nothing && online == 5 {
+                    asked = Asked::ToBegin;
+                    crews.order(&Order::Begin { at: now() }).await;
+                }
+                if asked == Asked::ToBegin && acknowledged > 0 {
+                    asked = Asked::ToTell;
+                    crews.order(&Order::Tell).await;
+                }
+            }
+            Report::Records(records) => {
+                for records in records {
+                    told.entry(records.device).or_default().push(records);
+                }
+                if asked == Asked::ToTell && told.len() == 5 {
+                    asked = Asked::ToFinish;
+                    crews.order(&Order::Finish).await;
+                }
+            }
+            Report::Failures(failures) => panic!("{failures:?}"),
+            Report::Ended => break,
+        }
+    }
+    assert_eq!(told.len(), 5);
+    for (device, told) in told {
+        let [so_far, end] = &told[..] else { panic!("device {device} told {} times", told.len()) };
+        assert_eq!(so_far.acknowledged.count_without(&end.acknowledged), 0, "device {device}");
+    }
 }

@@ -93,6 +93,9 @@ impl Device {
             return;
         }
         effects.figures.count(count);
+        if stamp.kind == Kind::Command && self.last_command.replace(stamp.sequence) >= Some(stamp.sequence) {
+            effects.figures.count(Count::CommandOutOfTurn);
+        }
         if arrivals.note(stamp.sequence) {
             effects.figures.took(span, now.since(stamp.intended));
         }

@@ -199,6 +199,7 @@ fn commands_are_acknowledged_and_noted_with_their_duplicates() {
     assert_eq!(world.give(Input::Received(command(5, 0))).len(), 1, "another's is answered all the same");
     let commands = &world.device.records().commands;
     assert_eq!((commands.numbers.len(), commands.duplicates), (2, 1));
+    assert_eq!(world.count(Count::CommandOutOfTurn), 1, "one came again without a break");
     assert_eq!(world.effects.figures.latency(Span::Down).count(), 2);
 }
 

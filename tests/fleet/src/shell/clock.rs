@@ -6,7 +6,8 @@ use roost_wire::BootTime;
 use rustix::time::{ClockId, clock_gettime};
 
 /// The boot-time clock: one for all processes of the machine, so that a message's due time means the same in each.
-pub(super) fn now() -> BootTime {
+#[must_use]
+pub fn now() -> BootTime {
     let since_boot = Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default();
     BootTime::from_micros(u64::try_from(since_boot.as_micros()).unwrap_or(u64::MAX))
 }
@@ -18,6 +19,7 @@ pub(super) fn wall_ms() -> u64 {
 }
 
 /// The moment on tokio's clock that is `at` on the boot-time clock.
-pub(super) fn instant(at: BootTime) -> tokio::time::Instant {
+#[must_use]
+pub fn instant(at: BootTime) -> tokio::time::Instant {
     tokio::time::Instant::now() + at.since(now())
 }

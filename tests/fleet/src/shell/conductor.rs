@@ -16,13 +16,12 @@ use std::time::Duration;
 
 use roost_backend::AmqpAddress;
 use roost_wire::BootTime;
-use tokio::sync::mpsc;
 
 use super::backend_side::BackendSide;
 use super::clock;
+use super::crews::Crews;
 use super::orders::{Order, Report};
 use super::process::Watch;
-use super::worker::Worker;
 use crate::{Books, Check, CheckError, Count, Figures, Moment, Plan, PlanError, Records, Summary};
 
 /// How long the backend side may take to connect.
@@ -35,8 +34,6 @@ const BEFORE_BEGIN: Duration = Duration::from_millis(300);
 const SETTLING: Duration = Duration::from_secs(1);
 /// How long crews may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(30);
-/// A process of devices keeps so many descriptors for other things.
-const DESCRIPTORS_KEPT: u32 = 200;
 /// The conductor looks around so often.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A moment of the timeline.
@@ -110,8 +107,7 @@ pub(super) struct Conductor<'a, P> {
     progress: P,
     start: BootTime,
     phase: Phase,
-    workers: Vec<Worker>,
-    reports: mpsc::Receiver<(usize, Report)>,
+    crews: Crews,
     ended: usize,
     backend: Option<BackendSide>,
     watches: Vec<Watch>,
@@ -138,30 +134,9 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
             None => None,
         };
         let start = clock::now() + BEFORE_BEGIN;
-        let (tell, reports) = mpsc::channel(64);
-        let mut workers = Vec::new();
-        let shares = shares(plan.devices, options.workers);
-        for (number, (first, devices)) in shares.iter().copied().enumerate() {
-            let mut worker = match shares.len() == 1 && options.workers.is_none() {
-                true => Worker::here()?,
-                false => Worker::process(&options.worker_program.0, &options.worker_program.1)?,
-            };
-            let order = Order::Start { plan: Box::new(plan.clone()), first, devices, at: start };
-            // An error means that it has ended, which its missing reports tell.
-            let _ = worker.orders.send(order).await;
-            let (_, no_reports) = mpsc::channel(1);
-            let mut heard = std::mem::replace(&mut worker.reports, no_reports);
-            let tell = tell.clone();
-            tokio::spawn(async move {
-                while let Some(report) = heard.recv().await {
-                    if tell.send((number, report)).await.is_err() {
-                        return;
-                    }
-                }
-            });
-            workers.push(worker);
-        }
-        let own = std::iter::once(std::process::id()).chain(workers.iter().filter_map(Worker::pid));
+        let program = (options.worker_program.0.as_path(), options.worker_program.1.as_slice());
+        let crews = Crews::start(plan, options.workers, program, start).await?;
+        let own = std::iter::once(std::process::id()).chain(crews.pids());
         let mut watches = vec![Watch::new("fleet", own.collect())];
         watches.extend(options.watch.iter().map(|(name, pid)| Watch::new(name.clone(), vec![*pid])));
         Ok(Self {
@@ -169,8 +144,7 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
             progress,
             start,
             phase: Phase::Connecting { until: start + plan.connecting() + CONNECT_PATIENCE },
-            workers,
-            reports,
+            crews,
             ended: 0,
             backend,
             watches,
@@ -192,15 +166,15 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
         let mut stopped = false;
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        while self.ended < self.workers.len() {
+        while self.ended < self.crews.count() {
             tokio::select! {
                 () = &mut stop, if !stopped => {
                     stopped = true;
                     self.remarks.push("the run was stopped before its time".to_owned());
                     self.cease(clock::now()).await;
                 }
-                report = self.reports.recv() => match report {
-                    Some((_, report)) => self.hear(report),
+                report = self.crews.next() => match report {
+                    Some(report) => self.hear(report),
                     None => {
                         self.remarks.push("a worker ended before its time: its devices are not in the verdict".to_owned());
                         break;
@@ -233,7 +207,7 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
                 let quiet_since = self.is_quiet().then(|| quiet_since.unwrap_or(now));
                 self.phase = Phase::Draining { until, quiet_since };
                 if now >= until || quiet_since.is_some_and(|since| now.since(since) >= SETTLING) {
-                    self.order(&Order::Finish).await;
+                    self.crews.order(&Order::Finish).await;
                     self.phase = Phase::Finishing { until: now + END_PATIENCE };
                 }
             }
@@ -254,7 +228,7 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
         }
         let begin = now + BEFORE_BEGIN;
         let end = begin + self.options.plan.duration();
-        self.order(&Order::Begin { at: begin }).await;
+        self.crews.order(&Order::Begin { at: begin }).await;
         if let Some(backend) = self.backend.as_mut().filter(|_| self.options.command_rate > 0.0) {
             backend.send(self.options.command_rate, begin, end);
         }
@@ -275,7 +249,7 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
             | Phase::Measured { .. }
             | Phase::Draining { .. }
             | Phase::Finishing { .. } => {
-                self.order(&Order::Cease).await;
+                self.crews.order(&Order::Cease).await;
                 if let Some(backend) = &mut self.backend {
                     backend.cease();
                 }
@@ -301,13 +275,6 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
         });
         total.in_flight <= 0 && echoed && consumed
     }
-
-    async fn order(&self, order: &Order) {
-        for worker in &self.workers {
-            // An error means that it has ended, which is noticed elsewhere.
-            let _ = worker.orders.send(order.clone()).await;
-        }
-    }
 }
 
 async fn connect(plan: &Plan, address: &AmqpAddress) -> Result<BackendSide, FleetError> {
@@ -318,36 +285,5 @@ async fn connect(plan: &Plan, address: &AmqpAddress) -> Result<BackendSide, Flee
             backend.close().await;
             Err(FleetError::Amqp { address: Box::new(address.clone()), trouble })
         }
-    }
-}
-
-/// First device and number of devices of each worker: as even as can be.
-fn shares(devices: u32, workers: Option<u32>) -> Vec<(u32, u32)> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let limit = limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
-    let each = limit.saturating_sub(DESCRIPTORS_KEPT).max(1);
-    let workers = workers.unwrap_or(0).max(devices.div_ceil(each)).clamp(1, devices.max(1));
-    let bound = |worker: u32| (u64::from(devices) * u64::from(worker) / u64::from(workers)) as u32;
-    (0..workers).map(|worker| (bound(worker), bound(worker + 1) - bound(worker))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_device_has_one_worker() {
-        for (devices, workers) in [(1, None), (10, Some(3)), (2, Some(5)), (1_000_000, None), (7, Some(7))] {
-            let shares = shares(devices, workers);
-            let mut next = 0;
-            for (first, many) in &shares {
-                assert_eq!(*first, next);
-                assert!(*many > 0);
-                next += many;
-            }
-            assert_eq!(next, devices);
-        }
-        assert_eq!(shares(10, Some(3)).len(), 3);
-        assert_eq!(shares(10, None).len(), 1);
     }
 }

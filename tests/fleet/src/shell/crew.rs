@@ -39,6 +39,8 @@ pub(super) struct Post {
     pub(super) buffer: RefCell<Box<[u8]>>,
     orders: Cell<u8>,
     begin: Cell<Option<BootTime>>,
+    /// How often devices were asked what they know.
+    asked: Cell<u32>,
     /// Whom an order wakes, by seat.
     bells: RefCell<Vec<Option<Waker>>>,
     records: RefCell<Vec<Records>>,
@@ -53,6 +55,11 @@ impl Post {
 
     pub(super) fn orders(&self) -> (u8, Option<BootTime>) {
         (self.orders.get(), self.begin.get())
+    }
+
+    /// How often devices were asked to hand in their records.
+    pub(super) fn asked(&self) -> u32 {
+        self.asked.get()
     }
 
     pub(super) fn source(&self, device: u32) -> Option<IpAddr> {
@@ -77,6 +84,26 @@ impl Post {
 
     fn order(&self, order: u8) {
         self.orders.set(self.orders.get() | order);
+        self.ring();
+    }
+
+    /// Asks every device for its records, unless some of the last answer are still here.
+    fn ask(&self) {
+        if self.records.borrow().is_empty() {
+            self.asked.set(self.asked.get().wrapping_add(1));
+            self.ring();
+        }
+    }
+
+    /// As many records as one report takes; `None` if there are none.
+    fn take_records(&self) -> Option<Vec<Records>> {
+        let mut records = self.records.borrow_mut();
+        let many = records.len().min(RECORDS_PER_REPORT);
+        // The oldest first: what a device says later stands.
+        (many > 0).then(|| records.drain(..many).collect())
+    }
+
+    fn ring(&self) {
         for bell in self.bells.borrow().iter().flatten() {
             bell.wake_by_ref();
         }
@@ -103,6 +130,7 @@ impl Crew {
             buffer: RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice()),
             orders: Cell::new(0),
             begin: Cell::new(None),
+            asked: Cell::new(0),
             bells: RefCell::new(vec![None; devices as usize]),
             records: RefCell::default(),
             failures: RefCell::default(),
@@ -133,6 +161,7 @@ async fn follow(post: &Post, orders: &mut mpsc::Receiver<Order>, reports: &mpsc:
                     post.begin.set(Some(at));
                     post.order(Post::BEGUN);
                 }
+                Some(Order::Tell) => post.ask(),
                 Some(Order::Cease) => post.order(Post::CEASED),
                 Some(Order::Start { .. }) => {}
                 Some(Order::Finish) | None => return post.order(Post::FINISHED),
@@ -141,6 +170,9 @@ async fn follow(post: &Post, orders: &mut mpsc::Receiver<Order>, reports: &mpsc:
                 // Reserved first: what finds no room stays where it adds up.
                 if let Ok(room) = reports.try_reserve() && let Some(figures) = post.take_figures() {
                     room.send(Report::Figures(figures));
+                }
+                while let Ok(room) = reports.try_reserve() && let Some(records) = post.take_records() {
+                    room.send(Report::Records(records));
                 }
             }
         }
@@ -152,9 +184,8 @@ async fn tell_all(post: &Post, reports: &mpsc::Sender<Report>) {
     if let Some(figures) = post.take_figures() {
         let _ = reports.send(Report::Figures(figures)).await;
     }
-    let records = post.records.take();
-    for some in records.chunks(RECORDS_PER_REPORT) {
-        let _ = reports.send(Report::Records(some.to_vec())).await;
+    while let Some(records) = post.take_records() {
+        let _ = reports.send(Report::Records(records)).await;
     }
     let failures = post.failures.take();
     if !failures.is_empty() {

@@ -33,6 +33,8 @@ pub(super) struct DeviceTask {
     alarm: Option<(BootTime, Pin<Box<Sleep>>)>,
     /// Which of the crew's orders it has followed.
     followed: u8,
+    /// How many of the crew's questions it has answered.
+    answered: u32,
 }
 
 enum Transport {
@@ -57,10 +59,15 @@ impl DeviceTask {
             unread: BytesMut::new(),
             alarm: None,
             followed: 0,
+            answered: 0,
         }
     }
 
     fn follow_orders(&mut self, cx: &mut Context<'_>) -> Progress {
+        if self.answered != self.post.asked() {
+            self.answered = self.post.asked();
+            self.post.hand_in(self.device.records().clone());
+        }
         let (orders, begin) = self.post.orders();
         if self.followed == orders {
             return false;

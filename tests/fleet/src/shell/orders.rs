@@ -27,6 +27,8 @@ pub enum Order {
         /// When.
         at: BootTime,
     },
+    /// Tell what each device knows of its messages so far. While an earlier answer is under way it is no order.
+    Tell,
     /// Publish nothing more.
     Cease,
     /// Disconnect, tell the records, end. Also meant by the end of the orders.
@@ -39,7 +41,7 @@ pub enum Order {
 pub enum Report {
     /// What was counted and timed since the last one.
     Figures(Box<Figures>),
-    /// What some devices know of their messages, at the end.
+    /// What some devices know of their messages: after [`Order::Tell`], and at the end.
     Records(Vec<Records>),
     /// Why connections could not be made, and how often, at the end.
     Failures(BTreeMap<String, u64>),

@@ -38,6 +38,8 @@ impl Worker {
     pub(super) fn process(program: &std::path::Path, arguments: &[String]) -> io::Result<Self> {
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        // A Ctrl-C in the terminal is for whoever leads the workers; they end with their orders.
+        command.process_group(0);
         let mut child = command.spawn()?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (mut input, output) = pipes.expect("both were asked for");

@@ -110,7 +110,7 @@ impl<P: FnMut(&Progress)> Conductor<'_, P> {
             began_at_ms: self.began.map_or(0, |(_, wall_ms)| wall_ms),
             measured_s: self.measured.as_secs_f64().max(0.001),
             cores,
-            workers: self.workers.len() as u32,
+            workers: self.crews.count() as u32,
             online_max: self.online_max,
             counts: Summary::counts_of(&self.total),
             latencies: Summary::latencies_of(&self.total),

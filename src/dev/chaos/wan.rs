@@ -1,0 +1,157 @@
+//! A link that can be cut: a TCP proxy on loopback between a role and the backend.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Connections of one role; it has a few. One more is closed.
+const CONNECTIONS_MAX: usize = 64;
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// The link of one role.
+#[derive(Debug)]
+pub(crate) struct Wan {
+    at: SocketAddr,
+    state: watch::Sender<State>,
+    task: JoinHandle<()>,
+}
+
+/// What a link does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Everything passes.
+    Whole,
+    /// Connections are broken, and new ones end at once.
+    Cut,
+    /// Nothing passes; connections stay.
+    Stalled,
+}
+
+impl Wan {
+    /// A link to `to`, HOST:PORT.
+    pub(crate) async fn start(to: (&str, u16)) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("a port for a link")?;
+        let at = listener.local_addr()?;
+        let (state, seen) = watch::channel(State::Whole);
+        let task = tokio::spawn(accept(listener, Arc::new((to.0.to_owned(), to.1)), seen));
+        Ok(Self { at, state, task })
+    }
+
+    /// Where the role connects.
+    pub(crate) fn at(&self) -> SocketAddr {
+        self.at
+    }
+
+    /// From now on.
+    pub(crate) fn be(&self, state: State) {
+        self.state.send_replace(state);
+    }
+}
+
+impl Drop for Wan {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, to: Arc<(String, u16)>, state: watch::Receiver<State>) {
+    let mut carried = JoinSet::new();
+    loop {
+        // An error is of one connection: who wanted it tries again.
+        let Ok((near, _)) = listener.accept().await else { continue };
+        while carried.try_join_next().is_some() {}
+        if carried.len() < CONNECTIONS_MAX {
+            carried.spawn(carry(near, Arc::clone(&to), state.clone()));
+        }
+    }
+}
+
+/// Carries one connection until an end of it closes, or the link is cut.
+async fn carry(near: TcpStream, to: Arc<(String, u16)>, mut state: watch::Receiver<State>) {
+    let stalls = (state.clone(), state.clone());
+    tokio::select! {
+        _ = state.wait_for(|state| *state == State::Cut) => {}
+        () = async {
+            let Ok(far) = TcpStream::connect((to.0.as_str(), to.1)).await else { return };
+            // An answer that waits for another is late at both.
+            let _ = (near.set_nodelay(true), far.set_nodelay(true));
+            let ((near_out, near_in), (far_out, far_in)) = (near.into_split(), far.into_split());
+            tokio::select! {
+                () = pump(near_out, far_in, stalls.0) => {}
+                () = pump(far_out, near_in, stalls.1) => {}
+            }
+        } => {}
+    }
+}
+
+/// Copies until an end closes.
+async fn pump(
+    mut from: impl AsyncReadExt + Unpin,
+    mut to: impl AsyncWriteExt + Unpin,
+    mut state: watch::Receiver<State>,
+) {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    while let Ok(many @ 1..) = from.read(&mut buffer).await {
+        // An error means that the link is no more, and with it this task.
+        if state.wait_for(|state| *state != State::Stalled).await.is_err()
+            || to.write_all(&buffer[..many]).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Long enough for a test that hangs.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    async fn echo() -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let at = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (mut out, mut back) = stream.into_split();
+                tokio::spawn(async move { tokio::io::copy(&mut out, &mut back).await });
+            }
+        });
+        at
+    }
+
+    async fn said(stream: &mut TcpStream, word: u8) -> Option<u8> {
+        let _ = stream.write_all(&[word]).await;
+        tokio::time::timeout(PATIENCE, stream.read_u8()).await.expect("it answers or ends").ok()
+    }
+
+    #[tokio::test]
+    async fn a_link_carries_stalls_breaks_and_is_whole_again() {
+        let far = echo().await;
+        let wan = Wan::start(("127.0.0.1", far.port())).await.unwrap();
+        let mut stream = TcpStream::connect(wan.at()).await.unwrap();
+        assert_eq!(said(&mut stream, 1).await, Some(1));
+
+        wan.be(State::Stalled);
+        stream.write_all(&[2]).await.unwrap();
+        // The other way to see that nothing passes would be to wait for ever.
+        assert!(tokio::time::timeout(Duration::from_millis(50), stream.read_u8()).await.is_err());
+        wan.be(State::Whole);
+        assert_eq!(tokio::time::timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap(), 2);
+
+        wan.be(State::Cut);
+        assert_eq!(said(&mut stream, 3).await, None);
+        let mut refused = TcpStream::connect(wan.at()).await.unwrap();
+        assert_eq!(said(&mut refused, 4).await, None);
+        wan.be(State::Whole);
+        let mut again = TcpStream::connect(wan.at()).await.unwrap();
+        assert_eq!(said(&mut again, 5).await, Some(5));
+    }
+}
