@@ -66,7 +66,7 @@ impl Roles {
             false => None,
         };
         let tracing = tracing.map_or_else(String::new, |TracingSettings { otlp, sample }| {
-            format!("tracing: {{otlp: {otlp:?}, sample: {}}}\n", sample.ratio())
+            format!("tracing: {{otlp: {otlp:?}, sample: {}}}\n", sample.value())
         });
         let http = endpoints.of(Listener::Api);
         let yaml = format!(

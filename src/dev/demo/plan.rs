@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use roost_fleet::shell::descriptors;
-use roost_fleet::{Action, Backoff, Mqtt, Plan, Reconnect, Scenario, Step, TopicPattern, Traffic, Transport};
+use roost_fleet::{Action, Backoff, Mqtt, Plan, Reconnect, Scenario, Step, TopicPattern, Traffic, Transport, sources};
 
 /// What was asked for.
 #[derive(Debug, Clone)]
@@ -61,8 +61,8 @@ impl Wanted {
         Plan {
             run,
             seed: self.seed,
+            sources: sources(self.devices, &gateways),
             brokers: gateways,
-            sources: Vec::new(),
             devices: self.devices,
             prefix: "demo-".to_owned(),
             connect_rate,
@@ -88,6 +88,7 @@ impl Wanted {
                 backlog_max: 100,
             },
             echo: false,
+            pairs: false,
             commands: true,
             reconnect: Reconnect {
                 backoff: Backoff::FullJitter { first_ms: 200, max_ms: 2_000 },
