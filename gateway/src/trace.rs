@@ -116,8 +116,8 @@ impl Tracer {
 }
 
 impl Begun {
-    pub(crate) fn ended(self: Box<Self>, end: BootTime, how: Ending) -> Box<MessageTrace> {
-        Box::new(MessageTrace { begun: *self, end, how })
+    pub(crate) fn ended(self, end: BootTime, how: Ending) -> Box<MessageTrace> {
+        Box::new(MessageTrace { begun: self, end, how })
     }
 }
 
