@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use rand::RngExt as _;
 use roost_fleet::shell::{Options, Progress, serve_worker};
-use roost_fleet::{Backoff, Mqtt, Plan, ProxyHeader, Reconnect, Scenario, Summary, Tls, Traffic, Transport};
+use roost_fleet::{
+    Backoff, Mqtt, Plan, ProxyHeader, Reconnect, Scenario, Summary, Tls, Traffic, Transport, WebSocket,
+};
 
 use crate::cli::{FleetArguments, MqttArgument, OutputArgument, ProxyHeaderArgument, ReconnectArgument};
 use crate::stop::Stop;
@@ -127,12 +129,22 @@ fn transport(arguments: &FleetArguments) -> anyhow::Result<Transport> {
         ProxyHeaderArgument::V1 => ProxyHeader::V1,
         ProxyHeaderArgument::V2 => ProxyHeader::V2,
     });
-    let Some(file) = &arguments.tls_ca else { return Ok(Transport { proxy_header, tls: None }) };
-    let ca_pem = std::fs::read_to_string(file).with_context(|| format!("--tls-ca {}", file.display()))?;
     let first = arguments.broker.first().map(String::as_str).unwrap_or_default();
-    let host = first.rsplit_once(':').map_or(first, |(host, _)| host).trim_matches(['[', ']']);
-    let server_name = arguments.tls_name.clone().unwrap_or_else(|| host.to_owned());
-    Ok(Transport { proxy_header, tls: Some(Tls { ca_pem, server_name }) })
+    let host = first.rsplit_once(':').map_or(first, |(host, _)| host);
+    let name = arguments.tls_name.clone().unwrap_or_else(|| host.trim_matches(['[', ']']).to_owned());
+    let websocket = arguments.websocket.as_ref().map(|path| WebSocket {
+        path: path.clone(),
+        host: arguments.tls_name.clone().unwrap_or_else(|| host.to_owned()),
+    });
+    let tls = match &arguments.tls_ca {
+        Some(file) => {
+            let ca_pem =
+                std::fs::read_to_string(file).with_context(|| format!("--tls-ca {}", file.display()))?;
+            Some(Tls { ca_pem, server_name: name })
+        }
+        None => None,
+    };
+    Ok(Transport { proxy_header, tls, websocket })
 }
 
 fn resolve(broker: &str) -> anyhow::Result<SocketAddr> {

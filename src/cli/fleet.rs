@@ -86,6 +86,9 @@ pub(crate) struct FleetArguments {
     /// The name that the broker's certificate must have [default: the host of the first --broker]
     #[arg(long, value_name = "NAME", requires = "tls_ca")]
     pub(crate) tls_name: Option<String>,
+    /// Speak MQTT over WebSocket, at this path
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "/mqtt")]
+    pub(crate) websocket: Option<String>,
     /// Begin each connection with a PROXY header, as a load balancer does
     #[arg(long, value_enum, value_name = "VERSION")]
     pub(crate) proxy_header: Option<ProxyHeaderArgument>,

@@ -47,5 +47,5 @@ pub use schedule::{Schedule, Weights};
 pub use stamp::{Kind, Stamp};
 pub use summary::{CheckResult, Moment, Summary, Usage};
 pub use topic_pattern::{TopicPattern, TopicPatternError};
-pub use transport::{ProxyHeader, Tls, Transport};
+pub use transport::{ProxyHeader, Tls, Transport, WebSocket};
 pub use verdict::{Books, DirectionVerdict, Verdict};

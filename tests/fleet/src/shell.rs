@@ -9,6 +9,7 @@ mod orders;
 mod process;
 mod run;
 mod socket;
+mod websocket;
 mod worker;
 
 pub use conductor::{FleetError, Options, Progress};

@@ -23,6 +23,8 @@ pub(super) const REPORT_EVERY: Duration = Duration::from_millis(500);
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Records in one report.
 const RECORDS_PER_REPORT: usize = 500;
+/// Different reasons that are told apart.
+const REASONS_MAX: usize = 20;
 /// How long devices may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(10);
 
@@ -43,7 +45,7 @@ pub(super) struct Post {
     bells: RefCell<Vec<Option<Waker>>>,
     records: RefCell<Vec<Records>>,
     /// Why connections could not be made, and how often.
-    failures: RefCell<BTreeMap<io::ErrorKind, u64>>,
+    failures: RefCell<BTreeMap<String, u64>>,
 }
 
 impl Post {
@@ -72,7 +74,18 @@ impl Post {
     }
 
     pub(super) fn note_failure(&self, error: &io::Error) {
-        *self.failures.borrow_mut().entry(error.kind()).or_default() += 1;
+        let reason = match error.get_ref() {
+            Some(inner) => inner.to_string(),
+            None => error.kind().to_string(),
+        };
+        self.note_trouble(reason);
+    }
+
+    fn note_trouble(&self, reason: String) {
+        let mut failures = self.failures.borrow_mut();
+        let is_room = failures.len() < REASONS_MAX || failures.contains_key(&reason);
+        let reason = if is_room { reason } else { "other reasons".to_owned() };
+        *failures.entry(reason).or_default() += 1;
     }
 
     fn order(&self, order: u8) {
@@ -158,7 +171,6 @@ async fn tell_all(post: &Post, reports: &mpsc::Sender<Report>) {
     }
     let failures = post.failures.take();
     if !failures.is_empty() {
-        let failures = failures.into_iter().map(|(kind, many)| (kind.to_string(), many)).collect();
         let _ = reports.send(Report::Failures(failures)).await;
     }
     let _ = reports.send(Report::Ended).await;
