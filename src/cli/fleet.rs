@@ -110,6 +110,22 @@ pub(crate) struct FleetArguments {
         requires = "username"
     )]
     pub(crate) password: Option<String>,
+    /// User name and password of each device: CSV with the columns client_id, user and password
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["username", "jwt_key"])]
+    pub(crate) credentials: Option<PathBuf>,
+    /// Each device's password is a JSON Web Token for its client id, signed at each connection with the key in this file: RSA
+    /// (RS256) or P-256 (ES256) as PEM, else a secret (HS256); its user name is --username, or the client id
+    #[arg(long, value_name = "FILE", conflicts_with = "password")]
+    pub(crate) jwt_key: Option<PathBuf>,
+    /// How long a token lives
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = span::parse, requires = "jwt_key")]
+    pub(crate) jwt_ttl: Duration,
+    /// The tokens' audience
+    #[arg(long, value_name = "TEXT", requires = "jwt_key")]
+    pub(crate) jwt_audience: Option<String>,
+    /// The tokens' issuer
+    #[arg(long, value_name = "TEXT", requires = "jwt_key")]
+    pub(crate) jwt_issuer: Option<String>,
     /// How a device comes back whose connection was lost
     #[arg(long, value_enum, default_value_t = ReconnectArgument::FullJitter)]
     pub(crate) reconnect: ReconnectArgument,
@@ -225,6 +241,9 @@ mod tests {
             "--watch x=0",
             "--topic a/#",
             "--source host",
+            "--jwt-issuer x",
+            "--jwt-key k --username u --password p",
+            "--credentials f --username u",
             "--workers 0",
         ] {
             assert!(parse(line).is_err(), "{line}");

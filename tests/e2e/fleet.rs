@@ -85,7 +85,16 @@ async fn a_fleet_measures_mosquitto_and_a_check_that_fails_is_told() {
     let broker = format!("127.0.0.1:{}", port.number());
     let arguments = ["--broker", &broker, "--devices", "50", "--rate", "2", "--for", "2s", "--echo"];
     for qos in ["0", "1"] {
-        let good = ["--qos", qos, "--check", "lost=0,published=200,echo.p50_ms<60000", "-o", "json"];
+        let good = [
+            "--qos",
+            qos,
+            "--workers",
+            "2",
+            "--check",
+            "lost=0,published=200,echo.p50_ms<60000",
+            "-o",
+            "json",
+        ];
         let ended = fleet(&[&arguments[..], &good].concat()).await;
         assert!(ended.status.success(), "{ended:?}");
         assert_eq!(report(&ended)["verdict"]["echo"]["arrived"], 200);
@@ -106,6 +115,15 @@ async fn what_cannot_be_measured_is_refused_before_the_run() {
     assert!(lost.output.contains("there is no figure \"lost\""), "{}", lost.output);
     let size = fleet(&["--broker", &nobody, "--size", "3"]).await;
     assert!(size.output.contains("--size is 3"), "{}", size.output);
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("devices.csv");
+    std::fs::write(&file, "client_id,user,password\nfleet-000000,u,hush\n")
+        .expect("a new directory takes a file");
+    let file = file.to_str().expect("UTF-8");
+    let missing = fleet(&["--broker", &nobody, "--devices", "3", "--credentials", file]).await;
+    assert!(missing.output.contains("fleet-000001 and 1 more devices are not in it"), "{}", missing.output);
+    let key = fleet(&["--broker", &nobody, "--jwt-key", "/dev/null"]).await;
+    assert!(key.output.contains("--jwt-key: the file is empty"), "{}", key.output);
     let amqp = fleet(&["--broker", "no port", "--amqp", "amqp://127.0.0.1"]).await;
     assert!(amqp.output.contains("--broker no port: expected HOST:PORT"), "{}", amqp.output);
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use roost_gateway::packet::{
     Connect, ConnectProperties, Delivery, Disconnect, Encoder, Packet, PacketId, PublishPropertiesRef,
-    PublishRef, QoS, Secret, Subscribe, SubscribeFilter, SubscribeOptions, Text,
+    PublishRef, QoS, ReasonCode, Secret, Subscribe, SubscribeFilter, SubscribeOptions, Text,
 };
 use roost_wire::BootTime;
 use serde::{Deserialize, Serialize};
@@ -88,14 +88,23 @@ struct InFlight {
 pub enum Input {
     /// Nothing more is expected: say goodbye.
     Finish,
-    /// The transport is made.
-    Opened,
+    /// The transport is made; the device is to say this of itself.
+    Opened(Login),
     /// A packet came.
     Received(Packet),
     /// The transport is gone.
     Closed(Loss),
     /// Time has passed, or there is room to write again.
     Tick,
+}
+
+/// What a device says of itself to its broker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Login {
+    /// Who it is.
+    pub user_name: Option<Text>,
+    /// What proves it.
+    pub password: Option<Secret>,
 }
 
 /// Why a transport is gone.
@@ -118,6 +127,8 @@ pub struct Effects {
     pub open: Option<u16>,
     /// The transport is to be ended, after what is to be written. The device expects no [`Input::Closed`] for it.
     pub close: bool,
+    /// Why the broker has refused the connection.
+    pub refused: Option<ReasonCode>,
     /// What was counted and timed.
     pub figures: Figures,
     /// What was to be written before is not written yet: the device publishes nothing more until it is.
@@ -192,7 +203,7 @@ impl Device {
     pub fn handle(&mut self, plan: &Plan, now: BootTime, input: Input, effects: &mut Effects) {
         match input {
             Input::Finish => self.finish(plan, effects),
-            Input::Opened => self.greet(plan, now, effects),
+            Input::Opened(login) => self.greet(plan, now, login, effects),
             Input::Received(packet) => self.receive(plan, now, packet, effects),
             Input::Closed(loss) => self.closed(plan, now, loss, effects),
             Input::Tick => {}
@@ -269,19 +280,16 @@ impl Device {
         self.state = State::Opening { due, deadline };
     }
 
-    fn greet(&mut self, plan: &Plan, now: BootTime, effects: &mut Effects) {
+    fn greet(&mut self, plan: &Plan, now: BootTime, login: Login, effects: &mut Effects) {
         let State::Opening { due, deadline } = self.state else { return };
         let client_id = plan.client_id(self.index);
-        let own = |text: &Option<String>| text.as_ref().map(|text| text.replace("{device}", &client_id));
         let connect = Connect {
             version: plan.mqtt.version(),
             clean_start: !plan.mqtt.persistent,
             keep_alive_s: plan.mqtt.keep_alive_s,
             will: None,
-            user_name: own(&plan.mqtt.user_name).map(text),
-            password: own(&plan.mqtt.password).and_then(|password| {
-                Some(Secret::new(roost_gateway::packet::BinaryData::parse(password.into_bytes()).ok()?))
-            }),
+            user_name: login.user_name,
+            password: login.password,
             properties: ConnectProperties {
                 session_expiry_interval_s: (plan.mqtt.v5 && plan.mqtt.persistent).then_some(SESSION_EXPIRY_S),
                 ..ConnectProperties::default()

@@ -17,6 +17,7 @@
 mod arrivals;
 mod chance;
 mod check;
+mod credentials;
 mod device;
 mod figures;
 mod latency;
@@ -36,7 +37,8 @@ mod verdict;
 
 pub use arrivals::Arrivals;
 pub use check::{Check, CheckError, Comparison};
-pub use device::{Device, Effects, Input, Loss, Records};
+pub use credentials::{Credentials, Tokens};
+pub use device::{Device, Effects, Input, Login, Loss, Records};
 pub use figures::{Count, Figures, Span};
 pub use latency::{Latency, Percentiles};
 pub use number_set::NumberSet;

@@ -56,10 +56,6 @@ pub struct Mqtt {
     pub keep_alive_s: u16,
     /// How long a device waits for TCP, CONNACK and SUBACK together.
     pub connect_timeout_ms: u64,
-    /// The user name, if there is one; `{device}` in it is the client id.
-    pub user_name: Option<String>,
-    /// The password or token, if there is one; `{device}` in it is the client id.
-    pub password: Option<String>,
 }
 
 /// What devices publish.
@@ -215,14 +211,7 @@ pub(crate) mod tests {
             duration_ms: 10_000,
             drain_ms: 10_000,
             transport: Transport::default(),
-            mqtt: Mqtt {
-                v5: false,
-                persistent: false,
-                keep_alive_s: 60,
-                connect_timeout_ms: 30_000,
-                user_name: None,
-                password: None,
-            },
+            mqtt: Mqtt { v5: false, persistent: false, keep_alive_s: 60, connect_timeout_ms: 30_000 },
             traffic: Traffic {
                 rate: 1.0,
                 size: 64,

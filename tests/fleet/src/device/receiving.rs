@@ -15,7 +15,8 @@ impl Device {
             Packet::Connack(connack) if connack.reason == ReasonCode::Success => {
                 self.accepted(plan, now, effects);
             }
-            Packet::Connack(_) => {
+            Packet::Connack(connack) => {
+                effects.refused = Some(connack.reason);
                 effects.figures.count(Count::ConnectRefused);
                 self.hang_up(plan, now, effects);
             }

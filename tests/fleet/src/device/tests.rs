@@ -38,7 +38,7 @@ impl World {
 
     fn connect(&mut self) {
         assert!(matches!(self.give(Input::Tick)[..], []));
-        assert!(matches!(self.give(Input::Opened)[..], [Packet::Connect(_)]));
+        assert!(matches!(self.give(Input::Opened(Login::default()))[..], [Packet::Connect(_)]));
         self.give(Input::Received(Packet::Connack(Connack::default())));
     }
 
@@ -104,7 +104,9 @@ fn a_device_connects_in_its_turn_and_subscribes_before_it_is_online() {
     assert!(world.after(Duration::from_millis(1_400)).is_empty() && world.opened.is_empty());
     world.after(Duration::from_millis(150));
     assert_eq!(world.opened, [0]);
-    let [Packet::Connect(connect)] = &world.give(Input::Opened)[..] else { panic!("CONNECT") };
+    let [Packet::Connect(connect)] = &world.give(Input::Opened(Login::default()))[..] else {
+        panic!("CONNECT")
+    };
     assert_eq!((connect.client_id.as_str(), connect.clean_start), ("fleet-000003", true));
     let subscribe = world.give(Input::Received(Packet::Connack(Connack::default())));
     let [Packet::Subscribe(subscribe)] = &subscribe[..] else { panic!("SUBSCRIBE") };
@@ -152,7 +154,7 @@ fn a_session_sends_again_what_had_no_answer_and_without_one_it_is_abandoned() {
         world.puback(1);
         world.lose();
         world.at_alarm();
-        world.give(Input::Opened);
+        world.give(Input::Opened(Login::default()));
         let again = world.give(Input::Received(Packet::Connack(Connack::default())));
         match persistent {
             true => assert_eq!(publishes(&again), [(1, 2, true)]),
@@ -225,7 +227,7 @@ fn who_is_refused_waits_longer_and_tries_the_next_broker() {
     let mut waits = Vec::new();
     for _ in 0..5 {
         world.at_alarm();
-        world.give(Input::Opened);
+        world.give(Input::Opened(Login::default()));
         let refused = Connack { reason: ReasonCode::ServerUnavailable, ..Connack::default() };
         world.give(Input::Received(Packet::Connack(refused)));
         waits.push(world.device.timeout(&world.plan, false).unwrap().since(world.now).as_millis());
@@ -258,7 +260,7 @@ fn a_scenario_cuts_moves_and_slows() {
             (cuts, Duration::from_secs(cuts))
         );
         world.at_alarm();
-        world.give(Input::Opened);
+        world.give(Input::Opened(Login::default()));
         world.give(Input::Received(Packet::Connack(Connack::default())));
         world.now = begin + Duration::from_secs(cuts);
     }

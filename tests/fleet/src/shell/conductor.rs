@@ -23,7 +23,9 @@ use super::clock;
 use super::orders::{Order, Report};
 use super::process::Watch;
 use super::worker::Worker;
-use crate::{Books, Check, CheckError, Count, Figures, Moment, Plan, PlanError, Records, Summary};
+use crate::{
+    Books, Check, CheckError, Count, Credentials, Figures, Moment, Plan, PlanError, Records, Summary,
+};
 
 /// How long the backend side may take to connect.
 const AMQP_PATIENCE: Duration = Duration::from_secs(30);
@@ -49,6 +51,8 @@ pub struct Options {
     pub plan: Plan,
     /// The backend side, if there is to be one.
     pub amqp: Option<AmqpAddress>,
+    /// What devices say of themselves.
+    pub credentials: Credentials,
     /// Commands per second over all devices; needs the backend side.
     pub command_rate: f64,
     /// How many worker processes; none is as many as the descriptors ask for, and a thread of this process if one is enough.
@@ -73,6 +77,9 @@ pub enum FleetError {
     /// The certificates or the name for TLS are not good.
     #[error("{0}")]
     Transport(String),
+    /// What devices are to say of themselves cannot be said.
+    #[error("{0}")]
+    Credentials(String),
     /// The backend side did not connect in time.
     #[error("--amqp: no link to {address} within {} s: {trouble}", AMQP_PATIENCE.as_secs())]
     Amqp {
@@ -146,7 +153,9 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
                 true => Worker::here()?,
                 false => Worker::process(&options.worker_program.0, &options.worker_program.1)?,
             };
-            let order = Order::Start { plan: Box::new(plan.clone()), first, devices, at: start };
+            let credentials = Box::new(options.credentials.of_some(first, devices));
+            let plan = Box::new(plan.clone());
+            let order = Order::Start { plan, credentials, first, devices, at: start };
             // An error means that it has ended, which its missing reports tell.
             let _ = worker.orders.send(order).await;
             let (_, no_reports) = mpsc::channel(1);

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use super::device_task::DeviceTask;
+use super::logins::Logins;
 use super::orders::{Order, Report};
 use super::socket::Connector;
 use crate::{Device, Effects, Figures, Plan, Records, Weights};
@@ -37,6 +38,7 @@ pub(super) struct Post {
     pub(super) plan: Plan,
     pub(super) weights: Weights,
     pub(super) connector: Connector,
+    pub(super) logins: Logins,
     pub(super) effects: RefCell<Effects>,
     pub(super) buffer: RefCell<Box<[u8]>>,
     orders: Cell<u8>,
@@ -44,7 +46,7 @@ pub(super) struct Post {
     /// Whom an order wakes, by seat.
     bells: RefCell<Vec<Option<Waker>>>,
     records: RefCell<Vec<Records>>,
-    /// Why connections could not be made, and how often.
+    /// What went wrong, and how often.
     failures: RefCell<BTreeMap<String, u64>>,
 }
 
@@ -78,13 +80,14 @@ impl Post {
             Some(inner) => inner.to_string(),
             None => error.kind().to_string(),
         };
-        self.note_trouble(reason);
+        self.note_trouble(format!("connections could not be made: {reason}"));
     }
 
-    fn note_trouble(&self, reason: String) {
+    /// What is remarked at the end, with how often it was.
+    pub(super) fn note_trouble(&self, reason: String) {
         let mut failures = self.failures.borrow_mut();
         let is_room = failures.len() < REASONS_MAX || failures.contains_key(&reason);
-        let reason = if is_room { reason } else { "other reasons".to_owned() };
+        let reason = if is_room { reason } else { "troubles of other kinds".to_owned() };
         *failures.entry(reason).or_default() += 1;
     }
 
@@ -105,10 +108,15 @@ impl Crew {
     /// Runs a crew until it is told to finish, or its orders end; the first order must be [`Order::Start`]. Needs a runtime of
     /// one thread. When `reports` is full, figures wait and add up.
     pub async fn run(mut orders: mpsc::Receiver<Order>, reports: mpsc::Sender<Report>) {
-        let Some(Order::Start { plan, first, devices, at }) = orders.recv().await else { return };
+        let Some(Order::Start { plan, credentials, first, devices, at }) = orders.recv().await else {
+            return;
+        };
         // Whoever leads a crew has tried this before.
         let Ok(connector) = Connector::new(&plan.transport) else { return };
+        let Ok(logins) = Logins::new(&credentials, &plan, first + devices - 1) else { return };
+        drop(credentials);
         let post = Rc::new(Post {
+            logins,
             connector,
             weights: Weights::new(plan.devices, plan.traffic.zipf),
             plan: *plan,

@@ -87,7 +87,8 @@ impl DeviceTask {
                     self.transport = Transport::Open(connection);
                     self.decoder =
                         Decoder::for_client(self.post.plan.mqtt.version(), DecodeLimits::default());
-                    self.give(cx, Input::Opened);
+                    let login = self.post.logins.of(&self.post.plan, self.device.index());
+                    self.give(cx, Input::Opened(login.expect("all logins were looked at before the run")));
                     true
                 }
                 Poll::Ready(Err(error)) => {
@@ -211,6 +212,9 @@ impl DeviceTask {
         }
         if std::mem::take(&mut effects.close) {
             self.drop_transport();
+        }
+        if let Some(reason) = effects.refused.take() {
+            post.note_trouble(format!("connections were refused: {reason:?} (0x{:02X})", reason.byte()));
         }
         if let Some(broker) = effects.open.take() {
             let broker = post.plan.brokers[usize::from(broker)];

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a scenario that cannot go on fails loudly")]
 
+mod credentials;
 mod fake_broker;
 mod layers;
 mod lying_broker;

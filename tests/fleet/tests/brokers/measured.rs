@@ -1,7 +1,9 @@
 //! A small run, and what it has shown.
 
 use roost_fleet::shell::{FleetError, Options, run};
-use roost_fleet::{Check, Mqtt, Plan, Reconnect, Scenario, Summary, TopicPattern, Traffic, Transport};
+use roost_fleet::{
+    Check, Credentials, Mqtt, Plan, Reconnect, Scenario, Summary, TopicPattern, Traffic, Transport,
+};
 
 /// Ten devices that publish five messages each, of 64 bytes at QoS 1, and hear them again.
 pub(crate) fn plan(port: u16) -> Plan {
@@ -16,14 +18,7 @@ pub(crate) fn plan(port: u16) -> Plan {
         duration_ms: 1_000,
         drain_ms: 5_000,
         transport: Transport::default(),
-        mqtt: Mqtt {
-            v5: true,
-            persistent: false,
-            keep_alive_s: 60,
-            connect_timeout_ms: 30_000,
-            user_name: None,
-            password: None,
-        },
+        mqtt: Mqtt { v5: true, persistent: false, keep_alive_s: 60, connect_timeout_ms: 30_000 },
         traffic: Traffic {
             rate: 5.0,
             size: 64,
@@ -47,6 +42,7 @@ pub(crate) fn options(plan: Plan, checks: &str) -> Options {
         plan,
         amqp: None,
         command_rate: 0.0,
+        credentials: Credentials::Nothing,
         workers: None,
         worker_program: ("".into(), Vec::new()),
         watch: Vec::new(),

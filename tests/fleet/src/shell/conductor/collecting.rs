@@ -20,7 +20,7 @@ impl<P: FnMut(&Progress)> Conductor<'_, P> {
             }
             Report::Failures(failures) => {
                 for (kind, many) in failures {
-                    self.remarks.push(format!("{many} connections could not be made: {kind}"));
+                    self.remarks.push(format!("{many} {kind}"));
                 }
             }
             Report::Ended => self.ended += 1,
