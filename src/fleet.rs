@@ -104,6 +104,7 @@ fn plan(arguments: &FleetArguments) -> anyhow::Result<Plan> {
         mqtt: Mqtt {
             v5: arguments.mqtt == MqttArgument::V5,
             persistent: arguments.persistent,
+            clean_up: !arguments.keep_sessions,
             keep_alive_s: arguments.keep_alive,
             connect_timeout_ms: ms(arguments.connect_timeout),
         },
@@ -119,6 +120,8 @@ fn plan(arguments: &FleetArguments) -> anyhow::Result<Plan> {
         },
         echo: arguments.echo,
         commands: arguments.command_rate > 0.0,
+        command_qos: arguments.command_qos,
+        answer: arguments.answer.clone(),
         reconnect: Reconnect {
             backoff: match arguments.reconnect {
                 ReconnectArgument::None => Backoff::None,

@@ -16,7 +16,7 @@ use crate::span;
 #[command(
     after_help = "Latencies are counted from the time when a message was meant to be sent. Figures for --check: \
     p50_ms p90_ms p99_ms p999_ms max_ms (of the whole way: up with --amqp, else echo, else publish), the same after connect. \
-    publish. up. down. receipt. echo., lost duplicates reordered, and every count of -o json.\n\
+    publish. up. down. receipt. answer. echo., lost duplicates reordered, and every count of -o json.\n\
     Exit status: 0 it ran and every check held; 1 a check failed, or it could not run; 64 wrong usage. Ctrl-C ends the measured time."
 )]
 pub(crate) struct FleetArguments {
@@ -35,7 +35,7 @@ pub(crate) struct FleetArguments {
     /// Bytes of each payload
     #[arg(long, value_name = "B", default_value_t = 64)]
     pub(crate) size: u32,
-    /// Quality of service: 0 or 1
+    /// Quality of service: 0, 1 or 2
     #[arg(long, default_value_t = 1)]
     pub(crate) qos: u8,
     /// How long to measure, once all are connected
@@ -50,6 +50,13 @@ pub(crate) struct FleetArguments {
     /// Commands per second over all devices
     #[arg(long, value_name = "R", default_value_t = 0.0, requires = "amqp")]
     pub(crate) command_rate: f64,
+    /// Quality of service of commands: 0 or 1
+    #[arg(long, default_value_t = 1, requires = "command_rate")]
+    pub(crate) command_qos: u8,
+    /// Where devices answer commands that name no Response Topic, as --topic, for example devices/{device}/answer; answers are
+    /// measured from their commands' due times
+    #[arg(long, value_name = "TOPIC", requires = "command_rate")]
+    pub(crate) answer: Option<TopicPattern>,
     /// Devices subscribe to what they publish themselves: the whole way through any broker
     #[arg(long)]
     pub(crate) echo: bool,
@@ -71,9 +78,12 @@ pub(crate) struct FleetArguments {
     /// Which MQTT
     #[arg(long, value_enum, default_value_t = MqttArgument::V311)]
     pub(crate) mqtt: MqttArgument,
-    /// Sessions outlive connections
+    /// Sessions outlive connections; they are removed at the end
     #[arg(long)]
     pub(crate) persistent: bool,
+    /// They are not
+    #[arg(long, requires = "persistent")]
+    pub(crate) keep_sessions: bool,
     /// Keep alive in seconds; 0 is none
     #[arg(long, value_name = "S", default_value_t = 60)]
     pub(crate) keep_alive: u16,

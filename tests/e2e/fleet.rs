@@ -68,7 +68,40 @@ async fn a_storm_is_survived_without_a_loss(backend: Backend) {
     assert!(ended.status.success(), "{ended:?}");
 }
 
-on_both_backends!(a_fleet_measures_a_mesh_both_ways, a_storm_is_survived_without_a_loss);
+async fn devices_answer_their_commands(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
+    let broker = format!("127.0.0.1:{}", mesh.mqtt_port("eu-1"));
+    let amqp = mesh.broker().uri();
+    let arguments = ["--broker", &broker, "--amqp", &amqp, "--devices", "20", "--rate", "1", "--for", "3s"];
+    for (command_qos, state) in [("0", "sent"), ("1", "delivered")] {
+        let commands = ["--command-rate", "10", "--command-qos", command_qos];
+        let answer = ["--answer", "devices/{device}/answer"];
+        let checks =
+            ["--check", "lost=0,answers.lost=0,answers.duplicates=0,answers_received=30", "-o", "json"];
+        let ended = fleet(&[&arguments[..], &commands, &answer, &checks].concat()).await;
+        assert!(ended.status.success(), "{state}: {ended:?}");
+        let report = report(&ended);
+        assert_eq!(report["verdict"]["answers"]["expected"], 30);
+        assert_eq!(report["latencies"]["answer"]["count"], 30);
+    }
+}
+
+async fn a_mesh_without_qos_2_says_so(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
+    let broker = format!("127.0.0.1:{}", mesh.mqtt_port("eu-1"));
+    let arguments = ["--broker", &broker, "--devices", "5", "--qos", "2", "--mqtt", "5", "--for", "10m"];
+    let ended = fleet(&[&arguments[..], &["--check", "qos_refused=5"]].concat()).await;
+    assert!(ended.status.success(), "{ended:?}");
+    let expected = "devices have ended: the broker takes messages up to QoS 1 only (CONNACK)";
+    assert!(ended.output.contains(expected), "{}", ended.output);
+}
+
+on_both_backends!(
+    devices_answer_their_commands,
+    a_mesh_without_qos_2_says_so,
+    a_fleet_measures_a_mesh_both_ways,
+    a_storm_is_survived_without_a_loss
+);
 
 #[tokio::test]
 async fn a_fleet_measures_mosquitto_and_a_check_that_fails_is_told() {

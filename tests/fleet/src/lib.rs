@@ -38,7 +38,7 @@ mod verdict;
 pub use arrivals::Arrivals;
 pub use check::{Check, CheckError, Comparison};
 pub use credentials::{Credentials, Tokens};
-pub use device::{Device, Effects, Input, Login, Loss, Records};
+pub use device::{Device, Effects, Input, Login, Loss, Records, Trouble};
 pub use figures::{Count, Figures, Span};
 pub use latency::{Latency, Percentiles};
 pub use number_set::NumberSet;

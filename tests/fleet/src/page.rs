@@ -43,6 +43,7 @@ impl Summary {
             ("Events: from their due time to roost.up", "up"),
             ("Commands: from their due time to the device", "down"),
             ("Receipts: from a command's due time", "receipt"),
+            ("Answers: from their command's due time to roost.up", "answer"),
             ("Own messages: from their due time back to the device", "echo"),
             ("Acknowledgements: from a message's due time", "publish"),
             ("Connections: from their due time to CONNACK", "connect"),
@@ -64,6 +65,7 @@ impl Summary {
             "events_received",
             "commands_offered",
             "commands_received",
+            "answers_received",
             "connects",
         ];
         let rate = |name: &&str| {

@@ -151,8 +151,13 @@ impl Summary {
     pub fn figure_names(plan: &Plan, has_backend: bool) -> Vec<String> {
         let own = str::to_owned;
         let mut names: Vec<String> = ["p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"].map(own).into();
-        let judged =
-            [("up", has_backend), ("down", plan.commands), ("receipts", plan.commands), ("echo", plan.echo)];
+        let judged = [
+            ("up", has_backend),
+            ("down", plan.commands),
+            ("receipts", plan.commands),
+            ("answers", plan.has_answers()),
+            ("echo", plan.echo),
+        ];
         let judged: Vec<&str> = judged.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
         for figure in ["lost", "duplicates", "reordered"] {
             names.extend((!judged.is_empty()).then(|| own(figure)));
@@ -167,6 +172,7 @@ impl Summary {
                 Span::Echo => plan.echo,
                 Span::Up => has_backend,
                 Span::Down | Span::Receipt => plan.commands,
+                Span::Answer => plan.has_answers(),
             };
             let figures = ["p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"];
             names.extend(

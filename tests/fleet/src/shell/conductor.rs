@@ -231,6 +231,8 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
     /// Leads into the next phase when it is time; `false` when nothing more will come.
     async fn lead(&mut self, now: BootTime) -> bool {
         match self.phase {
+            // Whom the broker does not suit ends, and nobody else would fare better.
+            Phase::Connecting { .. } if self.total.of(Count::QosRefused) > 0 => self.cease(now).await,
             Phase::Connecting { until } => {
                 if self.total.online >= i64::from(self.options.plan.devices) || now >= until {
                     self.begin(now).await;
@@ -243,7 +245,8 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
                 self.phase = Phase::Draining { until, quiet_since };
                 if now >= until || quiet_since.is_some_and(|since| now.since(since) >= SETTLING) {
                     self.order(&Order::Finish).await;
-                    self.phase = Phase::Finishing { until: now + END_PATIENCE };
+                    let until = now + END_PATIENCE + self.options.plan.cleaning_up();
+                    self.phase = Phase::Finishing { until };
                 }
             }
             Phase::Finishing { until } if now >= until => {
@@ -305,7 +308,11 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
             backend.with(|ledger| {
                 let confirmed = total.of(Count::CommandConfirmed);
                 let sent = total.of(Count::CommandOffered) - total.of(Count::CommandFailed);
-                ledger.events_new >= acknowledged && ledger.receipts_new >= confirmed && confirmed >= sent
+                let answered = total.of(Count::AnswerAcknowledged);
+                ledger.events_new >= acknowledged
+                    && ledger.answers_new >= answered
+                    && ledger.receipts_new >= confirmed
+                    && confirmed >= sent
             })
         });
         total.in_flight <= 0 && echoed && consumed

@@ -16,7 +16,7 @@ use super::device_task::DeviceTask;
 use super::logins::Logins;
 use super::orders::{Order, Report};
 use super::socket::Connector;
-use crate::{Device, Effects, Figures, Plan, Records, Weights};
+use crate::{Count, Device, Effects, Figures, Plan, Records, Weights};
 
 /// How often a crew tells its figures.
 pub(super) const REPORT_EVERY: Duration = Duration::from_millis(500);
@@ -137,8 +137,13 @@ impl Crew {
                 }
                 follow(&post, &mut orders, &reports).await;
                 let goodbye = async { while tasks.join_next().await.is_some() {} };
-                // Whoever is late has lost its records: the conductor misses them, and says so.
-                let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+                let patience = GOODBYE + post.plan.cleaning_up();
+                if tokio::time::timeout(patience, goodbye).await.is_err()
+                    && !post.plan.cleaning_up().is_zero()
+                {
+                    let left = tasks.len() as u64;
+                    post.effects.borrow_mut().figures.count_many(Count::SessionLeft, left);
+                }
             })
             .await;
         tell_all(&post, &reports).await;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
-use roost_gateway::packet::{DecodeLimits, Decoder};
+use roost_gateway::packet::{DecodeLimits, Decoder, ReasonCode};
 use roost_wire::BootTime;
 use tokio::io::ReadBuf;
 use tokio::time::Sleep;
@@ -17,7 +17,7 @@ use tokio::time::Sleep;
 use super::clock;
 use super::crew::Post;
 use super::socket::Connection;
-use crate::{Count, Device, Input, Loss};
+use crate::{Count, Device, Input, Loss, Trouble};
 
 pub(super) struct DeviceTask {
     post: Rc<Post>,
@@ -33,6 +33,8 @@ pub(super) struct DeviceTask {
     alarm: Option<(BootTime, Pin<Box<Sleep>>)>,
     /// Which of the crew's orders it has followed.
     followed: u8,
+    /// Its records are with the crew.
+    handed_in: bool,
 }
 
 enum Transport {
@@ -57,6 +59,7 @@ impl DeviceTask {
             unread: BytesMut::new(),
             alarm: None,
             followed: 0,
+            handed_in: false,
         }
     }
 
@@ -75,7 +78,17 @@ impl DeviceTask {
         }
         let input = if new & Post::FINISHED != 0 { Input::Finish } else { Input::Tick };
         self.give(cx, input);
+        if new & Post::FINISHED != 0 {
+            // It may have to remove its session yet, which its records do not wait for.
+            self.hand_in();
+        }
         true
+    }
+
+    fn hand_in(&mut self) {
+        if !std::mem::replace(&mut self.handed_in, true) {
+            self.post.hand_in(self.device.take_records());
+        }
     }
 
     fn carry(&mut self, cx: &mut Context<'_>) -> Progress {
@@ -213,8 +226,8 @@ impl DeviceTask {
         if std::mem::take(&mut effects.close) {
             self.drop_transport();
         }
-        if let Some(reason) = effects.refused.take() {
-            post.note_trouble(format!("connections were refused: {reason:?} (0x{:02X})", reason.byte()));
+        if let Some(trouble) = effects.trouble.take() {
+            post.note_trouble(told(trouble));
         }
         if let Some(broker) = effects.open.take() {
             let broker = post.plan.brokers[usize::from(broker)];
@@ -238,6 +251,18 @@ impl DeviceTask {
     }
 }
 
+/// What a broker has said, behind how often it did.
+fn told(trouble: Trouble) -> String {
+    let coded = |reason: ReasonCode| format!("{reason:?} (0x{:02X})", reason.byte());
+    match trouble {
+        Trouble::Refused(reason) => format!("connections were refused: {}", coded(reason)),
+        Trouble::Disconnected(reason) => format!("connections were ended by the broker: {}", coded(reason)),
+        Trouble::MaximumQos(qos) => {
+            format!("devices have ended: the broker takes messages up to QoS {} only (CONNACK)", qos.byte())
+        }
+    }
+}
+
 impl Future for DeviceTask {
     type Output = ();
 
@@ -253,7 +278,7 @@ impl Future for DeviceTask {
             return Poll::Pending;
         }
         this.drop_transport();
-        this.post.hand_in(this.device.records().clone());
+        this.hand_in();
         Poll::Ready(())
     }
 }

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a scenario that cannot go on fails loudly")]
 
+mod clean_up;
 mod credentials;
+mod exactly_once;
 mod fake_broker;
 mod layers;
 mod lying_broker;

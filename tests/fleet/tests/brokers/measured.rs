@@ -18,7 +18,13 @@ pub(crate) fn plan(port: u16) -> Plan {
         duration_ms: 1_000,
         drain_ms: 5_000,
         transport: Transport::default(),
-        mqtt: Mqtt { v5: true, persistent: false, keep_alive_s: 60, connect_timeout_ms: 30_000 },
+        mqtt: Mqtt {
+            v5: true,
+            persistent: false,
+            clean_up: true,
+            keep_alive_s: 60,
+            connect_timeout_ms: 30_000,
+        },
         traffic: Traffic {
             rate: 5.0,
             size: 64,
@@ -31,6 +37,8 @@ pub(crate) fn plan(port: u16) -> Plan {
         },
         echo: true,
         commands: false,
+        command_qos: 1,
+        answer: None,
         reconnect: Reconnect::default(),
         scenario: Scenario::default(),
     }
