@@ -11,7 +11,7 @@ pub struct Transport {
     pub proxy_header: Option<ProxyHeader>,
     /// TLS; then a device takes some 20 KiB more.
     pub tls: Option<Tls>,
-    /// MQTT goes in WebSocket frames; then a device takes some 3 KiB more.
+    /// MQTT goes in WebSocket frames; then a device takes some 5 KiB more.
     pub websocket: Option<WebSocket>,
 }
 

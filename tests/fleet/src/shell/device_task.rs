@@ -282,3 +282,16 @@ impl Future for DeviceTask {
         Poll::Ready(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::DeviceTask;
+
+    /// An idle device is its task, its alarm, its seat and its socket: with what the runtime adds to each of them it takes
+    /// 1.6 KiB, as measured, and the aim is 2 KiB.
+    #[test]
+    fn a_device_is_small() {
+        let bytes = std::mem::size_of::<DeviceTask>();
+        assert!(bytes <= 704, "{bytes} B");
+    }
+}
