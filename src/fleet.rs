@@ -1,7 +1,9 @@
 //! `roost fleet`.
 
-use std::io::{IsTerminal, Write};
+use std::fs::File;
+use std::io::{IsTerminal, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,11 +12,15 @@ use anyhow::{Context, anyhow};
 use rand::RngExt as _;
 use roost_fleet::shell::{Options, Progress, serve_worker};
 use roost_fleet::{
-    Backoff, Mqtt, Plan, ProxyHeader, Reconnect, Scenario, Summary, Tls, Traffic, Transport, sources,
+    Backoff, Credentials, Mqtt, Plan, ProxyHeader, Reconnect, Scenario, Summary, Tls, Tokens, Traffic,
+    Transport, WebSocket, sources,
 };
 
 use crate::cli::{FleetArguments, MqttArgument, OutputArgument, ProxyHeaderArgument, ReconnectArgument};
 use crate::stop::Stop;
+
+/// The largest key file: a long RSA key is a fifth of it.
+const KEY_BYTES_MAX: u64 = 64 * 1024;
 
 /// Runs a fleet, prints what it has shown, and says whether every check held.
 pub(crate) fn run(arguments: &FleetArguments) -> anyhow::Result<ExitCode> {
@@ -62,8 +68,11 @@ async fn measure(options: &Options) -> anyhow::Result<Summary> {
 
 fn options(arguments: &FleetArguments) -> anyhow::Result<Options> {
     let program = std::env::current_exe().context("finding this program, to start workers")?;
+    let plan = plan(arguments)?;
+    plan.check()?;
     Ok(Options {
-        plan: plan(arguments)?,
+        credentials: credentials(arguments, &plan)?,
+        plan,
         amqp: arguments.amqp.clone(),
         command_rate: arguments.command_rate,
         workers: arguments.workers,
@@ -100,10 +109,9 @@ fn plan(arguments: &FleetArguments) -> anyhow::Result<Plan> {
         mqtt: Mqtt {
             v5: arguments.mqtt == MqttArgument::V5,
             persistent: arguments.persistent,
+            clean_up: !arguments.keep_sessions,
             keep_alive_s: arguments.keep_alive,
             connect_timeout_ms: ms(arguments.connect_timeout),
-            user_name: arguments.username.clone(),
-            password: arguments.password.clone(),
         },
         traffic: Traffic {
             rate: arguments.rate,
@@ -118,6 +126,8 @@ fn plan(arguments: &FleetArguments) -> anyhow::Result<Plan> {
         echo: arguments.echo,
         pairs: arguments.pairs,
         commands: arguments.command_rate > 0.0,
+        command_qos: arguments.command_qos,
+        answer: arguments.answer.clone(),
         reconnect: Reconnect {
             backoff: match arguments.reconnect {
                 ReconnectArgument::None => Backoff::None,
@@ -130,17 +140,63 @@ fn plan(arguments: &FleetArguments) -> anyhow::Result<Plan> {
     })
 }
 
+fn credentials(arguments: &FleetArguments, plan: &Plan) -> anyhow::Result<Credentials> {
+    if let Some(file) = &arguments.credentials {
+        let told = || format!("--credentials {}", file.display());
+        let text = read_bounded(file, Credentials::FILE_BYTES_MAX).with_context(told)?;
+        return Credentials::read_csv(&text, plan).map_err(|error| anyhow!(error)).with_context(told);
+    }
+    if let Some(file) = &arguments.jwt_key {
+        let key =
+            read_bounded(file, KEY_BYTES_MAX).with_context(|| format!("--jwt-key {}", file.display()))?;
+        let tokens = Tokens {
+            key,
+            ttl_s: arguments.jwt_ttl.as_secs(),
+            audience: arguments.jwt_audience.clone(),
+            issuer: arguments.jwt_issuer.clone(),
+        };
+        let user_name = arguments.username.clone().unwrap_or_else(|| "{device}".to_owned());
+        return Ok(Credentials::Tokens { user_name, tokens });
+    }
+    Ok(match &arguments.username {
+        Some(user_name) => {
+            Credentials::Pattern { user_name: user_name.clone(), password: arguments.password.clone() }
+        }
+        None => Credentials::Nothing,
+    })
+}
+
+fn read_bounded(file: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte more than is allowed is enough to see that it is too long.
+    File::open(file)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > bytes_max {
+        true => Err(anyhow!("it is longer than {bytes_max} bytes")),
+        false => Ok(bytes),
+    }
+}
+
 fn transport(arguments: &FleetArguments) -> anyhow::Result<Transport> {
     let proxy_header = arguments.proxy_header.map(|version| match version {
         ProxyHeaderArgument::V1 => ProxyHeader::V1,
         ProxyHeaderArgument::V2 => ProxyHeader::V2,
     });
-    let Some(file) = &arguments.tls_ca else { return Ok(Transport { proxy_header, tls: None }) };
-    let ca_pem = std::fs::read_to_string(file).with_context(|| format!("--tls-ca {}", file.display()))?;
     let first = arguments.broker.first().map(String::as_str).unwrap_or_default();
-    let host = first.rsplit_once(':').map_or(first, |(host, _)| host).trim_matches(['[', ']']);
-    let server_name = arguments.tls_name.clone().unwrap_or_else(|| host.to_owned());
-    Ok(Transport { proxy_header, tls: Some(Tls { ca_pem, server_name }) })
+    let host = first.rsplit_once(':').map_or(first, |(host, _)| host);
+    let name = arguments.tls_name.clone().unwrap_or_else(|| host.trim_matches(['[', ']']).to_owned());
+    let websocket = arguments.websocket.as_ref().map(|path| WebSocket {
+        path: path.clone(),
+        host: arguments.tls_name.clone().unwrap_or_else(|| host.to_owned()),
+    });
+    let tls = match &arguments.tls_ca {
+        Some(file) => {
+            let ca_pem =
+                std::fs::read_to_string(file).with_context(|| format!("--tls-ca {}", file.display()))?;
+            Some(Tls { ca_pem, server_name: name })
+        }
+        None => None,
+    };
+    Ok(Transport { proxy_header, tls, websocket })
 }
 
 fn resolve(broker: &str) -> anyhow::Result<SocketAddr> {

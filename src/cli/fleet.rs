@@ -16,7 +16,7 @@ use crate::span;
 #[command(
     after_help = "Latencies are counted from the time when a message was meant to be sent. Figures for --check: \
     p50_ms p90_ms p99_ms p999_ms max_ms (of the whole way: up with --amqp, else echo, else publish), the same after connect. \
-    publish. up. down. receipt. echo., lost duplicates reordered, and every count of -o json.\n\
+    publish. up. down. receipt. answer. echo., lost duplicates reordered, and every count of -o json.\n\
     Exit status: 0 it ran and every check held; 1 a check failed, or it could not run; 64 wrong usage. Ctrl-C ends the measured time."
 )]
 pub(crate) struct FleetArguments {
@@ -35,7 +35,7 @@ pub(crate) struct FleetArguments {
     /// Bytes of each payload
     #[arg(long, value_name = "B", default_value_t = 64)]
     pub(crate) size: u32,
-    /// Quality of service: 0 or 1
+    /// Quality of service: 0, 1 or 2
     #[arg(long, default_value_t = 1)]
     pub(crate) qos: u8,
     /// How long to measure, once all are connected
@@ -50,6 +50,13 @@ pub(crate) struct FleetArguments {
     /// Commands per second over all devices
     #[arg(long, value_name = "R", default_value_t = 0.0, requires = "amqp")]
     pub(crate) command_rate: f64,
+    /// Quality of service of commands: 0 or 1
+    #[arg(long, default_value_t = 1, requires = "command_rate")]
+    pub(crate) command_qos: u8,
+    /// Where devices answer commands that name no Response Topic, as --topic, for example devices/{device}/answer; answers are
+    /// measured from their commands' due times
+    #[arg(long, value_name = "TOPIC", requires = "command_rate")]
+    pub(crate) answer: Option<TopicPattern>,
     /// Devices subscribe to what they publish themselves: the whole way through any broker
     #[arg(long)]
     pub(crate) echo: bool,
@@ -74,9 +81,12 @@ pub(crate) struct FleetArguments {
     /// Which MQTT
     #[arg(long, value_enum, default_value_t = MqttArgument::V311)]
     pub(crate) mqtt: MqttArgument,
-    /// Sessions outlive connections
+    /// Sessions outlive connections; they are removed at the end
     #[arg(long)]
     pub(crate) persistent: bool,
+    /// They are not
+    #[arg(long, requires = "persistent")]
+    pub(crate) keep_sessions: bool,
     /// Keep alive in seconds; 0 is none
     #[arg(long, value_name = "S", default_value_t = 60)]
     pub(crate) keep_alive: u16,
@@ -89,6 +99,9 @@ pub(crate) struct FleetArguments {
     /// The name that the broker's certificate must have [default: the host of the first --broker]
     #[arg(long, value_name = "NAME", requires = "tls_ca")]
     pub(crate) tls_name: Option<String>,
+    /// Speak MQTT over WebSocket, at this path
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "/mqtt")]
+    pub(crate) websocket: Option<String>,
     /// Begin each connection with a PROXY header, as a load balancer does
     #[arg(long, value_enum, value_name = "VERSION")]
     pub(crate) proxy_header: Option<ProxyHeaderArgument>,
@@ -111,6 +124,22 @@ pub(crate) struct FleetArguments {
         requires = "username"
     )]
     pub(crate) password: Option<String>,
+    /// User name and password of each device: CSV with the columns client_id, user and password
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["username", "jwt_key"])]
+    pub(crate) credentials: Option<PathBuf>,
+    /// Each device's password is a JSON Web Token for its client id, signed at each connection with the key in this file: RSA
+    /// (RS256) or P-256 (ES256) as PEM, else a secret (HS256); its user name is --username, or the client id
+    #[arg(long, value_name = "FILE", conflicts_with = "password")]
+    pub(crate) jwt_key: Option<PathBuf>,
+    /// How long a token lives
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = span::parse, requires = "jwt_key")]
+    pub(crate) jwt_ttl: Duration,
+    /// The tokens' audience
+    #[arg(long, value_name = "TEXT", requires = "jwt_key")]
+    pub(crate) jwt_audience: Option<String>,
+    /// The tokens' issuer
+    #[arg(long, value_name = "TEXT", requires = "jwt_key")]
+    pub(crate) jwt_issuer: Option<String>,
     /// How a device comes back whose connection was lost
     #[arg(long, value_enum, default_value_t = ReconnectArgument::FullJitter)]
     pub(crate) reconnect: ReconnectArgument,
@@ -226,6 +255,9 @@ mod tests {
             "--watch x=0",
             "--topic a/#",
             "--source host",
+            "--jwt-issuer x",
+            "--jwt-key k --username u --password p",
+            "--credentials f --username u",
             "--workers 0",
         ] {
             assert!(parse(line).is_err(), "{line}");

@@ -18,7 +18,7 @@ use anyhow::{Context, ensure};
 use rand::RngExt as _;
 use roost_backend::AmqpAddress;
 use roost_fleet::shell::{Crews, Order, Report, now};
-use roost_fleet::{Count, Figures, Kind, Plan, Span, Stamp};
+use roost_fleet::{Count, Credentials, Figures, Kind, Plan, Span, Stamp};
 use roost_wire::{BootTime, Device, DeviceId, Tenant};
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -101,7 +101,9 @@ impl Demo {
         let program: PathBuf = std::env::current_exe().context("finding this program, to start devices")?;
         let arguments = ["fleet".to_owned(), "--worker".to_owned()];
         let start = now() + BEFORE_BEGIN;
-        let crews = Crews::start(&plan, wanted.workers(), (&program, &arguments), start).await?;
+        let crews =
+            Crews::start(&plan, &Credentials::default(), wanted.workers(), (&program, &arguments), start)
+                .await?;
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         Ok(Self {

@@ -69,7 +69,40 @@ async fn a_storm_is_survived_without_a_loss(backend: Backend) {
     assert!(ended.status.success(), "{ended:?}");
 }
 
-on_both_backends!(a_fleet_measures_a_mesh_both_ways, a_storm_is_survived_without_a_loss);
+async fn devices_answer_their_commands(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
+    let broker = format!("127.0.0.1:{}", mesh.mqtt_port("eu-1"));
+    let amqp = mesh.broker().uri();
+    let arguments = ["--broker", &broker, "--amqp", &amqp, "--devices", "20", "--rate", "1", "--for", "3s"];
+    for (command_qos, state) in [("0", "sent"), ("1", "delivered")] {
+        let commands = ["--command-rate", "10", "--command-qos", command_qos];
+        let answer = ["--answer", "devices/{device}/answer"];
+        let checks =
+            ["--check", "lost=0,answers.lost=0,answers.duplicates=0,answers_received=30", "-o", "json"];
+        let ended = fleet(&[&arguments[..], &commands, &answer, &checks].concat()).await;
+        assert!(ended.status.success(), "{state}: {ended:?}");
+        let report = report(&ended);
+        assert_eq!(report["verdict"]["answers"]["expected"], 30);
+        assert_eq!(report["latencies"]["answer"]["count"], 30);
+    }
+}
+
+async fn a_mesh_without_qos_2_says_so(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
+    let broker = format!("127.0.0.1:{}", mesh.mqtt_port("eu-1"));
+    let arguments = ["--broker", &broker, "--devices", "5", "--qos", "2", "--mqtt", "5", "--for", "10m"];
+    let ended = fleet(&[&arguments[..], &["--check", "qos_refused=5"]].concat()).await;
+    assert!(ended.status.success(), "{ended:?}");
+    let expected = "devices have ended: the broker takes messages up to QoS 1 only (CONNACK)";
+    assert!(ended.output.contains(expected), "{}", ended.output);
+}
+
+on_both_backends!(
+    devices_answer_their_commands,
+    a_mesh_without_qos_2_says_so,
+    a_fleet_measures_a_mesh_both_ways,
+    a_storm_is_survived_without_a_loss
+);
 
 /// A terminal sends Ctrl-C to all processes of the command, workers too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,7 +155,16 @@ async fn a_fleet_measures_mosquitto_and_a_check_that_fails_is_told() {
     let broker = format!("127.0.0.1:{}", port.number());
     let arguments = ["--broker", &broker, "--devices", "50", "--rate", "2", "--for", "2s", "--echo"];
     for qos in ["0", "1"] {
-        let good = ["--qos", qos, "--check", "lost=0,published=200,echo.p50_ms<60000", "-o", "json"];
+        let good = [
+            "--qos",
+            qos,
+            "--workers",
+            "2",
+            "--check",
+            "lost=0,published=200,echo.p50_ms<60000",
+            "-o",
+            "json",
+        ];
         let ended = fleet(&[&arguments[..], &good].concat()).await;
         assert!(ended.status.success(), "{ended:?}");
         assert_eq!(report(&ended)["verdict"]["echo"]["arrived"], 200);
@@ -143,6 +185,15 @@ async fn what_cannot_be_measured_is_refused_before_the_run() {
     assert!(lost.output.contains("there is no figure \"lost\""), "{}", lost.output);
     let size = fleet(&["--broker", &nobody, "--size", "3"]).await;
     assert!(size.output.contains("--size is 3"), "{}", size.output);
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("devices.csv");
+    std::fs::write(&file, "client_id,user,password\nfleet-000000,u,hush\n")
+        .expect("a new directory takes a file");
+    let file = file.to_str().expect("UTF-8");
+    let missing = fleet(&["--broker", &nobody, "--devices", "3", "--credentials", file]).await;
+    assert!(missing.output.contains("fleet-000001 and 1 more devices are not in it"), "{}", missing.output);
+    let key = fleet(&["--broker", &nobody, "--jwt-key", "/dev/null"]).await;
+    assert!(key.output.contains("--jwt-key: the file is empty"), "{}", key.output);
     let amqp = fleet(&["--broker", "no port", "--amqp", "amqp://127.0.0.1"]).await;
     assert!(amqp.output.contains("--broker no port: expected HOST:PORT"), "{}", amqp.output);
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use roost_fleet::shell::descriptors;
-use roost_fleet::{Action, Backoff, Mqtt, Plan, Reconnect, Scenario, Step, TopicPattern, Traffic, Transport, sources};
+use roost_fleet::{
+    Action, Backoff, Mqtt, Plan, Reconnect, Scenario, Step, TopicPattern, Traffic, Transport, sources,
+};
 
 /// What was asked for.
 #[derive(Debug, Clone)]
@@ -74,8 +76,7 @@ impl Wanted {
                 persistent: false,
                 keep_alive_s: 30,
                 connect_timeout_ms: 10_000,
-                user_name: None,
-                password: None,
+                clean_up: true,
             },
             traffic: Traffic {
                 rate: self.rate,
@@ -90,6 +91,8 @@ impl Wanted {
             echo: false,
             pairs: false,
             commands: true,
+            command_qos: 1,
+            answer: None,
             reconnect: Reconnect {
                 backoff: Backoff::FullJitter { first_ms: 200, max_ms: 2_000 },
                 spread_ms: 200,

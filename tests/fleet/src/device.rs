@@ -7,6 +7,8 @@
 //!    └─────────────────┴──────────────────────────────┴─── lost, cut ─┘
 //! ```
 
+mod leaving;
+mod publishing;
 mod receiving;
 
 use std::collections::VecDeque;
@@ -14,21 +16,19 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use roost_gateway::packet::{
-    Connect, ConnectProperties, Delivery, Disconnect, Encoder, Packet, PacketId, PublishPropertiesRef,
-    PublishRef, QoS, Secret, Subscribe, SubscribeFilter, SubscribeOptions, Text,
+    Connack, Connect, ConnectProperties, Encoder, Packet, PacketId, QoS, ReasonCode, Secret, Subscribe,
+    SubscribeFilter, SubscribeOptions, Text,
 };
 use roost_wire::BootTime;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::Action;
-use crate::{Arrivals, Count, Figures, Kind, NumberSet, Plan, Schedule, Span, Stamp};
+use crate::{Arrivals, Count, Figures, NumberSet, Plan, Schedule, Span};
 
-/// How long a PINGRESP may take before the connection is given up.
-const PING_TIMEOUT: Duration = Duration::from_secs(30);
+use self::publishing::InFlight;
+
 /// How long a session outlives its connection, where devices are persistent (MQTT 5; 3.1.1 has no such bound).
 const SESSION_EXPIRY_S: u32 = 3_600;
-/// Messages written in one turn: so that one device that has much to catch up does not hold up the others.
-const PUBLISHES_PER_TURN: usize = 32;
 
 /// One device as a state machine: without socket, clock or chance.
 #[derive(Debug)]
@@ -43,8 +43,14 @@ pub struct Device {
     failures: u16,
     begin: Option<BootTime>,
     finished: bool,
+    /// Whether a broker has accepted it: then there may be a session to remove.
+    accepted: bool,
+    /// It connects once more, to remove its session.
+    leaving: bool,
     schedule: Option<Schedule>,
     in_flight: VecDeque<InFlight>,
+    /// Messages of QoS 2 that came and were not released yet.
+    unreleased: Vec<PacketId>,
     next_id: PacketId,
     last_written: BootTime,
     ping_sent: Option<BootTime>,
@@ -61,6 +67,8 @@ pub struct Records {
     pub device: u32,
     /// Own messages that were acknowledged; at QoS 0 written. They must arrive.
     pub acknowledged: NumberSet,
+    /// Commands whose answer was acknowledged; at QoS 0 written. The answers must arrive.
+    pub answered: NumberSet,
     /// Own messages that came back; with pairs those of the device that it listens to.
     pub echoes: Arrivals,
     /// Commands that came.
@@ -77,27 +85,28 @@ enum State {
     Ended,
 }
 
-/// A message that waits for its PUBACK.
-#[derive(Debug, Clone, Copy)]
-struct InFlight {
-    id: PacketId,
-    sequence: u32,
-    due: BootTime,
-}
-
 /// What happens to a device.
 #[derive(Debug)]
 pub enum Input {
     /// Nothing more is expected: say goodbye.
     Finish,
-    /// The transport is made.
-    Opened,
+    /// The transport is made; the device is to say this of itself.
+    Opened(Login),
     /// A packet came.
     Received(Packet),
     /// The transport is gone.
     Closed(Loss),
     /// Time has passed, or there is room to write again.
     Tick,
+}
+
+/// What a device says of itself to its broker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Login {
+    /// Who it is.
+    pub user_name: Option<Text>,
+    /// What proves it.
+    pub password: Option<Secret>,
 }
 
 /// Why a transport is gone.
@@ -111,6 +120,17 @@ pub enum Loss {
     NotMqtt,
 }
 
+/// What a broker can say against a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The connection was refused.
+    Refused(ReasonCode),
+    /// The connection was ended.
+    Disconnected(ReasonCode),
+    /// It takes messages up to this quality of service only, and the plan is to send better ones.
+    MaximumQos(QoS),
+}
+
 /// What a device wants done; the caller owns it, and one serves all devices.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -120,6 +140,8 @@ pub struct Effects {
     pub open: Option<u16>,
     /// The transport is to be ended, after what is to be written. The device expects no [`Input::Closed`] for it.
     pub close: bool,
+    /// What the broker has said against the device.
+    pub trouble: Option<Trouble>,
     /// What was counted and timed.
     pub figures: Figures,
     /// What was to be written before is not written yet: the device publishes nothing more until it is.
@@ -140,8 +162,11 @@ impl Device {
             failures: 0,
             begin: None,
             finished: false,
+            accepted: false,
+            leaving: false,
             schedule: None,
             in_flight: VecDeque::new(),
+            unreleased: Vec::new(),
             next_id: PacketId::FIRST,
             last_written: start,
             ping_sent: None,
@@ -161,6 +186,11 @@ impl Device {
     #[must_use]
     pub fn records(&self) -> &Records {
         &self.records
+    }
+
+    /// Takes what it knows of its messages; what comes later is not noted.
+    pub fn take_records(&mut self) -> Records {
+        std::mem::replace(&mut self.records, Records { device: self.index, ..Records::default() })
     }
 
     /// Whether it will do nothing more.
@@ -194,8 +224,8 @@ impl Device {
     /// Takes an input, and adds to `effects` what follows from it.
     pub fn handle(&mut self, plan: &Plan, now: BootTime, input: Input, effects: &mut Effects) {
         match input {
-            Input::Finish => self.finish(plan, effects),
-            Input::Opened => self.greet(plan, now, effects),
+            Input::Finish => self.finish(plan, now, effects),
+            Input::Opened(login) => self.greet(plan, now, login, effects),
             Input::Received(packet) => self.receive(plan, now, packet, effects),
             Input::Closed(loss) => self.closed(plan, now, loss, effects),
             Input::Tick => {}
@@ -207,14 +237,14 @@ impl Device {
     fn advance(&mut self, plan: &Plan, now: BootTime, effects: &mut Effects) {
         self.suffer(plan, now, effects);
         match self.state {
-            State::Away { until } if until <= now && !self.finished => self.open(plan, until, now, effects),
-            State::Away { .. } if self.finished => self.state = State::Ended,
+            State::Away { .. } if self.finished && !self.leaving => self.state = State::Ended,
+            State::Away { until } if until <= now => self.open(plan, until, now, effects),
             State::Opening { deadline, .. }
             | State::Greeting { deadline, .. }
             | State::Subscribing { deadline }
                 if deadline <= now =>
             {
-                effects.figures.count(Count::ConnectTimedOut);
+                self.count_unless_leaving(Count::ConnectTimedOut, effects);
                 self.hang_up(plan, now, effects);
             }
             State::Online if !effects.blocked => self.serve(plan, now, effects),
@@ -242,20 +272,6 @@ impl Device {
         self.step = None;
     }
 
-    fn finish(&mut self, plan: &Plan, effects: &mut Effects) {
-        self.finished = true;
-        while self.schedule.as_mut().and_then(|schedule| schedule.take(plan, self.index)).is_some() {
-            effects.figures.count(Count::Skipped);
-        }
-        if self.state == State::Online {
-            self.write(plan, &Packet::Disconnect(Disconnect::default()), effects);
-            effects.figures.online -= 1;
-        }
-        self.forget_in_flight(effects);
-        effects.close |= self.has_transport();
-        self.state = State::Ended;
-    }
-
     // --- the connection
 
     fn open(&mut self, plan: &Plan, due: BootTime, now: BootTime, effects: &mut Effects) {
@@ -267,27 +283,25 @@ impl Device {
             }
             self.next_broker(plan);
         }
-        effects.figures.count(Count::ConnectAttempts);
+        self.count_unless_leaving(Count::ConnectAttempts, effects);
         effects.open = Some(self.broker);
         let deadline = now + Duration::from_millis(plan.mqtt.connect_timeout_ms);
         self.state = State::Opening { due, deadline };
     }
 
-    fn greet(&mut self, plan: &Plan, now: BootTime, effects: &mut Effects) {
+    fn greet(&mut self, plan: &Plan, now: BootTime, login: Login, effects: &mut Effects) {
         let State::Opening { due, deadline } = self.state else { return };
         let client_id = plan.client_id(self.index);
-        let own = |text: &Option<String>| text.as_ref().map(|text| text.replace("{device}", &client_id));
         let connect = Connect {
             version: plan.mqtt.version(),
-            clean_start: !plan.mqtt.persistent,
+            clean_start: !plan.mqtt.persistent || self.leaving,
             keep_alive_s: plan.mqtt.keep_alive_s,
             will: None,
-            user_name: own(&plan.mqtt.user_name).map(text),
-            password: own(&plan.mqtt.password).and_then(|password| {
-                Some(Secret::new(roost_gateway::packet::BinaryData::parse(password.into_bytes()).ok()?))
-            }),
+            user_name: login.user_name,
+            password: login.password,
             properties: ConnectProperties {
-                session_expiry_interval_s: (plan.mqtt.v5 && plan.mqtt.persistent).then_some(SESSION_EXPIRY_S),
+                session_expiry_interval_s: (plan.mqtt.v5 && plan.mqtt.persistent && !self.leaving)
+                    .then_some(SESSION_EXPIRY_S),
                 ..ConnectProperties::default()
             },
             client_id: text(client_id),
@@ -298,21 +312,34 @@ impl Device {
         self.write(plan, &Packet::Connect(Box::new(connect)), effects);
     }
 
-    fn accepted(&mut self, plan: &Plan, now: BootTime, effects: &mut Effects) {
+    fn accepted(&mut self, plan: &Plan, now: BootTime, connack: &Connack, effects: &mut Effects) {
         let State::Greeting { due, deadline } = self.state else { return };
+        if self.leaving {
+            return self.leave(plan, effects);
+        }
+        self.accepted = true;
+        if let Some(qos) = maximum_qos(connack).filter(|qos| *qos < plan.traffic.qos()) {
+            effects.trouble = Some(Trouble::MaximumQos(qos));
+            effects.figures.count(Count::QosRefused);
+            return self.finish(plan, now, effects);
+        }
+        if !connack.session_present {
+            self.lose_session(plan, effects);
+        }
         effects.figures.count(Count::Connected);
         effects.figures.took(Span::Connect, now.since(due));
         self.failures = 0;
         self.last_command = None;
         let filters: Vec<SubscribeFilter> = [
-            plan.commands.then(|| plan.command_topic(self.index)),
-            plan.heard_by(self.index).map(|publisher| plan.topic(publisher)),
+            plan.commands.then(|| (plan.command_topic(self.index), QoS::AtLeastOnce)),
+            plan.heard_by(self.index)
+                .map(|publisher| (plan.topic(publisher), plan.traffic.qos().max(QoS::AtLeastOnce))),
         ]
         .into_iter()
         .flatten()
-        .map(|filter| SubscribeFilter {
+        .map(|(filter, qos)| SubscribeFilter {
             filter: text(filter),
-            options: SubscribeOptions { qos: QoS::AtLeastOnce, ..SubscribeOptions::default() },
+            options: SubscribeOptions { qos, ..SubscribeOptions::default() },
         })
         .collect();
         if filters.is_empty() {
@@ -327,16 +354,12 @@ impl Device {
         effects.figures.online += 1;
         self.state = State::Online;
         self.last_written = now;
-        // Only a session that outlived its connection has some. [MQTT-4.4.0-1]
-        for message in std::mem::take(&mut self.in_flight) {
-            effects.figures.count(Count::PublishedAgain);
-            self.write_publish(plan, message, true, effects);
-            self.in_flight.push_back(message);
-        }
+        self.send_again(plan, effects);
     }
 
     fn closed(&mut self, plan: &Plan, now: BootTime, loss: Loss, effects: &mut Effects) {
         match (self.state, loss) {
+            _ if self.leaving => {}
             (State::Away { .. } | State::Ended, _) => return,
             (_, Loss::NotMade) => effects.figures.count(Count::ConnectFailed),
             (_, Loss::ByPeer) => effects.figures.count(Count::ConnectionLost),
@@ -358,10 +381,10 @@ impl Device {
         }
         if !plan.mqtt.persistent {
             self.forget_in_flight(effects);
+            self.unreleased = Vec::new();
         }
         if self.finished {
-            self.state = State::Ended;
-            return;
+            return self.stay_behind(effects);
         }
         let wait = plan.reconnect.wait(plan.seed, self.index, self.failures);
         if !was_online {
@@ -369,13 +392,6 @@ impl Device {
             self.failures = self.failures.saturating_add(1);
         }
         self.state = State::Away { until: now + wait };
-    }
-
-    fn forget_in_flight(&mut self, effects: &mut Effects) {
-        let forgotten = self.in_flight.len();
-        self.in_flight = VecDeque::new();
-        effects.figures.count_many(Count::Abandoned, forgotten as u64);
-        effects.figures.in_flight -= forgotten as i64;
     }
 
     fn next_broker(&mut self, plan: &Plan) {
@@ -420,110 +436,16 @@ impl Device {
         }
     }
 
-    // --- publishing
-
-    fn serve(&mut self, plan: &Plan, now: BootTime, effects: &mut Effects) {
-        self.skip_overdue(plan, now, effects);
-        for _ in 0..PUBLISHES_PER_TURN {
-            if self.publish_due(plan).is_none_or(|due| due > now) {
-                break;
-            }
-            self.publish(plan, now, effects);
-        }
-        if self.ping_sent.is_some_and(|sent| now.since(sent) >= PING_TIMEOUT) {
-            effects.figures.count(Count::ConnectionLost);
-            return self.hang_up(plan, now, effects);
-        }
-        if self.ping_sent.is_none() && self.ping_due(plan).is_some_and(|due| due <= now) {
-            self.ping_sent = Some(now);
-            self.last_written = now;
-            self.write(plan, &Packet::Pingreq, effects);
-        }
-    }
-
-    fn skip_overdue(&mut self, plan: &Plan, now: BootTime, effects: &mut Effects) {
-        let Some(schedule) = &mut self.schedule else { return };
-        for _ in 0..schedule.overdue(now, plan.traffic.backlog_max) {
-            schedule.take(plan, self.index);
-            effects.figures.count(Count::Skipped);
-        }
-    }
-
-    fn publish(&mut self, plan: &Plan, now: BootTime, effects: &mut Effects) {
-        let taken = self.schedule.as_mut().and_then(|schedule| schedule.take(plan, self.index));
-        let Some((sequence, due)) = taken else { return };
-        effects.figures.count(Count::Published);
-        self.last_written = now;
-        let id = self.take_id();
-        let message = InFlight { id, sequence, due };
-        self.write_publish(plan, message, false, effects);
-        match plan.traffic.qos() {
-            QoS::AtMostOnce => {
-                effects.figures.count(Count::Acknowledged);
-                effects.figures.took(Span::Publish, now.since(due));
-                self.records.acknowledged.insert(sequence);
-            }
-            QoS::AtLeastOnce | QoS::ExactlyOnce => {
-                effects.figures.in_flight += 1;
-                self.in_flight.push_back(message);
-            }
-        }
-    }
-
-    fn write_publish(&self, plan: &Plan, message: InFlight, dup: bool, effects: &mut Effects) {
-        let stamp = Stamp {
-            kind: Kind::Event,
-            run: plan.run,
-            device: self.index,
-            sequence: message.sequence,
-            intended: message.due,
-        };
-        let payload = stamp.payload(plan.traffic.size as usize);
-        let delivery = match plan.traffic.qos() {
-            QoS::AtMostOnce => Delivery::AtMostOnce,
-            QoS::AtLeastOnce | QoS::ExactlyOnce => Delivery::AtLeastOnce { packet_id: message.id, dup },
-        };
-        let publish = PublishRef {
-            topic: &plan.topic(self.index),
-            delivery,
-            retain: false,
-            payload: &payload,
-            properties: PublishPropertiesRef::default(),
-        };
-        Encoder::new(plan.mqtt.version())
-            .encode_publish(&publish, &mut effects.wire)
-            .expect("the topic pattern was parsed, the size is bounded, and no limit was set");
-    }
-
-    /// When the next message can go; `None` while the window is full.
-    fn publish_due(&self, plan: &Plan) -> Option<BootTime> {
-        let has_room = self.in_flight.len() < usize::from(plan.traffic.in_flight_max);
-        self.schedule.as_ref().and_then(Schedule::due).filter(|_| has_room)
-    }
-
-    fn ping_due(&self, plan: &Plan) -> Option<BootTime> {
-        let keep_alive = Duration::from_secs(u64::from(plan.mqtt.keep_alive_s));
-        match self.ping_sent {
-            Some(sent) => Some(sent + PING_TIMEOUT),
-            None => (!keep_alive.is_zero()).then(|| self.last_written + keep_alive),
-        }
-    }
-
-    fn take_id(&mut self) -> PacketId {
-        // In the window there are far fewer than there are identifiers.
-        while self.in_flight.iter().any(|message| message.id == self.next_id) {
-            self.next_id = self.next_id.next();
-        }
-        let id = self.next_id;
-        self.next_id = id.next();
-        id
-    }
-
     fn write(&mut self, plan: &Plan, packet: &Packet, effects: &mut Effects) {
         Encoder::new(plan.mqtt.version())
             .encode(packet, &mut effects.wire)
             .expect("a device sends only what its version has, and no limit was set");
     }
+}
+
+/// Absent is 2. (3.2.2.3.4)
+fn maximum_qos(connack: &Connack) -> Option<QoS> {
+    connack.properties.as_ref()?.maximum_qos
 }
 
 fn text(text: String) -> Text {

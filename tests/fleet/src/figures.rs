@@ -42,13 +42,15 @@ named! {
         ConnectionLost = "connections_lost",
         /// Connections that the scenario ended.
         ConnectionCut = "connections_cut",
+        /// CONNACKs that take messages of a lesser quality of service only: the device has ended.
+        QosRefused = "qos_refused",
         /// Subscriptions that were refused.
         SubscribeRefused = "subscribes_refused",
         /// Packets that break the protocol, or that the device cannot mean.
         ProtocolError = "protocol_errors",
         /// Messages that devices have published.
         Published = "published",
-        /// Messages that they published again, with DUP.
+        /// Messages that they published again, with DUP, or released again.
         PublishedAgain = "published_again",
         /// Messages that were acknowledged; at QoS 0: written.
         Acknowledged = "acknowledged",
@@ -65,12 +67,28 @@ named! {
         CommandReceived = "commands_received",
         /// Commands that did not come behind all earlier ones of the same connection: repeated or overtaken without a break.
         CommandOutOfTurn = "commands_out_of_turn",
+        /// Answers to commands that devices have published.
+        AnswerPublished = "answers_published",
+        /// Answers that were acknowledged; at QoS 0: written.
+        AnswerAcknowledged = "answers_acknowledged",
+        /// Answers that were acknowledged with an error.
+        AnswerRefused = "answers_refused",
+        /// Answers in flight when a connection without a session ended.
+        AnswerAbandoned = "answers_abandoned",
+        /// Commands without an answer, since too many answers were in flight.
+        AnswerSkipped = "answers_skipped",
+        /// Sessions that were removed at the end.
+        SessionRemoved = "sessions_removed",
+        /// Sessions that may still be at the broker.
+        SessionLeft = "sessions_left",
         /// Bytes that devices wrote.
         BytesOut = "bytes_out",
         /// Bytes that devices read.
         BytesIn = "bytes_in",
         /// Events that the backend side consumed.
         EventReceived = "events_received",
+        /// Answers that the backend side consumed.
+        AnswerReceived = "answers_received",
         /// Commands that were due.
         CommandOffered = "commands_offered",
         /// Commands that the AMQP broker confirmed.
@@ -89,7 +107,7 @@ named! {
     Span {
         /// From a connection's due time to CONNACK.
         Connect = "connect",
-        /// From a message's due time to its PUBACK.
+        /// From a message's due time to its PUBACK or PUBCOMP.
         Publish = "publish",
         /// From a message's due time to the return to its own device.
         Echo = "echo",
@@ -99,6 +117,8 @@ named! {
         Down = "down",
         /// From a command's due time to its final receipt.
         Receipt = "receipt",
+        /// From a command's due time to the consumption of its answer from `roost.up`.
+        Answer = "answer",
     }
 }
 

@@ -13,10 +13,20 @@
 //! # The shell
 //! [`shell::Crew`] runs devices as tasks of one thread, one task each, all of them reading into one buffer. [`shell::run()`]
 //! is the conductor: it starts crews here or in worker processes, is the backend side, and makes the [`Summary`].
+//!
+//! # What a device costs
+//! 1.6 KiB of memory while it is idle, of which the task is less than a half (TCP; 15,000 devices against mosquitto, anonymous
+//! memory over that of a fleet of one, an unoptimised build). A WebSocket takes some 5 KiB more: its library keeps a buffer
+//! each way. `roost fleet --devices 15000 --connect-rate 2000 --rate 0 --for 6s`, and while it runs
+//! `grep Anonymous /proc/PID/smaps_rollup`.
+//!
+//! When a fleet connects faster than its broker accepts, the broker's listen queue overflows (`ListenOverflows` in
+//! `/proc/net/netstat`), and the system tries again after 1, 2, 4 and 8 s: that is what long connect times are made of then.
 
 mod arrivals;
 mod chance;
 mod check;
+mod credentials;
 mod device;
 mod figures;
 mod latency;
@@ -37,7 +47,8 @@ mod verdict;
 
 pub use arrivals::Arrivals;
 pub use check::{Check, CheckError, Comparison};
-pub use device::{Device, Effects, Input, Loss, Records};
+pub use credentials::{Credentials, Tokens};
+pub use device::{Device, Effects, Input, Login, Loss, Records, Trouble};
 pub use figures::{Count, Figures, Span};
 pub use latency::{Latency, Percentiles};
 pub use number_set::NumberSet;
@@ -49,5 +60,5 @@ pub use sources::sources;
 pub use stamp::{Kind, Stamp};
 pub use summary::{CheckResult, Moment, Summary, Usage};
 pub use topic_pattern::{TopicPattern, TopicPatternError};
-pub use transport::{ProxyHeader, Tls, Transport};
+pub use transport::{ProxyHeader, Tls, Transport, WebSocket};
 pub use verdict::{Books, DirectionVerdict, Verdict};

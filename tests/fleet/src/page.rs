@@ -8,10 +8,10 @@ use chart::{Chart, Series};
 
 use crate::{Moment, Summary};
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;color:#1c2733;background:#fff}\
+const STYLE: &str = ":root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;color:#1c2733;background:#fff}\
     h1{font-size:1.5rem}h2{font-size:1.1rem;margin:2rem 0 .3rem}pre{background:#f4f6f8;padding:1rem;overflow-x:auto;font-size:13px}\
-    svg{width:100%;height:auto}.pass{color:#0a7a3d}.fail{color:#b3261e;font-weight:600}\
-    @media(prefers-color-scheme:dark){body{color:#dde5ec;background:#12181f}pre{background:#1c252e}}";
+    .plot{overflow-x:auto}svg{width:100%;min-width:40rem;height:auto}.pass{color:#0a7a3d}.fail{color:#b3261e;font-weight:600}\
+    @media(prefers-color-scheme:dark){body{color:#dde5ec;background:#12181f}pre{background:#1c252e}.pass{color:#4cc38a}.fail{color:#ff8a80}}";
 
 impl Summary {
     /// The page.
@@ -30,7 +30,8 @@ impl Summary {
         }
         let _ = writeln!(page, "<pre>{}</pre>", escape(&self.to_string()));
         for chart in self.charts().into_iter().filter(|chart| !chart.is_empty()) {
-            let _ = writeln!(page, "<h2>{}</h2>\n{}", escape(chart.title), chart.svg());
+            let _ =
+                writeln!(page, "<h2>{}</h2>\n<div class=\"plot\">{}</div>", escape(chart.title), chart.svg());
         }
         let plan = serde_json::to_string_pretty(&self.plan).unwrap_or_default();
         let _ = writeln!(page, "<h2>The plan</h2>\n<pre>{}</pre>\n</body></html>", escape(&plan));
@@ -43,6 +44,7 @@ impl Summary {
             ("Events: from their due time to roost.up", "up"),
             ("Commands: from their due time to the device", "down"),
             ("Receipts: from a command's due time", "receipt"),
+            ("Answers: from their command's due time to roost.up", "answer"),
             ("Own messages: from their due time back to the device", "echo"),
             ("Acknowledgements: from a message's due time", "publish"),
             ("Connections: from their due time to CONNACK", "connect"),
@@ -64,6 +66,7 @@ impl Summary {
             "events_received",
             "commands_offered",
             "commands_received",
+            "answers_received",
             "connects",
         ];
         let rate = |name: &&str| {

@@ -41,6 +41,10 @@ pub struct Plan {
     pub pairs: bool,
     /// Whether devices subscribe to their commands.
     pub commands: bool,
+    /// The quality of service of commands, 0 or 1.
+    pub command_qos: u8,
+    /// Where devices answer commands that name no Response Topic.
+    pub answer: Option<TopicPattern>,
     /// What a device does when its connection is gone.
     pub reconnect: Reconnect,
     /// What happens to the fleet while it runs.
@@ -54,14 +58,12 @@ pub struct Mqtt {
     pub v5: bool,
     /// The session outlives the connection.
     pub persistent: bool,
+    /// Sessions that outlive connections are removed at the end.
+    pub clean_up: bool,
     /// Seconds; 0 is none.
     pub keep_alive_s: u16,
     /// How long a device waits for TCP, CONNACK and SUBACK together.
     pub connect_timeout_ms: u64,
-    /// The user name, if there is one; `{device}` in it is the client id.
-    pub user_name: Option<String>,
-    /// The password or token, if there is one; `{device}` in it is the client id.
-    pub password: Option<String>,
 }
 
 /// What devices publish.
@@ -71,7 +73,7 @@ pub struct Traffic {
     pub rate: f64,
     /// Bytes of each payload, of at least [`Stamp::BYTES`].
     pub size: u32,
-    /// 0 or 1.
+    /// 0 to 2.
     pub qos: u8,
     /// Where they are published.
     pub topic: TopicPattern,
@@ -95,6 +97,8 @@ impl Plan {
     pub const DEVICES_MAX: u32 = 1_000_000;
     /// The longest run.
     pub const DURATION_MAX: Duration = Duration::from_secs(7 * 86_400);
+    /// Whoever cannot remove its session within it leaves it behind.
+    pub const CLEAN_UP_MAX: Duration = Duration::from_secs(120);
     /// The largest payload: the default limit of a packet.
     pub const SIZE_MAX: u32 = 256 * 1024;
 
@@ -133,7 +137,8 @@ impl Plan {
                     Self::SIZE_MAX
                 ),
             ),
-            (traffic.qos <= 1, format!("--qos is {}; 0 or 1 is possible", traffic.qos)),
+            (traffic.qos <= 2, format!("--qos is {}; 0 to 2 are possible", traffic.qos)),
+            (self.command_qos <= 1, format!("--command-qos is {}; 0 or 1 is possible", self.command_qos)),
             (
                 !self.pairs || (self.devices.is_multiple_of(2) && self.brokers.len() == 1 && !self.echo),
                 "--pairs: an even number of --devices at one --broker, without --echo, is possible"
@@ -164,6 +169,27 @@ impl Plan {
     #[must_use]
     pub fn command_topic(&self, device: u32) -> String {
         format!("devices/{}/cmd", self.client_id(device))
+    }
+
+    /// Where a device answers commands that name no Response Topic.
+    #[must_use]
+    pub fn answer_topic(&self, device: u32) -> Option<String> {
+        self.answer.as_ref().map(|pattern| pattern.of(&self.client_id(device), device))
+    }
+
+    /// Whether there may be answers: MQTT 5 can ask for them.
+    #[must_use]
+    pub fn has_answers(&self) -> bool {
+        self.commands && (self.mqtt.v5 || self.answer.is_some())
+    }
+
+    /// How long devices may take to remove their sessions at the end.
+    #[must_use]
+    pub fn cleaning_up(&self) -> Duration {
+        match self.mqtt.persistent && self.mqtt.clean_up {
+            true => self.connecting().min(Self::CLEAN_UP_MAX),
+            false => Duration::ZERO,
+        }
     }
 
     /// Where a device publishes.
@@ -219,7 +245,7 @@ impl Traffic {
     /// The quality of service on the wire.
     #[must_use]
     pub fn qos(&self) -> QoS {
-        if self.qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce }
+        QoS::from_byte(self.qos).unwrap_or(QoS::ExactlyOnce)
     }
 }
 
@@ -247,10 +273,9 @@ pub(crate) mod tests {
             mqtt: Mqtt {
                 v5: false,
                 persistent: false,
+                clean_up: true,
                 keep_alive_s: 60,
                 connect_timeout_ms: 30_000,
-                user_name: None,
-                password: None,
             },
             traffic: Traffic {
                 rate: 1.0,
@@ -265,6 +290,8 @@ pub(crate) mod tests {
             echo: false,
             pairs: false,
             commands: false,
+            command_qos: 1,
+            answer: None,
             reconnect: Reconnect::default(),
             scenario: Scenario::default(),
         }
@@ -281,7 +308,7 @@ pub(crate) mod tests {
             ("--for", |plan| plan.duration_ms = 0),
             ("--rate", |plan| plan.traffic.rate = -1.0),
             ("--size", |plan| plan.traffic.size = 23),
-            ("--qos", |plan| plan.traffic.qos = 2),
+            ("--qos", |plan| plan.traffic.qos = 3),
             ("--jitter", |plan| plan.traffic.jitter = 1.1),
             ("--pairs", |plan| (plan.pairs, plan.devices) = (true, 9)),
             ("--prefix", |plan| plan.prefix = "a/b".to_owned()),

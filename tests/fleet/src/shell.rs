@@ -6,10 +6,13 @@ mod conductor;
 mod crew;
 mod crews;
 mod device_task;
+mod logins;
 mod orders;
 mod process;
 mod run;
+mod signer;
 mod socket;
+mod websocket;
 mod worker;
 
 pub use clock::{instant, now};

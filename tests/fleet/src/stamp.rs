@@ -4,7 +4,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 0..4 | `RFe1` an event of a device, `RFc1` a command to one |
+//! | 0..4 | `RFe1` an event of a device, `RFc1` a command to one, `RFa1` its answer, with the number and the time of the command |
 //! | 4..8 | the run, a number drawn when the fleet starts |
 //! | 8..12 | the device's index |
 //! | 12..16 | the serial number, from 0, per device and kind |
@@ -38,6 +38,8 @@ pub enum Kind {
     Event,
     /// Sent to a device.
     Command,
+    /// Published by a device that got a command.
+    Answer,
 }
 
 impl Kind {
@@ -45,6 +47,7 @@ impl Kind {
         match self {
             Self::Event => b"RFe1",
             Self::Command => b"RFc1",
+            Self::Answer => b"RFa1",
         }
     }
 }
@@ -70,7 +73,9 @@ impl Stamp {
     #[must_use]
     pub fn read(payload: &[u8], run: u32) -> Option<Self> {
         let number = |at: usize| payload.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
-        let kind = [Kind::Event, Kind::Command].into_iter().find(|kind| payload.starts_with(kind.magic()))?;
+        let kind = [Kind::Event, Kind::Command, Kind::Answer]
+            .into_iter()
+            .find(|kind| payload.starts_with(kind.magic()))?;
         let intended = u64::from_be_bytes(payload.get(16..24)?.try_into().ok()?);
         let intended = BootTime::from_micros(intended);
         let stamp = Self { kind, run: number(4)?, device: number(8)?, sequence: number(12)?, intended };
@@ -87,9 +92,9 @@ mod tests {
     proptest! {
         #[test]
         fn a_stamp_reads_back(
-            event: bool, run: u32, device: u32, sequence: u32, at: u64, size in 0_usize..500,
+            kind in 0_usize..3, run: u32, device: u32, sequence: u32, at: u64, size in 0_usize..500,
         ) {
-            let kind = if event { Kind::Event } else { Kind::Command };
+            let kind = [Kind::Event, Kind::Command, Kind::Answer][kind];
             let stamp = Stamp { kind, run, device, sequence, intended: BootTime::from_micros(at) };
             let payload = stamp.payload(size);
             prop_assert_eq!(payload.len(), size.max(Stamp::BYTES));

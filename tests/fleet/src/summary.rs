@@ -155,6 +155,7 @@ impl Summary {
             ("up", has_backend),
             ("down", plan.commands),
             ("receipts", plan.commands),
+            ("answers", plan.has_answers()),
             ("echo", plan.is_heard()),
         ];
         let judged: Vec<&str> = judged.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
@@ -171,6 +172,7 @@ impl Summary {
                 Span::Echo => plan.is_heard(),
                 Span::Up => has_backend,
                 Span::Down | Span::Receipt => plan.commands,
+                Span::Answer => plan.has_answers(),
             };
             let figures = ["p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"];
             names.extend(

@@ -35,6 +35,7 @@ impl Summary {
             (Count::ConnectTimedOut, "timed out"),
             (Count::ConnectionLost, "lost"),
             (Count::ConnectionCut, "cut by the scenario"),
+            (Count::QosRefused, "ended for the quality of service"),
             (Count::SubscribeRefused, "subscriptions refused"),
             (Count::ProtocolError, "protocol errors"),
             (Count::AmqpLost, "AMQP links lost"),
@@ -70,6 +71,17 @@ impl Summary {
                 self.of(Count::CommandConfirmed),
                 self.of(Count::CommandFailed),
                 self.of(Count::ReceiptReceived),
+            )?;
+        }
+        if self.of(Count::AnswerPublished) + self.of(Count::AnswerSkipped) > 0 {
+            writeln!(
+                f,
+                "answers   {}: {} acknowledged, {} refused, {} abandoned, {} skipped",
+                self.of(Count::AnswerPublished),
+                self.of(Count::AnswerAcknowledged),
+                self.of(Count::AnswerRefused),
+                self.of(Count::AnswerAbandoned),
+                self.of(Count::AnswerSkipped),
             )?;
         }
         if self.verdict.directions().next().is_some() {

@@ -11,6 +11,17 @@ pub struct Transport {
     pub proxy_header: Option<ProxyHeader>,
     /// TLS; then a device takes some 20 KiB more.
     pub tls: Option<Tls>,
+    /// MQTT goes in WebSocket frames; then a device takes some 5 KiB more.
+    pub websocket: Option<WebSocket>,
+}
+
+/// MQTT over WebSocket (MQTT 5, section 6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebSocket {
+    /// The path of the request, from its `/` on.
+    pub path: String,
+    /// The host that the request names; the port follows.
+    pub host: String,
 }
 
 /// How a broker proves who it is.

@@ -22,6 +22,8 @@ pub struct Books {
     pub receipts: BTreeMap<u32, Arrivals>,
     /// Commands whose final receipt says that the device has them.
     pub delivered: BTreeMap<u32, NumberSet>,
+    /// Answers that the backend side consumed, by the numbers of their commands.
+    pub answers: BTreeMap<u32, Arrivals>,
 }
 
 /// What became of the messages.
@@ -37,6 +39,9 @@ pub struct Verdict {
     /// Receipts: a final one is owed for each confirmed command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipts: Option<DirectionVerdict>,
+    /// Answers to commands: acknowledged by the broker, consumed from `roost.up`. Absent if nobody was asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<DirectionVerdict>,
     /// Own messages: acknowledged by the broker, received by the device that published them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub echo: Option<DirectionVerdict>,
@@ -60,6 +65,12 @@ pub struct DirectionVerdict {
     pub lost_examples: Vec<String>,
 }
 
+impl Books {
+    fn has_answers(&self) -> bool {
+        !self.answers.is_empty() || self.devices.values().any(|records| !records.answered.is_empty())
+    }
+}
+
 impl Verdict {
     /// Judges a run.
     #[must_use]
@@ -70,6 +81,7 @@ impl Verdict {
             up: books.events.is_some().then(DirectionVerdict::default),
             down: plan.commands.then(DirectionVerdict::default),
             receipts: plan.commands.then(DirectionVerdict::default),
+            answers: (plan.has_answers() && books.has_answers()).then(DirectionVerdict::default),
             echo: plan.is_heard().then(DirectionVerdict::default),
         };
         for (device, records) in &books.devices {
@@ -85,6 +97,10 @@ impl Verdict {
                 {
                     echo.judge(&records.acknowledged, &heard.echoes, &no_numbers, name);
                 }
+            }
+            if let Some(answers) = &mut verdict.answers {
+                let arrived = books.answers.get(device).unwrap_or(&none);
+                answers.judge(&records.answered, arrived, &no_numbers, name);
             }
             let confirmed = books.confirmed.get(device).unwrap_or(&no_numbers);
             let receipts = books.receipts.get(device).unwrap_or(&none);
@@ -103,8 +119,13 @@ impl Verdict {
 
     /// Each direction that was judged, with its name.
     pub fn directions(&self) -> impl Iterator<Item = (&'static str, &DirectionVerdict)> {
-        let all =
-            [("up", &self.up), ("down", &self.down), ("receipts", &self.receipts), ("echo", &self.echo)];
+        let all = [
+            ("up", &self.up),
+            ("down", &self.down),
+            ("receipts", &self.receipts),
+            ("answers", &self.answers),
+            ("echo", &self.echo),
+        ];
         all.into_iter().filter_map(|(name, verdict)| Some((name, verdict.as_ref()?)))
     }
 }

@@ -1,9 +1,10 @@
 //! What a device does with what it gets.
 
-use roost_gateway::packet::{Ack, Delivery, Packet, PacketId, Publish, ReasonCode};
+use roost_gateway::packet::{Ack, Delivery, Packet, PacketId, Publish, QoS, ReasonCode};
 use roost_wire::BootTime;
 
-use super::{Device, Effects, State};
+use super::publishing::found;
+use super::{Device, Effects, State, Trouble};
 use crate::{Count, Kind, Plan, Span, Stamp};
 
 impl Device {
@@ -11,26 +12,33 @@ impl Device {
         if !self.has_transport() {
             return; // it was hung up while this was on its way
         }
+        let is_qos_2 = plan.traffic.qos() == QoS::ExactlyOnce;
         match packet {
             Packet::Connack(connack) if connack.reason == ReasonCode::Success => {
-                self.accepted(plan, now, effects);
+                self.accepted(plan, now, &connack, effects);
             }
-            Packet::Connack(_) => {
-                effects.figures.count(Count::ConnectRefused);
+            Packet::Connack(connack) => {
+                effects.trouble = Some(Trouble::Refused(connack.reason));
+                self.count_unless_leaving(Count::ConnectRefused, effects);
                 self.hang_up(plan, now, effects);
             }
             Packet::Suback(suback) => {
-                let refused = suback.reasons.iter().filter(|reason| is_error(**reason)).count();
+                let refused = suback.reasons.iter().filter(|reason| reason.is_error()).count();
                 effects.figures.count_many(Count::SubscribeRefused, refused as u64);
                 if matches!(self.state, State::Subscribing { .. }) {
                     self.come_online(plan, now, effects);
                 }
             }
             Packet::Puback(ack) => self.acknowledged(now, &ack, effects),
+            Packet::Pubrec(ack) if is_qos_2 => self.received(plan, now, &ack, effects),
+            Packet::Pubcomp(ack) if is_qos_2 => self.completed(now, &ack, effects),
+            Packet::Pubrel(ack) if is_qos_2 => self.released(plan, now, ack.packet_id, effects),
             Packet::Publish(publish) => self.arrived(plan, now, &publish, effects),
             Packet::Pingresp => self.ping_sent = None,
             // The broker says why it goes; that it is gone follows.
-            Packet::Disconnect(_) => {}
+            Packet::Disconnect(disconnect) => {
+                effects.trouble = Some(Trouble::Disconnected(disconnect.reason));
+            }
             Packet::Connect(_)
             | Packet::Pubrec(_)
             | Packet::Pubrel(_)
@@ -39,47 +47,49 @@ impl Device {
             | Packet::Unsubscribe(_)
             | Packet::Unsuback(_)
             | Packet::Pingreq
-            | Packet::Auth(_) => {
-                effects.figures.count(Count::ProtocolError);
-                self.hang_up(plan, now, effects);
-            }
-        }
-    }
-
-    fn acknowledged(&mut self, now: BootTime, ack: &Ack, effects: &mut Effects) {
-        let Some(at) = self.in_flight.iter().position(|message| message.id == ack.packet_id) else {
-            effects.figures.count(Count::ProtocolError);
-            return;
-        };
-        let message = self.in_flight.remove(at).expect("it was found there");
-        effects.figures.in_flight -= 1;
-        // "No matching subscribers" is a success: the broker has it, and nobody wanted it.
-        match is_error(ack.reason) {
-            true => effects.figures.count(Count::PublishRefused),
-            false => {
-                effects.figures.count(Count::Acknowledged);
-                effects.figures.took(Span::Publish, now.since(message.due));
-                self.records.acknowledged.insert(message.sequence);
-            }
+            | Packet::Auth(_) => self.protest(plan, now, effects),
         }
     }
 
     fn arrived(&mut self, plan: &Plan, now: BootTime, publish: &Publish, effects: &mut Effects) {
-        if let Some(stamp) = Stamp::read(&publish.payload, plan.run) {
-            self.note(plan, now, stamp, effects);
-        }
         match publish.delivery {
-            Delivery::AtMostOnce => {}
-            Delivery::AtLeastOnce { packet_id, .. } => self.answer(plan, now, packet_id, effects),
-            Delivery::ExactlyOnce { .. } => {
-                // It has subscribed with QoS 1. [MQTT-3.8.4-8]
-                effects.figures.count(Count::ProtocolError);
-                self.hang_up(plan, now, effects);
+            Delivery::AtMostOnce => self.take(plan, now, publish, effects),
+            Delivery::AtLeastOnce { packet_id, .. } => {
+                self.last_written = now;
+                self.write(plan, &Packet::Puback(Ack::success(packet_id)), effects);
+                self.take(plan, now, publish, effects);
             }
+            Delivery::ExactlyOnce { packet_id, .. } if plan.traffic.qos() == QoS::ExactlyOnce => {
+                self.last_written = now;
+                self.write(plan, &Packet::Pubrec(Ack::success(packet_id)), effects);
+                // One that comes again before its PUBREL is the same. [MQTT-4.3.3-10]
+                if !self.unreleased.contains(&packet_id) {
+                    self.unreleased.push(packet_id);
+                    self.take(plan, now, publish, effects);
+                }
+            }
+            // It has subscribed with QoS 1. [MQTT-3.8.4-8]
+            Delivery::ExactlyOnce { .. } => self.protest(plan, now, effects),
         }
     }
 
-    fn note(&mut self, plan: &Plan, now: BootTime, stamp: Stamp, effects: &mut Effects) {
+    /// PUBREL.
+    fn released(&mut self, plan: &Plan, now: BootTime, id: PacketId, effects: &mut Effects) {
+        let at = self.unreleased.iter().position(|unreleased| *unreleased == id);
+        if let Some(at) = at {
+            self.unreleased.swap_remove(at);
+        }
+        self.last_written = now;
+        self.write(plan, &Packet::Pubcomp(found(plan, id, at.is_some())), effects);
+    }
+
+    fn protest(&mut self, plan: &Plan, now: BootTime, effects: &mut Effects) {
+        effects.figures.count(Count::ProtocolError);
+        self.hang_up(plan, now, effects);
+    }
+
+    fn take(&mut self, plan: &Plan, now: BootTime, publish: &Publish, effects: &mut Effects) {
+        let Some(stamp) = Stamp::read(&publish.payload, plan.run) else { return };
         let (count, span, arrivals, of) = match stamp.kind {
             Kind::Command => {
                 (Count::CommandReceived, Span::Down, &mut self.records.commands, Some(self.index))
@@ -88,6 +98,8 @@ impl Device {
             Kind::Event => {
                 (Count::EchoReceived, Span::Echo, &mut self.records.echoes, plan.heard_by(self.index))
             }
+            // It is the backend side's; this device has subscribed to where it sends them.
+            Kind::Answer => return,
         };
         if of != Some(stamp.device) {
             return;
@@ -98,15 +110,9 @@ impl Device {
         }
         if arrivals.note(stamp.sequence) {
             effects.figures.took(span, now.since(stamp.intended));
+            if stamp.kind == Kind::Command {
+                self.answer_command(plan, now, stamp, publish, effects);
+            }
         }
     }
-
-    fn answer(&mut self, plan: &Plan, now: BootTime, packet_id: PacketId, effects: &mut Effects) {
-        self.last_written = now;
-        self.write(plan, &Packet::Puback(Ack::success(packet_id)), effects);
-    }
-}
-
-fn is_error(reason: ReasonCode) -> bool {
-    reason.byte() >= 0x80
 }

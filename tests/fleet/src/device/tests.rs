@@ -1,11 +1,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use roost_gateway::packet::{Ack, Connack, DecodeLimits, Decoder, Publish, ReasonCode, Suback};
+use roost_gateway::packet::{
+    Ack, BinaryData, Connack, DecodeLimits, Decoder, Delivery, Publish, PublishProperties, ReasonCode, Suback,
+};
 
 use super::*;
 use crate::plan::tests::plan;
-use crate::{Backoff, Reconnect, Scenario, Step};
+use crate::{Backoff, Kind, Reconnect, Scenario, Stamp, Step};
 
 const START: BootTime = BootTime::from_micros(1_000_000);
 
@@ -38,7 +40,7 @@ impl World {
 
     fn connect(&mut self) {
         assert!(matches!(self.give(Input::Tick)[..], []));
-        assert!(matches!(self.give(Input::Opened)[..], [Packet::Connect(_)]));
+        assert!(matches!(self.give(Input::Opened(Login::default()))[..], [Packet::Connect(_)]));
         self.give(Input::Received(Packet::Connack(Connack::default())));
     }
 
@@ -104,7 +106,9 @@ fn a_device_connects_in_its_turn_and_subscribes_before_it_is_online() {
     assert!(world.after(Duration::from_millis(1_400)).is_empty() && world.opened.is_empty());
     world.after(Duration::from_millis(150));
     assert_eq!(world.opened, [0]);
-    let [Packet::Connect(connect)] = &world.give(Input::Opened)[..] else { panic!("CONNECT") };
+    let [Packet::Connect(connect)] = &world.give(Input::Opened(Login::default()))[..] else {
+        panic!("CONNECT")
+    };
     assert_eq!((connect.client_id.as_str(), connect.clean_start), ("fleet-000003", true));
     let subscribe = world.give(Input::Received(Packet::Connack(Connack::default())));
     let [Packet::Subscribe(subscribe)] = &subscribe[..] else { panic!("SUBSCRIBE") };
@@ -152,7 +156,7 @@ fn a_session_sends_again_what_had_no_answer_and_without_one_it_is_abandoned() {
         world.puback(1);
         world.lose();
         world.at_alarm();
-        world.give(Input::Opened);
+        world.give(Input::Opened(Login::default()));
         let again = world.give(Input::Received(Packet::Connack(Connack::default())));
         match persistent {
             true => assert_eq!(publishes(&again), [(1, 2, true)]),
@@ -226,7 +230,7 @@ fn who_is_refused_waits_longer_and_tries_the_next_broker() {
     let mut waits = Vec::new();
     for _ in 0..5 {
         world.at_alarm();
-        world.give(Input::Opened);
+        world.give(Input::Opened(Login::default()));
         let refused = Connack { reason: ReasonCode::ServerUnavailable, ..Connack::default() };
         world.give(Input::Received(Packet::Connack(refused)));
         waits.push(world.device.timeout(&world.plan, false).unwrap().since(world.now).as_millis());
@@ -259,7 +263,7 @@ fn a_scenario_cuts_moves_and_slows() {
             (cuts, Duration::from_secs(cuts))
         );
         world.at_alarm();
-        world.give(Input::Opened);
+        world.give(Input::Opened(Login::default()));
         world.give(Input::Received(Packet::Connack(Connack::default())));
         world.now = begin + Duration::from_secs(cuts);
     }
@@ -287,4 +291,136 @@ fn what_is_no_business_of_a_client_ends_the_connection() {
     world.give(Input::Received(Packet::Pubrec(Ack::success(PacketId::FIRST))));
     assert_eq!((world.count(Count::ProtocolError), world.closed), (1, 1));
     assert_eq!(Stamp::read(&Bytes::from_static(b"hello"), 7), None);
+}
+
+/// A device of QoS 2 with a session, online, that has published one message.
+fn with_one_published(v5: bool) -> World {
+    let mut plan = plan();
+    (plan.mqtt.persistent, plan.mqtt.v5, plan.traffic.qos) = (true, v5, 2);
+    plan.reconnect = Reconnect { backoff: Backoff::None, spread_ms: 0 };
+    plan.traffic.in_flight_max = 1;
+    let mut world = World::online(plan);
+    assert_eq!(publishes(&world.after(Duration::from_secs(1))), [(0, 1, false)]);
+    world
+}
+
+impl World {
+    /// Loses the connection and makes another.
+    fn come_back(&mut self, session_present: bool) -> Vec<Packet> {
+        self.lose();
+        self.at_alarm();
+        self.give(Input::Opened(Login::default()));
+        self.give(Input::Received(Packet::Connack(Connack { session_present, ..Connack::default() })))
+    }
+}
+
+#[test]
+fn exactly_once_goes_on_where_it_was_when_the_connection_ended() {
+    let id = PacketId::FIRST;
+    let mut world = with_one_published(true);
+    assert_eq!(publishes(&world.come_back(true)), [(0, 1, true)]);
+    let release = Packet::Pubrel(Ack::success(id));
+    assert_eq!(world.give(Input::Received(Packet::Pubrec(Ack::success(id)))), std::slice::from_ref(&release));
+    assert_eq!(world.come_back(true), [release], "a released message is never published again");
+    assert_eq!(world.count(Count::Acknowledged), 0);
+    // The broker had completed it before the connection was lost.
+    let gone = Ack::with_reason(id, ReasonCode::PacketIdentifierNotFound);
+    world.give(Input::Received(Packet::Pubcomp(gone)));
+    assert_eq!((world.count(Count::Acknowledged), world.effects.figures.in_flight), (1, 0));
+    assert!(world.device.records().acknowledged.contains(0));
+}
+
+#[test]
+fn without_its_session_nobody_knows_what_became_of_a_message_of_qos_2() {
+    let mut world = with_one_published(false);
+    assert_eq!(publishes(&world.come_back(false)), []);
+    assert_eq!((world.count(Count::Abandoned), world.effects.figures.in_flight), (1, 0));
+}
+
+#[test]
+fn a_message_of_qos_2_that_comes_again_before_its_release_is_the_same() {
+    let mut world = with_one_published(true);
+    let echo = |sequence| {
+        let stamp = Stamp { kind: Kind::Event, run: 7, device: 0, sequence, intended: START };
+        Input::Received(Packet::Publish(Publish {
+            topic: Text::from_static("devices/fleet-000000/state"),
+            delivery: Delivery::ExactlyOnce { packet_id: PacketId::FIRST, dup: false },
+            retain: false,
+            payload: stamp.payload(64),
+            properties: None,
+        }))
+    };
+    let id = PacketId::FIRST;
+    for _ in 0..2 {
+        assert_eq!(world.give(echo(0)), [Packet::Pubrec(Ack::success(id))]);
+    }
+    world.come_back(true);
+    assert_eq!(world.give(echo(0)), [Packet::Pubrec(Ack::success(id))]);
+    let release = || Input::Received(Packet::Pubrel(Ack::success(id)));
+    assert_eq!(world.give(release()), [Packet::Pubcomp(Ack::success(id))]);
+    let unknown = Ack::with_reason(id, ReasonCode::PacketIdentifierNotFound);
+    assert_eq!(world.give(release()), [Packet::Pubcomp(unknown)]);
+    world.give(echo(1));
+    let echoes = &world.device.records().echoes;
+    assert_eq!((echoes.numbers.len(), echoes.duplicates), (2, 0));
+}
+
+#[test]
+fn a_command_is_answered_once_where_it_asks_for_it_or_the_plan_says() {
+    let command = |sequence, properties| {
+        let stamp = Stamp { kind: Kind::Command, run: 7, device: 0, sequence, intended: START };
+        Input::Received(Packet::Publish(Publish {
+            topic: Text::from_static("devices/fleet-000000/cmd"),
+            delivery: Delivery::AtMostOnce,
+            retain: false,
+            payload: stamp.payload(64),
+            properties,
+        }))
+    };
+    let asks = |topic| {
+        let correlation_data = Some(BinaryData::parse(vec![7, 8]).unwrap());
+        let response_topic = Some(Text::from_static(topic));
+        Some(Box::new(PublishProperties { response_topic, correlation_data, ..PublishProperties::default() }))
+    };
+    let mut plan = plan();
+    (plan.mqtt.v5, plan.traffic.rate, plan.answer) = (true, 0.0, Some("answers/{device}".parse().unwrap()));
+    let mut world = World::online(plan);
+    let asked = world.give(command(0, asks("here")));
+    let [Packet::Publish(answer)] = &asked[..] else { panic!("{asked:?}") };
+    let data = answer.properties.as_ref().unwrap().correlation_data.as_ref().unwrap();
+    assert_eq!((answer.topic.as_str(), &data[..]), ("here", &[7, 8][..]));
+    let stamp = Stamp::read(&answer.payload, 7).unwrap();
+    assert_eq!((stamp.kind, stamp.sequence, stamp.intended), (Kind::Answer, 0, START));
+    assert!(world.give(command(0, asks("here"))).is_empty(), "it has come before");
+    let planned = world.give(command(1, None));
+    let [Packet::Publish(answer)] = &planned[..] else { panic!("{planned:?}") };
+    assert_eq!(answer.topic.as_str(), "answers/fleet-000000");
+    assert!(world.give(command(2, asks("a/#"))).is_empty());
+    world.puback(1);
+    assert_eq!((world.device.records().answered.len(), world.count(Count::Acknowledged)), (1, 0));
+    assert_eq!((world.count(Count::AnswerPublished), world.effects.figures.in_flight), (2, 1));
+    for sequence in 3..20 {
+        world.give(command(sequence, None));
+    }
+    assert_eq!(world.effects.figures.in_flight, 8, "a window of four, and four");
+    assert_eq!(world.count(Count::AnswerSkipped), 17 - 7);
+}
+
+#[test]
+fn who_is_away_at_the_end_connects_once_more_to_remove_its_session() {
+    let mut world = with_one_published(false);
+    world.lose();
+    world.give(Input::Finish);
+    assert!(!world.device.has_ended());
+    let connects = world.count(Count::ConnectAttempts);
+    let greeting = world.give(Input::Opened(Login::default()));
+    assert!(matches!(&greeting[..], [Packet::Connect(connect)] if connect.clean_start), "{greeting:?}");
+    let last = world.give(Input::Received(Packet::Connack(Connack::default())));
+    assert!(matches!(last[..], [Packet::Disconnect(_)]) && world.device.has_ended());
+    assert_eq!((world.count(Count::SessionRemoved), world.count(Count::ConnectAttempts)), (1, connects));
+    let mut alone = with_one_published(false);
+    alone.lose();
+    alone.give(Input::Finish);
+    alone.give(Input::Closed(Loss::NotMade));
+    assert!(alone.device.has_ended() && alone.count(Count::SessionLeft) == 1);
 }

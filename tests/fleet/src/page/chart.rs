@@ -8,6 +8,8 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 140.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 28.0;
+/// An axis is at least so long: its marks are at different whole seconds.
+const SECONDS_MIN: f64 = 5.0;
 /// Told apart by people who do not see colours as most do (Okabe and Ito).
 const COLOURS: [&str; 7] = ["#0072b2", "#009e73", "#e69f00", "#d55e00", "#cc79a7", "#56b4e9", "#7f7f7f"];
 
@@ -40,7 +42,7 @@ impl Chart {
 
     pub(super) fn svg(&self) -> String {
         let (low, high) = self.bounds();
-        let last_s = self.points().map(|(at, _)| at).fold(1.0, f64::max);
+        let last_s = self.points().map(|(at, _)| at).fold(SECONDS_MIN, f64::max);
         let x = |at: f64| LEFT + at / last_s * (WIDTH - LEFT - RIGHT);
         let place = |value: f64| match self.logarithmic {
             true => (value.max(low).ln() - low.ln()) / (high.ln() - low.ln()),
@@ -81,12 +83,23 @@ impl Chart {
             let _ = write!(
                 svg,
                 "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\" points=\"{}\"/>\
-                 <text x=\"{}\" y=\"{}\" fill=\"{colour}\">{}</text>",
+                 <rect x=\"{}\" y=\"{}\" width=\"10\" height=\"10\" fill=\"{colour}\"/><text x=\"{}\" y=\"{}\">{}</text>",
                 points.trim_end(),
                 WIDTH - RIGHT + 10.0,
+                TOP + 15.0 + 16.0 * n as f64,
+                WIDTH - RIGHT + 26.0,
                 TOP + 24.0 + 16.0 * n as f64,
                 super::escape(&series.name)
             );
+            // One moment makes no line.
+            if let [(at, value)] = series.points[..] {
+                let _ = write!(
+                    svg,
+                    "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>",
+                    x(at),
+                    y(value)
+                );
+            }
         }
         svg + "</svg>"
     }

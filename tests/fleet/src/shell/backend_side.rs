@@ -11,7 +11,7 @@ use roost_backend::shell::{
 };
 use roost_backend::{AmqpAddress, Queue, Topology};
 use roost_wire::envelope::CommandRequest;
-use roost_wire::{BootTime, Device, DeviceId, MessageId, Receipt, ReceiptState, Tenant};
+use roost_wire::{BootTime, Device, DeviceId, MessageId, Qos, Receipt, ReceiptState, Tenant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -61,6 +61,9 @@ pub(super) struct Ledger {
     pub(super) confirmed: BTreeMap<u32, NumberSet>,
     pub(super) receipts: BTreeMap<u32, Arrivals>,
     pub(super) delivered: BTreeMap<u32, NumberSet>,
+    pub(super) answers: BTreeMap<u32, Arrivals>,
+    /// Answers that came for the first time.
+    pub(super) answers_new: u64,
     /// Events that came for the first time.
     pub(super) events_new: u64,
     /// Commands that have their final receipt.
@@ -228,7 +231,8 @@ impl Ledger {
         let message_id = MessageId::parse(&format!("fleet-{:08x}-{device}-{sequence}", plan.run));
         let message_id = message_id.expect("letters, digits and dashes make an id");
         let payload = stamp.payload(plan.traffic.size as usize);
-        let command = CommandRequest::new(Device::new(Tenant::default(), id), message_id, payload);
+        let mut command = CommandRequest::new(Device::new(Tenant::default(), id), message_id, payload);
+        command.qos = if plan.command_qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
         Publish {
             message: command.into_message(DOWN),
             mandatory: true,
@@ -261,12 +265,16 @@ impl Ledger {
     }
 
     fn take_event(&mut self, plan: &Plan, now: BootTime, payload: &[u8]) {
-        let stamp = Stamp::read(payload, plan.run).filter(|stamp| stamp.kind == Kind::Event);
-        let Some(stamp) = stamp else { return }; // of others
-        self.figures.count(Count::EventReceived);
-        if self.events.entry(stamp.device).or_default().note(stamp.sequence) {
-            self.events_new += 1;
-            self.figures.took(Span::Up, now.since(stamp.intended));
+        let Some(stamp) = Stamp::read(payload, plan.run) else { return }; // of others
+        let (count, span, arrivals, new) = match stamp.kind {
+            Kind::Event => (Count::EventReceived, Span::Up, &mut self.events, &mut self.events_new),
+            Kind::Answer => (Count::AnswerReceived, Span::Answer, &mut self.answers, &mut self.answers_new),
+            Kind::Command => return, // an event of a device that sends them back; nobody asked for it
+        };
+        self.figures.count(count);
+        if arrivals.entry(stamp.device).or_default().note(stamp.sequence) {
+            *new += 1;
+            self.figures.took(span, now.since(stamp.intended));
         }
     }
 

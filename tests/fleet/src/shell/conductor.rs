@@ -22,7 +22,9 @@ use super::clock;
 use super::crews::Crews;
 use super::orders::{Order, Report};
 use super::process::Watch;
-use crate::{Books, Check, CheckError, Count, Figures, Moment, Plan, PlanError, Records, Summary};
+use crate::{
+    Books, Check, CheckError, Count, Credentials, Figures, Moment, Plan, PlanError, Records, Summary,
+};
 
 /// How long the backend side may take to connect.
 const AMQP_PATIENCE: Duration = Duration::from_secs(30);
@@ -46,6 +48,8 @@ pub struct Options {
     pub plan: Plan,
     /// The backend side, if there is to be one.
     pub amqp: Option<AmqpAddress>,
+    /// What devices say of themselves.
+    pub credentials: Credentials,
     /// Commands per second over all devices; needs the backend side.
     pub command_rate: f64,
     /// How many worker processes; none is as many as the descriptors ask for, and a thread of this process if one is enough.
@@ -70,6 +74,9 @@ pub enum FleetError {
     /// The certificates or the name for TLS are not good.
     #[error("{0}")]
     Transport(String),
+    /// What devices are to say of themselves cannot be said.
+    #[error("{0}")]
+    Credentials(String),
     /// The backend side did not connect in time.
     #[error("--amqp: no link to {address} within {} s: {trouble}", AMQP_PATIENCE.as_secs())]
     Amqp {
@@ -135,7 +142,7 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
         };
         let start = clock::now() + BEFORE_BEGIN;
         let program = (options.worker_program.0.as_path(), options.worker_program.1.as_slice());
-        let crews = Crews::start(plan, options.workers, program, start).await?;
+        let crews = Crews::start(plan, &options.credentials, options.workers, program, start).await?;
         let own = std::iter::once(std::process::id()).chain(crews.pids());
         let mut watches = vec![Watch::new("fleet", own.collect())];
         watches.extend(options.watch.iter().map(|(name, pid)| Watch::new(name.clone(), vec![*pid])));
@@ -196,6 +203,8 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
     /// Leads into the next phase when it is time; `false` when nothing more will come.
     async fn lead(&mut self, now: BootTime) -> bool {
         match self.phase {
+            // Whom the broker does not suit ends, and nobody else would fare better.
+            Phase::Connecting { .. } if self.total.of(Count::QosRefused) > 0 => self.cease(now).await,
             Phase::Connecting { until } => {
                 if self.total.online >= i64::from(self.options.plan.devices) || now >= until {
                     self.begin(now).await;
@@ -208,7 +217,8 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
                 self.phase = Phase::Draining { until, quiet_since };
                 if now >= until || quiet_since.is_some_and(|since| now.since(since) >= SETTLING) {
                     self.crews.order(&Order::Finish).await;
-                    self.phase = Phase::Finishing { until: now + END_PATIENCE };
+                    let until = now + END_PATIENCE + self.options.plan.cleaning_up();
+                    self.phase = Phase::Finishing { until };
                 }
             }
             Phase::Finishing { until } if now >= until => {
@@ -270,7 +280,11 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
             backend.with(|ledger| {
                 let confirmed = total.of(Count::CommandConfirmed);
                 let sent = total.of(Count::CommandOffered) - total.of(Count::CommandFailed);
-                ledger.events_new >= acknowledged && ledger.receipts_new >= confirmed && confirmed >= sent
+                let answered = total.of(Count::AnswerAcknowledged);
+                ledger.events_new >= acknowledged
+                    && ledger.answers_new >= answered
+                    && ledger.receipts_new >= confirmed
+                    && confirmed >= sent
             })
         });
         total.in_flight <= 0 && echoed && consumed

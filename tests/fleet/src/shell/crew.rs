@@ -13,9 +13,10 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use super::device_task::DeviceTask;
+use super::logins::Logins;
 use super::orders::{Order, Report};
 use super::socket::Connector;
-use crate::{Device, Effects, Figures, Plan, Records, Weights};
+use crate::{Count, Device, Effects, Figures, Plan, Records, Weights};
 
 /// How often a crew tells its figures.
 pub(super) const REPORT_EVERY: Duration = Duration::from_millis(500);
@@ -23,6 +24,8 @@ pub(super) const REPORT_EVERY: Duration = Duration::from_millis(500);
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Records in one report.
 const RECORDS_PER_REPORT: usize = 500;
+/// Different reasons that are told apart.
+const REASONS_MAX: usize = 20;
 /// How long devices may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(10);
 
@@ -35,6 +38,7 @@ pub(super) struct Post {
     pub(super) plan: Plan,
     pub(super) weights: Weights,
     pub(super) connector: Connector,
+    pub(super) logins: Logins,
     pub(super) effects: RefCell<Effects>,
     pub(super) buffer: RefCell<Box<[u8]>>,
     orders: Cell<u8>,
@@ -44,8 +48,8 @@ pub(super) struct Post {
     /// Whom an order wakes, by seat.
     bells: RefCell<Vec<Option<Waker>>>,
     records: RefCell<Vec<Records>>,
-    /// Why connections could not be made, and how often.
-    failures: RefCell<BTreeMap<io::ErrorKind, u64>>,
+    /// What went wrong, and how often.
+    failures: RefCell<BTreeMap<String, u64>>,
 }
 
 impl Post {
@@ -79,7 +83,19 @@ impl Post {
     }
 
     pub(super) fn note_failure(&self, error: &io::Error) {
-        *self.failures.borrow_mut().entry(error.kind()).or_default() += 1;
+        let reason = match error.get_ref() {
+            Some(inner) => inner.to_string(),
+            None => error.kind().to_string(),
+        };
+        self.note_trouble(format!("connections could not be made: {reason}"));
+    }
+
+    /// What is remarked at the end, with how often it was.
+    pub(super) fn note_trouble(&self, reason: String) {
+        let mut failures = self.failures.borrow_mut();
+        let is_room = failures.len() < REASONS_MAX || failures.contains_key(&reason);
+        let reason = if is_room { reason } else { "troubles of other kinds".to_owned() };
+        *failures.entry(reason).or_default() += 1;
     }
 
     fn order(&self, order: u8) {
@@ -119,10 +135,15 @@ impl Crew {
     /// Runs a crew until it is told to finish, or its orders end; the first order must be [`Order::Start`]. Needs a runtime of
     /// one thread. When `reports` is full, figures wait and add up.
     pub async fn run(mut orders: mpsc::Receiver<Order>, reports: mpsc::Sender<Report>) {
-        let Some(Order::Start { plan, first, devices, at }) = orders.recv().await else { return };
+        let Some(Order::Start { plan, credentials, first, devices, at }) = orders.recv().await else {
+            return;
+        };
         // Whoever leads a crew has tried this before.
         let Ok(connector) = Connector::new(&plan.transport) else { return };
+        let Ok(logins) = Logins::new(&credentials, &plan, first + devices - 1) else { return };
+        drop(credentials);
         let post = Rc::new(Post {
+            logins,
             connector,
             weights: Weights::new(plan.devices, plan.traffic.zipf),
             plan: *plan,
@@ -144,8 +165,13 @@ impl Crew {
                 }
                 follow(&post, &mut orders, &reports).await;
                 let goodbye = async { while tasks.join_next().await.is_some() {} };
-                // Whoever is late has lost its records: the conductor misses them, and says so.
-                let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+                let patience = GOODBYE + post.plan.cleaning_up();
+                if tokio::time::timeout(patience, goodbye).await.is_err()
+                    && !post.plan.cleaning_up().is_zero()
+                {
+                    let left = tasks.len() as u64;
+                    post.effects.borrow_mut().figures.count_many(Count::SessionLeft, left);
+                }
             })
             .await;
         tell_all(&post, &reports).await;
@@ -189,7 +215,6 @@ async fn tell_all(post: &Post, reports: &mpsc::Sender<Report>) {
     }
     let failures = post.failures.take();
     if !failures.is_empty() {
-        let failures = failures.into_iter().map(|(kind, many)| (kind.to_string(), many)).collect();
         let _ = reports.send(Report::Failures(failures)).await;
     }
     let _ = reports.send(Report::Ended).await;

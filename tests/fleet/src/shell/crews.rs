@@ -7,7 +7,7 @@ use super::conductor::FleetError;
 use super::orders::{Order, Report};
 use super::socket::Connector;
 use super::worker::Worker;
-use crate::Plan;
+use crate::{Credentials, Plan};
 
 /// A process of devices keeps so many descriptors for other things.
 const DESCRIPTORS_KEPT: u32 = 200;
@@ -29,6 +29,7 @@ impl Crews {
     /// [`FleetError`]: a worker could not be started, or the transport cannot be meant.
     pub async fn start(
         plan: &Plan,
+        credentials: &Credentials,
         workers: Option<u32>,
         (program, arguments): (&std::path::Path, &[String]),
         at: BootTime,
@@ -42,7 +43,8 @@ impl Crews {
                 true => Worker::here()?,
                 false => Worker::process(program, arguments)?,
             };
-            let order = Order::Start { plan: Box::new(plan.clone()), first, devices, at };
+            let credentials = Box::new(credentials.of_some(first, devices));
+            let order = Order::Start { plan: Box::new(plan.clone()), credentials, first, devices, at };
             // An error means that it has ended, which its missing reports tell.
             let _ = worker.orders.send(order).await;
             let (_, no_reports) = mpsc::channel(1);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use roost_wire::BootTime;
 use serde::{Deserialize, Serialize};
 
-use crate::{Figures, Plan, Records};
+use crate::{Credentials, Figures, Plan, Records};
 
 /// What a crew is told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub enum Order {
     Start {
         /// What to do.
         plan: Box<Plan>,
+        /// What these devices say of themselves.
+        credentials: Box<Credentials>,
         /// The first device.
         first: u32,
         /// How many.
@@ -43,7 +45,7 @@ pub enum Report {
     Figures(Box<Figures>),
     /// What some devices know of their messages: after [`Order::Tell`], and at the end.
     Records(Vec<Records>),
-    /// Why connections could not be made, and how often, at the end.
+    /// What went wrong, and how often, at the end.
     Failures(BTreeMap<String, u64>),
     /// There is nothing more to tell.
     Ended,

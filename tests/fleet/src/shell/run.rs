@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use super::conductor::{Conductor, FleetError, Options, Progress};
+use super::logins::Logins;
 use super::socket::Connector;
 use crate::Summary;
 
@@ -17,6 +18,8 @@ pub async fn run(
 ) -> Result<Summary, FleetError> {
     options.plan.check()?;
     Connector::new(&options.plan.transport).map_err(FleetError::Transport)?;
+    Logins::new(&options.credentials, &options.plan, options.plan.devices - 1)
+        .map_err(FleetError::Credentials)?;
     let names = Summary::figure_names(&options.plan, options.amqp.is_some());
     options.checks.iter().try_for_each(|check| check.is_among(&names))?;
     let mut summary = Conductor::start(options, progress).await?.conduct(stop).await;

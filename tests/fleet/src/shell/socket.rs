@@ -5,23 +5,25 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use super::websocket::{Handshake, PacketStream};
 use crate::{ProxyHeader, Tls, Transport};
 
 /// How many ports are drawn for a connection from a given address: enough while three in four lead to the broker already.
 const PORT_TRIES: u32 = 50;
 
 /// Something that bytes go through both ways.
-pub(super) trait Stream: AsyncRead + AsyncWrite {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
 /// A connection, whatever it is made of.
 pub(super) type Connection = Pin<Box<dyn Stream>>;
@@ -31,14 +33,17 @@ pub(super) type Connection = Pin<Box<dyn Stream>>;
 pub(super) struct Connector {
     proxy_header: Option<ProxyHeader>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    websocket: Option<Handshake>,
 }
 
 impl Connector {
     /// # Errors
-    /// What is wrong with the certificates or the name.
+    /// What is wrong with the certificates, the name or the path.
     pub(super) fn new(transport: &Transport) -> Result<Self, String> {
         let tls = transport.tls.as_ref().map(tls).transpose()?;
-        Ok(Self { proxy_header: transport.proxy_header, tls })
+        let is_tls = tls.is_some();
+        let websocket = transport.websocket.as_ref().map(|it| Handshake::new(it, is_tls)).transpose()?;
+        Ok(Self { proxy_header: transport.proxy_header, tls, websocket })
     }
 
     /// Connects from `source` if there is one.
@@ -47,11 +52,44 @@ impl Connector {
         if let Some(header) = self.proxy_header {
             stream.write_all(&header.bytes(stream.local_addr()?, broker)).await?;
         }
-        match self.tls {
-            Some((connector, name)) => Ok(Box::pin(connector.connect(name, stream).await?)),
-            None => Ok(Box::pin(stream)),
+        match (self.tls, self.websocket) {
+            (None, None) => Ok(Box::pin(stream)),
+            (None, Some(handshake)) => Ok(Box::pin(PacketStream::open(handshake, broker, stream).await?)),
+            (Some((connector, name)), None) => Ok(Box::pin(greeted(connector, name, stream).await?)),
+            (Some((connector, name)), Some(handshake)) => {
+                // A box in a box, so that a plain connection's future is not as large as this one's.
+                let stream = Box::new(greeted(connector, name, stream).await?);
+                Ok(Box::pin(PacketStream::open(handshake, broker, stream).await?))
+            }
         }
     }
+}
+
+/// The TLS handshake.
+async fn greeted(
+    connector: TlsConnector,
+    name: ServerName<'static>,
+    stream: TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
+    let shown = name.to_str().into_owned();
+    connector.connect(name, stream).await.map_err(|error| untrusted(&shown, error))
+}
+
+/// What is wrong with a certificate, in the words of the command line; other errors as they are.
+fn untrusted(name: &str, error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::InvalidCertificate(problem)) = inner else { return error };
+    let text = match problem {
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("the broker's certificate is not for the name {name:?} (--tls-name)")
+        }
+        // The latter is an issuer of the same name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "the broker's certificate was not issued by anybody in --tls-ca".to_owned()
+        }
+        other => format!("the broker's certificate is not good: {other}"),
+    };
+    io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
 async fn tcp(broker: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {

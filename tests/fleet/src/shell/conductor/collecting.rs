@@ -20,7 +20,7 @@ impl<P: FnMut(&Progress)> Conductor<'_, P> {
             }
             Report::Failures(failures) => {
                 for (kind, many) in failures {
-                    self.remarks.push(format!("{many} connections could not be made: {kind}"));
+                    self.remarks.push(format!("{many} {kind}"));
                 }
             }
             Report::Ended => self.ended += 1,
@@ -97,6 +97,22 @@ impl<P: FnMut(&Progress)> Conductor<'_, P> {
             self.remarks
                 .push("the fleet took most of the machine: its latencies are its own in part".to_owned());
         }
+        if self.total.of(Count::SessionLeft) > 0 {
+            let left = self.total.of(Count::SessionLeft);
+            self.remarks.push(format!("{left} sessions could not be removed and may still be at the broker"));
+        }
+        let of = |count| self.total.of(count);
+        if plan.traffic.qos == 2
+            && of(Count::Published) > 0
+            && of(Count::Acknowledged) == 0
+            && of(Count::ConnectionLost) > 0
+        {
+            self.remarks.push(
+                "no message of QoS 2 was acknowledged, and connections were lost: the broker may refuse it, which MQTT 3.1.1 \
+                cannot say"
+                    .to_owned(),
+            );
+        }
         if self.total.of(Count::AmqpLost) > 0 {
             self.remarks.push(
                 "an AMQP link was lost, and the fleet's queue with it: events may be missing for no fault of the mesh"
@@ -135,6 +151,7 @@ impl<P: FnMut(&Progress)> Conductor<'_, P> {
             confirmed: ledger.confirmed,
             receipts: ledger.receipts,
             delivered: ledger.delivered,
+            answers: ledger.answers,
         }
     }
 }
