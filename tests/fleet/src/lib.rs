@@ -41,6 +41,7 @@ mod sources;
 mod stamp;
 mod summary;
 mod table;
+mod timeline;
 mod topic_pattern;
 mod transport;
 mod verdict;

@@ -70,7 +70,10 @@ impl Summary {
             "connects",
         ];
         let rate = |name: &&str| {
-            self.series(name, |moment| Some(moment.counts.get(*name).copied().unwrap_or(0) as f64))
+            self.series(name, |moment| {
+                let many = moment.counts.get(*name).copied().unwrap_or(0) as f64;
+                Some(many / moment.lasted_s.max(f64::MIN_POSITIVE))
+            })
         };
         let series = rates.iter().map(rate).filter(|series| !series.is_zero()).collect();
         charts.push(Chart { title: "Throughput", unit: "per second", logarithmic: false, series });

@@ -40,7 +40,7 @@ pub struct Summary {
     /// Processes that were watched, over the measured time.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub watched: BTreeMap<String, Usage>,
-    /// The run second by second.
+    /// The run, moment by moment: each is a second, or a 300th of the measured time if that is longer.
     pub timeline: Vec<Moment>,
     /// The bounds that it was held against.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -61,11 +61,14 @@ pub struct Usage {
     pub rss_max_bytes: u64,
 }
 
-/// One second of a run.
+/// A short piece of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Moment {
-    /// Seconds from the start of the fleet.
+    /// Where it ends: seconds from the start of the fleet.
     pub at_s: f64,
+    /// How long it was, in seconds.
+    #[serde(default = "a_second")]
+    pub lasted_s: f64,
     /// Whether it is part of the measured time.
     pub measured: bool,
     /// Devices that are online.
@@ -208,6 +211,11 @@ impl Summary {
             () => Span::Publish,
         }
     }
+}
+
+/// What a moment was before it said so.
+fn a_second() -> f64 {
+    1.0
 }
 
 fn percentiles(latency: &Percentiles) -> [(&'static str, f64); 5] {

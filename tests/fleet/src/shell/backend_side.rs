@@ -68,8 +68,10 @@ pub(super) struct Ledger {
     pub(super) events_new: u64,
     /// Commands that have their final receipt.
     pub(super) receipts_new: u64,
-    /// Device and serial number of each command, by the token it was published with.
-    sent: Vec<(u32, u32)>,
+    /// How many commands were sent: the token of the next one.
+    sent: u64,
+    /// Device and serial number of each command that the broker has not answered, by its token.
+    unanswered: BTreeMap<u64, (u32, u32)>,
     /// How many commands each device was sent.
     next: BTreeMap<u32, u32>,
     /// Commands without a final receipt, by device: in order, and few.
@@ -224,7 +226,9 @@ impl Ledger {
         let sequence = *next;
         *next += 1;
         self.figures.count(Count::CommandOffered);
-        self.sent.push((device, sequence));
+        let token = self.sent;
+        self.sent += 1;
+        self.unanswered.insert(token, (device, sequence));
         self.pending.entry(device).or_default().push_back((sequence, due));
         let stamp = Stamp { kind: Kind::Command, run: plan.run, device, sequence, intended: due };
         let id = DeviceId::parse(&plan.client_id(device)).expect("the plan's prefix was checked");
@@ -233,23 +237,15 @@ impl Ledger {
         let payload = stamp.payload(plan.traffic.size as usize);
         let mut command = CommandRequest::new(Device::new(Tenant::default(), id), message_id, payload);
         command.qos = if plan.command_qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
-        Publish {
-            message: command.into_message(DOWN),
-            mandatory: true,
-            on_loss: OnLoss::PublishAgain,
-            token: self.sent.len() as u64 - 1,
-        }
+        Publish { message: command.into_message(DOWN), mandatory: true, on_loss: OnLoss::PublishAgain, token }
     }
 
     fn done(&mut self, token: u64, outcome: &Published) {
-        let Some((device, sequence)) = usize::try_from(token).ok().and_then(|token| self.sent.get(token))
-        else {
-            return;
-        };
+        let Some((device, sequence)) = self.unanswered.remove(&token) else { return };
         match outcome {
             Published::Confirmed => {
                 self.figures.count(Count::CommandConfirmed);
-                self.confirmed.entry(*device).or_default().insert(*sequence);
+                self.confirmed.entry(device).or_default().insert(sequence);
             }
             Published::Returned { .. } | Published::Nacked | Published::Lost | Published::Refused { .. } => {
                 self.figures.count(Count::CommandFailed);

@@ -22,6 +22,7 @@ use super::clock;
 use super::crews::Crews;
 use super::orders::{Order, Report};
 use super::process::Watch;
+use crate::timeline::Timeline;
 use crate::{
     Books, Check, CheckError, Count, Credentials, Figures, Moment, Plan, PlanError, Records, Summary,
 };
@@ -38,7 +39,7 @@ const SETTLING: Duration = Duration::from_secs(1);
 const END_PATIENCE: Duration = Duration::from_secs(30);
 /// The conductor looks around so often.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// A moment of the timeline.
+/// It tells where it stands so often.
 const MOMENT: Duration = Duration::from_secs(1);
 
 /// What a run needs beside its plan.
@@ -125,7 +126,7 @@ pub(super) struct Conductor<'a, P> {
     /// Since the last moment.
     passing: Figures,
     moment_at: BootTime,
-    timeline: Vec<Moment>,
+    timeline: Timeline,
     online_max: i64,
     began: Option<(BootTime, u64)>,
     measured: Duration,
@@ -159,7 +160,7 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
             recent: Figures::default(),
             passing: Figures::default(),
             moment_at: start,
-            timeline: Vec::new(),
+            timeline: Timeline::new(plan.duration()),
             online_max: 0,
             began: None,
             measured: Duration::ZERO,

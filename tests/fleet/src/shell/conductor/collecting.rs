@@ -51,6 +51,7 @@ impl<P: FnMut(&Progress)> Conductor<'_, P> {
         };
         let mut moment = Moment {
             at_s: now.since(self.start).as_secs_f64(),
+            lasted_s: now.since(self.moment_at).as_secs_f64(),
             measured,
             online: self.total.online,
             counts: Summary::counts_of(&self.passing),
@@ -65,6 +66,7 @@ impl<P: FnMut(&Progress)> Conductor<'_, P> {
                 moment.rss_bytes.insert(watch.name.clone(), rss_bytes);
             }
         }
+        self.timeline.add(&moment, &self.passing);
         self.passing.clear();
         self.moment_at = now;
         let phase = match self.phase {
@@ -74,8 +76,7 @@ impl<P: FnMut(&Progress)> Conductor<'_, P> {
             Phase::Finishing { .. } => "finishing",
         };
         let devices = self.options.plan.devices;
-        (self.progress)(&Progress { phase, devices, moment: moment.clone() });
-        self.timeline.push(moment);
+        (self.progress)(&Progress { phase, devices, moment });
     }
 
     pub(super) async fn summarize(mut self) -> Summary {
@@ -133,7 +134,7 @@ impl<P: FnMut(&Progress)> Conductor<'_, P> {
             verdict: Verdict::of(plan, &books),
             fleet,
             watched,
-            timeline: self.timeline,
+            timeline: self.timeline.into_moments(),
             checks: Vec::new(),
             remarks: self.remarks,
         }

@@ -1,0 +1,119 @@
+//! The moments of a run as its report has them: as many of a long run as of a short one.
+
+use std::time::Duration;
+
+use crate::{Figures, Moment, Summary};
+
+/// So many moments of the measured time show all that a plot can; a run of hours keeps no more.
+const MOMENTS_MAX: u32 = 300;
+
+/// Puts looks at a run together to moments.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    /// How long a moment is, in seconds.
+    length_s: f64,
+    moments: Vec<Moment>,
+    /// What the next moment is made of.
+    figures: Figures,
+    looks: u32,
+    current: Moment,
+}
+
+impl Timeline {
+    /// Of a run that is measured for so long. Moments are at least a second.
+    pub(crate) fn new(measured: Duration) -> Self {
+        let length_s = (measured.as_secs_f64() / f64::from(MOMENTS_MAX)).max(1.0);
+        Self {
+            length_s,
+            moments: Vec::new(),
+            figures: Figures::default(),
+            looks: 0,
+            current: Moment::default(),
+        }
+    }
+
+    /// Adds a look at the run, and what was counted and timed since the one before.
+    pub(crate) fn add(&mut self, look: &Moment, figures: &Figures) {
+        if self.looks > 0 && self.current.measured != look.measured {
+            self.finish();
+        }
+        self.figures.add(figures);
+        self.looks += 1;
+        let current = &mut self.current;
+        let lasted_s = current.lasted_s + look.lasted_s;
+        for (name, cores) in &look.cpu_cores {
+            let mean = current.cpu_cores.entry(name.clone()).or_default();
+            *mean = (*mean * current.lasted_s + cores * look.lasted_s) / lasted_s.max(f64::MIN_POSITIVE);
+        }
+        (current.at_s, current.measured, current.online) = (look.at_s, look.measured, look.online);
+        current.lasted_s = lasted_s;
+        current.rss_bytes.extend(look.rss_bytes.iter().map(|(name, bytes)| (name.clone(), *bytes)));
+        // A look comes a little late, always: it is not to wait for one more.
+        if lasted_s > self.length_s - 0.5 {
+            self.finish();
+        }
+    }
+
+    /// All moments.
+    pub(crate) fn into_moments(mut self) -> Vec<Moment> {
+        if self.looks > 0 {
+            self.finish();
+        }
+        self.moments
+    }
+
+    fn finish(&mut self) {
+        let mut moment = std::mem::take(&mut self.current);
+        moment.counts = Summary::counts_of(&self.figures);
+        moment.latencies = Summary::latencies_of(&self.figures);
+        self.moments.push(moment);
+        self.figures.clear();
+        self.looks = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Count;
+
+    fn look(second: u32, cores: f64) -> Moment {
+        Moment {
+            at_s: f64::from(second),
+            lasted_s: 1.0,
+            measured: second > 2,
+            online: 7,
+            cpu_cores: [("broker".to_owned(), cores)].into(),
+            rss_bytes: [("broker".to_owned(), u64::from(second))].into(),
+            ..Moment::default()
+        }
+    }
+
+    fn timeline(measured: Duration, seconds: u32) -> Vec<Moment> {
+        let mut timeline = Timeline::new(measured);
+        let mut figures = Figures::default();
+        figures.count_many(Count::Published, 10);
+        (1..=seconds).for_each(|second| timeline.add(&look(second, f64::from(second % 2)), &figures));
+        timeline.into_moments()
+    }
+
+    #[test]
+    fn a_short_run_has_a_moment_each_second() {
+        let moments = timeline(Duration::from_secs(60), 60);
+        assert_eq!(moments.len(), 60);
+        assert_eq!((moments[7].at_s, moments[7].lasted_s, moments[7].counts["published"]), (8.0, 1.0, 10));
+    }
+
+    #[test]
+    fn a_long_run_has_no_more_and_each_says_how_long_it_was() {
+        let moments = timeline(Duration::from_secs(1_800), 1_802);
+        assert!(moments.len() <= 302, "{}", moments.len());
+        let measured: Vec<&Moment> = moments.iter().filter(|moment| moment.measured).collect();
+        assert!(measured.iter().all(|moment| moment.lasted_s <= 6.0 && moment.online == 7));
+        let published: u64 = moments.iter().map(|moment| moment.counts["published"]).sum();
+        assert_eq!(published, 18_020, "nothing is left out");
+        assert!((measured[3].cpu_cores["broker"] - 0.5).abs() < 0.01, "a mean");
+        assert_eq!(measured[3].rss_bytes["broker"], measured[3].at_s as u64, "what it was at its end");
+        assert_eq!(moments[0].lasted_s, 2.0, "what is not measured is not mixed with what is");
+    }
+}
