@@ -107,8 +107,10 @@ impl Standing {
         self.part("recovery", (!is_recovered).then_some("gateways have not all said what they hold"));
     }
 
+    /// It was asked to end: `/readyz` says so, and nobody needs to be warned.
     pub(super) fn draining(&self) {
-        self.part("router", Some("draining"));
+        self.readiness.not_ready("router", "draining");
+        tracing::info!("router: draining");
     }
 
     /// Whether this router has the shard's lock, as far as it knows.
