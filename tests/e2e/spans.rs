@@ -4,6 +4,7 @@ use roost_harness::{
     Backend, CollectedSpan, Collector, Connect, Device, DeviceKind, Federation, Mesh, Metrics, PATIENCE,
     Publication, ReservedPort, ServiceKind, eventually,
 };
+use serde_json::json;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
@@ -105,6 +106,35 @@ async fn one_trace_leads_from_a_command_through_two_runs_of_the_router_to_the_pu
     assert_eq!(last.events, ["PUBLISH", "PUBACK"]);
     assert!(last.attribute("roost.epoch").is_some() && last.service == "roost-gateway");
     assert_eq!(spans.iter().filter(|span| span.name == "route").count(), 1, "one for both runs");
+}
+
+/// One that is malformed, and a second one, count as none: the trace begins in the mesh.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_over_http_goes_on_in_its_senders_trace() {
+    let collector = Collector::start().await;
+    let mesh = Mesh::start_with(Backend::Embedded, &["--otlp", collector.url()]).await;
+    let mut device =
+        Device::connected(DeviceKind::RumqttcV5, &Connect::to(mesh.mqtt_port("eu-1"), "lamp")).await;
+    device.subscribe("devices/lamp/cmd", 1).await.expect("subscribed");
+    let api = mesh.api();
+    api.located("lamp", "eu-1").await;
+    let (good, other) = (said(), said().replace(SPAN, "00f067aa0ba902b7"));
+    let header = |text| ("traceparent", text);
+    for (headers, parent) in [
+        (vec![header(good.as_str())], Some(SPAN)),
+        (vec![header("00-malformed")], None),
+        (vec![header(good.as_str()), header(other.as_str())], None),
+    ] {
+        let command = json!({"topic": "devices/lamp/cmd", "payload": "on"});
+        let path = "/v1/tenants/main/devices/lamp/commands";
+        let answer = api.post_saying(path, &command, &headers).await.expect("the router answers");
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let message = device.next().await.expect("it is delivered");
+        let (trace, _) = place(message.property("traceparent").expect("it is in a trace"));
+        assert_eq!(trace == TRACE, parent.is_some(), "{headers:?}");
+        let spans = collector.trace_with(trace, &["route", "deliver"]).await;
+        assert_eq!(named(&spans, "route").parent, parent.unwrap_or_default());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

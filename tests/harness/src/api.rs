@@ -42,7 +42,7 @@ impl Api {
     /// # Errors
     /// When nobody answers: in words.
     pub async fn get(&self, path: &str) -> Result<Answer, String> {
-        self.ask(Method::GET, path, None).await
+        self.ask(Method::GET, path, None, &[]).await
     }
 
     /// `POST path` with JSON.
@@ -50,7 +50,20 @@ impl Api {
     /// # Errors
     /// When nobody answers: in words.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Answer, String> {
-        self.ask(Method::POST, path, Some(body)).await
+        self.ask(Method::POST, path, Some(body), &[]).await
+    }
+
+    /// The same with request headers.
+    ///
+    /// # Errors
+    /// When nobody answers: in words.
+    pub async fn post_saying(
+        &self,
+        path: &str,
+        body: &Value,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, String> {
+        self.ask(Method::POST, path, Some(body), headers).await
     }
 
     /// Sends a command to `main/device` and waits for its final receipt for at most `wait_s` seconds.
@@ -103,10 +116,17 @@ impl Api {
         .await;
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, String> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, String> {
         let name = method.clone();
         let request = self.client.request(method, format!("{}{path}", self.base));
         let request = body.into_iter().fold(request, |request, body| request.json(body));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let response = request.send().await.map_err(|error| format!("{error:?}"))?;
         let status = response.status().as_u16();
         let media_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
