@@ -69,7 +69,7 @@ pub enum SpanKind {
 /// The value of an attribute.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Attribute {
-    /// Text.
+    /// Text, by [`From`] no longer than 256 bytes: what is behind them is cut.
     Text(String),
     /// A whole number.
     Int(i64),
@@ -104,8 +104,12 @@ pub struct Resource {
     pub attributes: Vec<(&'static str, String)>,
 }
 
-/// 4,096 spans: a few seconds of a busy gateway at a hundredth, 4 MiB at most. Beyond it they are dropped.
+/// 4,096 spans: a few seconds of a busy gateway at a hundredth. Its spans take 2 KiB at most; a router's, if all have all their steps,
+/// 16 KiB. Beyond it they are dropped.
 const QUEUE_SPANS_MAX: usize = 4_096;
+
+/// A device may publish on topics of 64 KiB: 512 of them in one request are more than collectors take, and 4,096 would be much to keep.
+const TEXT_BYTES_MAX: usize = 256;
 
 impl Spans {
     /// Begins to send, if it is configured. Call it within a tokio runtime; the task lives there until [`SpanExport::close`].
@@ -161,13 +165,17 @@ pub struct SpansError {
 
 impl From<&str> for Attribute {
     fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
+        Self::Text(cut(text).to_owned())
     }
 }
 
 impl From<String> for Attribute {
     fn from(text: String) -> Self {
-        Self::Text(text)
+        match text.len() > TEXT_BYTES_MAX {
+            // Into a smaller allocation.
+            true => text.as_str().into(),
+            false => Self::Text(text),
+        }
     }
 }
 
@@ -175,6 +183,11 @@ impl From<i64> for Attribute {
     fn from(number: i64) -> Self {
         Self::Int(number)
     }
+}
+
+/// As much as is told, up to the end of a character.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::span;
 #[command(
     after_help = "Latencies are counted from the time when a message was meant to be sent. Figures for --check: \
     p50_ms p90_ms p99_ms p999_ms max_ms (of the whole way: up with --amqp, else echo, else publish), the same after connect. \
-    publish. up. down. receipt. answer. echo., lost duplicates reordered, and every count of -o json.\n\
+    publish. up. down. receipt. answer. echo., lost duplicates reordered (none of the three holds while devices_missing is not 0), and every count of -o json.\n\
     Exit status: 0 it ran and every check held; 1 a check failed, or it could not run; 64 wrong usage. Ctrl-C ends the measured time."
 )]
 pub(crate) struct FleetArguments {

@@ -84,12 +84,11 @@ async fn inflict(
         let _ = tell.send(News::Over(fault.kind, since.elapsed())).await;
     }
     let _ = tell.send(News::Done).await;
-    while !*stopped.borrow() {
-        roles.check()?;
+    loop {
         tokio::select! {
-            () = tokio::time::sleep(CHECK_EVERY) => {}
-            _ = stopped.wait_for(|stopped| *stopped) => {}
+            () = tokio::time::sleep(CHECK_EVERY) => roles.check()?,
+            // Also when nobody is there any more who could ask for it.
+            _ = stopped.wait_for(|stopped| *stopped) => return Ok(roles),
         }
     }
-    Ok(roles)
 }

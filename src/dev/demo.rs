@@ -151,9 +151,9 @@ impl Demo {
     /// Does what comes next. To be called again and again. Cancel safe.
     pub(crate) async fn step(&mut self) -> anyhow::Result<()> {
         tokio::select! {
-            report = self.crews.next() => match report {
+            report = self.crews.next(), if self.ended < self.crews.count() => match report {
                 Some(report) => self.hear(report),
-                None => ensure!(self.ended == self.crews.count(), "devices have ended before their time"),
+                None => anyhow::bail!("devices have ended before their time"),
             },
             heard = self.service.next() => match heard {
                 Some(heard) => {
@@ -284,12 +284,22 @@ impl Demo {
         heard && self.figures.in_flight <= 0 && commands.open() == 0 && self.unanswered.is_empty()
     }
 
-    /// Devices say goodbye and tell all they have; the service closes. An early end leaves things on their way, which are not
-    /// lost.
-    pub(crate) async fn finish(mut self, is_early: bool) -> anyhow::Result<Verdict> {
+    /// Devices say goodbye and tell all they have; the service hears the rest for as long as `patience`, and closes. An early end
+    /// leaves things on their way, which are not lost.
+    pub(crate) async fn finish(mut self, is_early: bool, patience: Duration) -> anyhow::Result<Verdict> {
         self.crews.order(&Order::Finish).await;
         let until = now() + GOODBYE;
         while self.ended < self.crews.count() && now() < until {
+            self.step().await?;
+        }
+        // What they said some seconds ago would hide what happened since.
+        ensure!(
+            self.ended == self.crews.count(),
+            "devices do not end, which is a fault of Roost: without them there is no verdict"
+        );
+        // Only now is each event known that has to come.
+        let until = now() + patience;
+        while !is_early && !self.books.have_all_events() && now() < until {
             self.step().await?;
         }
         self.service.close().await;

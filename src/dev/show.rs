@@ -226,7 +226,7 @@ impl Show {
             End::Asked(_) => !is_quiet,
             End::TimeIsOver => false,
         };
-        let verdict = demo.finish(is_early).await?;
+        let verdict = demo.finish(is_early, patience).await?;
         parts.drain().await?;
         self.judge(&verdict, taken, end)
     }

@@ -10,7 +10,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
 use roost_wire::BootTime;
 use tokio::sync::mpsc;
-use tokio::time::{interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::figures::Counts;
 use super::{Attribute, Resource, Span, SpanKind, SpansError, TracingConfig};
@@ -61,7 +61,7 @@ impl Exporter {
 
     /// Runs until nobody can send any more and what was queued is sent.
     pub(super) async fn run(mut self, mut spans: mpsc::Receiver<Span>) {
-        let mut every = interval(BATCH_EVERY);
+        let mut every = pace();
         let mut batch = Vec::with_capacity(BATCH_SPANS);
         loop {
             let (room, has_some) = (BATCH_SPANS - batch.len(), !batch.is_empty());
@@ -145,6 +145,13 @@ impl Exporter {
     }
 }
 
+/// Turns that nobody took are not made up for: after an idle hour each span would be a request of its own for as long.
+fn pace() -> Interval {
+    let mut every = interval(BATCH_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    every
+}
+
 impl Calendar {
     fn at(self, boot: BootTime) -> SystemTime {
         self.wall + boot.since(self.boot) - self.boot.since(boot)
@@ -167,4 +174,19 @@ fn described(resource: Resource) -> opentelemetry_sdk::Resource {
     ];
     let more = resource.attributes.into_iter().map(|(name, value)| KeyValue::new(name, value));
     opentelemetry_sdk::Resource::builder_empty().with_attributes(own.into_iter().chain(more)).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn after_an_idle_hour_spans_wait_for_others_as_ever() {
+        let mut every = pace();
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        every.tick().await;
+        let sent = tokio::time::Instant::now();
+        every.tick().await;
+        assert!(sent.elapsed() >= BATCH_EVERY);
+    }
 }

@@ -117,3 +117,14 @@ async fn off_nothing_is_made_or_counted() {
     let wrong = TracingConfig { otlp: "not an address".to_owned(), sample: SampleRatio::ALL };
     assert!(Spans::start(Some(&wrong), resource()).is_err());
 }
+
+#[test]
+fn long_texts_are_cut_at_a_character_and_keep_no_memory() {
+    let long = "ä".repeat(40_000);
+    for cut in [Attribute::from(long.as_str()), Attribute::from(long.clone())] {
+        let Attribute::Text(text) = cut else { panic!("text") };
+        assert_eq!((text.len(), text.capacity()), (TEXT_BYTES_MAX, TEXT_BYTES_MAX));
+        assert!(long.starts_with(&text));
+    }
+    assert_eq!(Attribute::from("a/b"), Attribute::Text("a/b".to_owned()));
+}

@@ -93,7 +93,7 @@ fn span(trace: CommandTrace) -> Span {
         ("roost.state", receipt.state.as_str().into()),
         ("roost.attempts", i64::from(receipt.attempt).into()),
     ];
-    let text = |name, text: Option<String>| text.map(|text| (name, Attribute::Text(text)));
+    let text = |name, text: Option<String>| text.map(|text| (name, Attribute::from(text)));
     attributes.extend(text("messaging.message.id", receipt.message_id.map(|id| id.as_str().to_owned())));
     attributes.extend(text("roost.reason", receipt.reason.map(|reason| reason_text(reason).to_owned())));
     attributes.extend(text("roost.gateway", receipt.gateway.map(|gateway| gateway.as_str().to_owned())));

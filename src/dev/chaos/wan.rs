@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,6 +13,8 @@ use tokio::task::{JoinHandle, JoinSet};
 /// Connections of one role; it has a few. One more is closed.
 const CONNECTIONS_MAX: usize = 64;
 const BUFFER_BYTES: usize = 16 * 1024;
+/// After a connection that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// The link of one role.
 #[derive(Debug)]
@@ -62,8 +65,11 @@ impl Drop for Wan {
 async fn accept(listener: TcpListener, to: Arc<(String, u16)>, state: watch::Receiver<State>) {
     let mut carried = JoinSet::new();
     loop {
-        // An error is of one connection: who wanted it tries again.
-        let Ok((near, _)) = listener.accept().await else { continue };
+        // An error is of one connection, whose owner tries again; or there are no descriptors left, and it comes at once again.
+        let Ok((near, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
         while carried.try_join_next().is_some() {}
         if carried.len() < CONNECTIONS_MAX {
             carried.spawn(carry(near, Arc::clone(&to), state.clone()));
@@ -108,8 +114,6 @@ async fn pump(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// Long enough for a test that hangs.

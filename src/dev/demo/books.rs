@@ -123,6 +123,15 @@ impl Books {
         verdict
     }
 
+    /// Whether the service has heard each event that devices say was acknowledged.
+    pub(super) fn have_all_events(&self) -> bool {
+        let none = NumberSet::default();
+        self.devices.iter().all(|(device, records)| {
+            let heard = self.events.get(device).map_or(&none, |arrivals| &arrivals.numbers);
+            records.acknowledged.count_without(heard) == 0
+        })
+    }
+
     /// What is known at the end, when devices have told all they have. What was still on its way when nobody waited any longer
     /// is not lost, if the end came early.
     pub(super) fn at_the_end(&self, devices: u32, out_of_turn: u64, is_early: bool) -> Verdict {

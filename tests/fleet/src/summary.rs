@@ -115,7 +115,8 @@ impl Summary {
     }
 
     /// Every figure that a check can name. Without a prefix a percentile is that of the whole way of a message: `up` with a
-    /// backend side, else `echo` with `--echo`, else `publish`; `lost`, `duplicates` and `reordered` are the sums.
+    /// backend side, else `echo` with `--echo`, else `publish`; `lost`, `duplicates` and `reordered` are the sums. They are absent
+    /// if a device has not told what it has: a bound on them does not hold then.
     #[must_use]
     pub fn figures(&self) -> BTreeMap<String, f64> {
         let mut figures = BTreeMap::new();
@@ -131,7 +132,8 @@ impl Summary {
                 }
             }
         }
-        for (name, verdict) in self.verdict.directions() {
+        figures.insert("devices_missing".to_owned(), self.verdict.devices_missing as f64);
+        for (name, verdict) in self.verdict.directions().filter(|_| self.verdict.devices_missing == 0) {
             let found = [
                 ("lost", verdict.lost),
                 ("duplicates", verdict.duplicates),
@@ -183,7 +185,7 @@ impl Summary {
             );
         }
         names.extend(Count::ALL.iter().map(|count| own(count.name())));
-        names.extend(["online_max", "fleet_cpu_share", "fleet_rss_bytes"].map(own));
+        names.extend(["online_max", "devices_missing", "fleet_cpu_share", "fleet_rss_bytes"].map(own));
         names
     }
 
@@ -281,6 +283,18 @@ pub(crate) mod tests {
         );
         summary.check(&Check::parse_list("down.p99_ms<1").unwrap());
         assert!(!summary.passed(), "what was not measured holds no bound");
+    }
+
+    #[test]
+    fn nothing_is_said_to_be_whole_while_a_device_has_not_told_what_it_has() {
+        let mut summary = summary();
+        summary.verdict.up =
+            Some(DirectionVerdict { expected: 5, arrived: 5, ..DirectionVerdict::default() });
+        summary.check(&Check::parse_list("lost=0,up.lost=0,devices_missing=0").unwrap());
+        assert!(summary.passed());
+        summary.verdict.devices_missing = 1;
+        summary.check(&Check::parse_list("lost=0,up.lost=0,duplicates=0,devices_missing=0").unwrap());
+        assert!(summary.checks.iter().all(|check| !check.passed), "{:?}", summary.checks);
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub struct Verdict {
     /// Own messages: acknowledged by the broker, received by the device that published them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub echo: Option<DirectionVerdict>,
+    /// Devices that did not tell what they have: nothing is known of their messages, so nothing can be said to be whole.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub devices_missing: u64,
 }
 
 /// What became of the messages of one direction.
@@ -83,6 +86,7 @@ impl Verdict {
             receipts: plan.commands.then(DirectionVerdict::default),
             answers: (plan.has_answers() && books.has_answers()).then(DirectionVerdict::default),
             echo: plan.is_heard().then(DirectionVerdict::default),
+            devices_missing: u64::from(plan.devices).saturating_sub(books.devices.len() as u64),
         };
         for (device, records) in &books.devices {
             let name = |number: u32| format!("{}/{number}", plan.client_id(*device));
@@ -149,6 +153,11 @@ impl DirectionVerdict {
             }
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ const WRITE_BYTES_MAX: usize = 4 << 20;
 /// How long to wait before a full or failing disk is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
+/// How long to wait after a compaction that failed: each reads a whole segment.
+const COMPACT_PAUSE: Duration = Duration::from_secs(60);
+
 /// What a data directory held when it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
@@ -101,8 +104,7 @@ impl LogWriter {
             ..recovery
         };
         let shared = Arc::new(Shared::default());
-        let worker =
-            Worker { shared: Arc::clone(&shared), segments, liveness, segment_bytes, buffer: Vec::new() };
+        let worker = Worker::new(Arc::clone(&shared), segments, liveness, segment_bytes);
         let thread = std::thread::Builder::new()
             .name("amqp-log".to_owned())
             .spawn(move || worker.run())
@@ -175,9 +177,15 @@ struct Worker {
     liveness: Liveness,
     segment_bytes: u64,
     buffer: Vec<u8>,
+    /// Not before then, after one failed.
+    compact_from: Option<Instant>,
 }
 
 impl Worker {
+    fn new(shared: Arc<Shared>, segments: Segments, liveness: Liveness, segment_bytes: u64) -> Self {
+        Self { shared, segments, liveness, segment_bytes, buffer: Vec::new(), compact_from: None }
+    }
+
     fn run(mut self) {
         loop {
             let batch = self.take_batch();
@@ -191,8 +199,13 @@ impl Worker {
                 );
                 return;
             }
+            if self.compact_from.is_some_and(|from| Instant::now() < from) {
+                continue;
+            }
+            self.compact_from = None;
             if let Err(error) = self.compact() {
-                tracing::warn!(%error, "the log could not be compacted; trying again later");
+                self.compact_from = Some(Instant::now() + COMPACT_PAUSE);
+                tracing::error!(%error, "the log could not be compacted, and grows; trying again in a minute");
             }
         }
     }
@@ -330,6 +343,12 @@ impl Worker {
         while let Some((record, _)) = frames.next()? {
             survivors.extend(self.liveness.surviving(number, record).map(|record| (Lsn(0), record)));
         }
+        if frames.torn_bytes() > 0 {
+            // It was whole when it was written or opened. What still counts behind the damage would go with it.
+            let at = frames.whole_bytes();
+            let error = format!("segment {number:016x} is damaged at byte {at}; it is kept as it is");
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, error));
+        }
         for piece in survivors.chunks(1024) {
             self.buffer.clear();
             let sizes: Vec<u64> =
@@ -346,5 +365,32 @@ impl Worker {
             }
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded::core::{Position, QueueId};
+
+    #[test]
+    fn a_damaged_segment_is_kept_rather_than_its_records_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let (segments, _) = Segments::open(directory.path(), |_, _, _| {}).unwrap();
+        let oldest = segments.current().number;
+        let mut worker = Worker::new(Arc::default(), segments, Liveness::default(), 1 << 20);
+        let removed = |position| Record::Removed { queue: QueueId(1), position: Position(position) };
+        let records: Vec<(Lsn, Record)> = (1..4).map(|n| (Lsn(n), removed(n))).collect();
+        worker.shared.lock().pending_bytes = records.iter().map(|(_, record)| record.cost_bytes()).sum();
+        assert!(worker.write_batch(&records) && worker.roll_until_it_works());
+        assert!(worker.save_survivors(oldest).unwrap(), "a whole one is read to its end");
+
+        let file = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+        let file = file.filter(|path| path.extension().is_some_and(|end| end == "segment")).min().unwrap();
+        let mut bytes = std::fs::read(&file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        let error = worker.save_survivors(oldest).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
     }
 }

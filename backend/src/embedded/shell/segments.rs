@@ -70,8 +70,8 @@ pub enum LogError {
 }
 
 impl Segments {
-    /// Opens the directory and replays its records in their order, each with its segment and bytes, then begins a new one. Returns how many bytes of a
-    /// torn tail were cut.
+    /// Opens the directory and replays its records in their order, each with its segment and bytes, then begins a new segment.
+    /// Returns how many bytes of a torn tail were cut.
     ///
     /// # Errors
     /// [`LogError`], saying what to do.

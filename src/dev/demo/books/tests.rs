@@ -43,6 +43,17 @@ fn an_acknowledged_event_that_nobody_heard_is_lost_and_named() {
 }
 
 #[test]
+fn what_nobody_acknowledged_does_not_stand_in_for_what_is_still_to_come() {
+    let mut books = Books::new(RUN);
+    books.told(vec![records(1, &[0], &[]), records(2, &[], &[])]);
+    // As many as were acknowledged have come, and yet one that was has not.
+    books.event(at(2), &event(2, 0, at(1)));
+    assert!(!books.have_all_events());
+    books.event(at(3), &event(1, 0, at(1)));
+    assert!(books.have_all_events());
+}
+
+#[test]
 fn a_repeated_event_is_allowed_only_across_a_break() {
     let mut books = Books::new(RUN);
     books.event(at(2), &event(1, 0, at(1)));

@@ -35,6 +35,14 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 const BEFORE_BEGIN: Duration = Duration::from_millis(300);
 /// After nothing is on its way any more: what comes twice comes by then, most likely.
 const SETTLING: Duration = Duration::from_secs(1);
+/// What arrives somewhere.
+const ARRIVALS: [Count; 5] = [
+    Count::EchoReceived,
+    Count::CommandReceived,
+    Count::EventReceived,
+    Count::AnswerReceived,
+    Count::ReceiptReceived,
+];
 /// How long crews may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(30);
 /// The conductor looks around so often.
@@ -104,10 +112,21 @@ pub struct Progress {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    Connecting { until: BootTime },
-    Measured { end: BootTime },
-    Draining { until: BootTime, quiet_since: Option<BootTime> },
-    Finishing { until: BootTime },
+    Connecting {
+        until: BootTime,
+    },
+    Measured {
+        end: BootTime,
+    },
+    /// `arrived` is how much had when it looked last.
+    Draining {
+        until: BootTime,
+        quiet_since: Option<BootTime>,
+        arrived: u64,
+    },
+    Finishing {
+        until: BootTime,
+    },
 }
 
 pub(super) struct Conductor<'a, P> {
@@ -213,9 +232,11 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
             }
             Phase::Measured { end } if now >= end => self.cease(now).await,
             Phase::Measured { .. } => {}
-            Phase::Draining { until, quiet_since } => {
-                let quiet_since = self.is_quiet().then(|| quiet_since.unwrap_or(now));
-                self.phase = Phase::Draining { until, quiet_since };
+            Phase::Draining { until, quiet_since, arrived: before } => {
+                let arrived = ARRIVALS.iter().map(|count| self.total.of(*count)).sum();
+                let is_quiet = self.is_quiet() && arrived == before;
+                let quiet_since = is_quiet.then(|| quiet_since.unwrap_or(now));
+                self.phase = Phase::Draining { until, quiet_since, arrived };
                 if now >= until || quiet_since.is_some_and(|since| now.since(since) >= SETTLING) {
                     self.crews.order(&Order::Finish).await;
                     let until = now + END_PATIENCE + self.options.plan.cleaning_up();
@@ -269,10 +290,11 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
         };
         self.measured = self.began.map_or(Duration::ZERO, |(begin, _)| last.since(begin));
         let until = now + Duration::from_millis(self.options.plan.drain_ms);
-        self.phase = Phase::Draining { until, quiet_since: None };
+        self.phase = Phase::Draining { until, quiet_since: None, arrived: 0 };
     }
 
-    /// Whether nothing is on its way any more, as far as anybody can know.
+    /// Whether nothing is on its way any more, as far as sums tell. They tell too much after connections were cut: what arrived and
+    /// was never acknowledged stands in for what was acknowledged and has not arrived. So arrivals must have ceased as well.
     fn is_quiet(&self) -> bool {
         let total = &self.total;
         let acknowledged = total.of(Count::Acknowledged);

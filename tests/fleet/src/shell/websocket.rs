@@ -14,12 +14,14 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::{Plan, WebSocket};
+use crate::WebSocket;
 
 /// Each connection keeps such a buffer: a device gets small packets, and a larger one comes in several reads.
 const READ_BUFFER_BYTES: usize = 1_024;
-/// What an unread socket lets pile up: a few of the largest packets.
-const WRITE_BUFFER_BYTES_MAX: usize = 4 * (Plan::SIZE_MAX as usize + 1_024);
+/// The largest frame that is written: brokers have bounds for frames that are lower than those for packets.
+const FRAME_WRITTEN_BYTES_MAX: usize = 64 * 1024;
+/// What an unread socket lets pile up: a frame that waits, and answers to pings.
+const WRITE_BUFFER_BYTES_MAX: usize = 4 * FRAME_WRITTEN_BYTES_MAX;
 /// The largest frame that is taken; a broker may put many packets into one.
 const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -122,10 +124,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PacketStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(Pin::new(&mut this.frames).poll_ready(cx)).map_err(said)?;
-        let frame = Message::Binary(Bytes::copy_from_slice(buf));
+        let some = &buf[..buf.len().min(FRAME_WRITTEN_BYTES_MAX)];
+        let frame = Message::Binary(Bytes::copy_from_slice(some));
         Pin::new(&mut this.frames).start_send(frame).map_err(said)?;
         this.flush_rest(cx)?;
-        Poll::Ready(Ok(buf.len()))
+        Poll::Ready(Ok(some.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -147,7 +150,41 @@ fn said(error: Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt;
+    use tokio::io::AsyncWriteExt;
+    use tokio_tungstenite::accept_hdr_async;
+    use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+
     use super::*;
+
+    #[tokio::test]
+    async fn many_large_packets_written_at_once_go_in_several_frames() {
+        const BYTES: usize = 3 * 1024 * 1024;
+        let (near, far) = tokio::io::duplex(16 * 1024);
+        let broker = tokio::spawn(async move {
+            #[expect(clippy::result_large_err, reason = "the library's own type")]
+            let choose = |_: &Request, mut response: Response| {
+                let name = "sec-websocket-protocol";
+                response.headers_mut().insert(name, "mqtt".parse().expect("a header's value"));
+                Ok(response)
+            };
+            let mut frames = accept_hdr_async(far, choose).await.unwrap();
+            let mut lengths = Vec::new();
+            while lengths.iter().sum::<usize>() < BYTES {
+                lengths.push(frames.next().await.unwrap().unwrap().into_data().len());
+            }
+            lengths
+        });
+        let websocket = WebSocket { path: "/mqtt".to_owned(), host: "broker.test".to_owned() };
+        let handshake = Handshake::new(&websocket, false).unwrap();
+        let broker_at = "127.0.0.1:1".parse().unwrap();
+        let mut stream = PacketStream::open(handshake, broker_at, near).await.unwrap();
+        stream.write_all(&vec![7; BYTES]).await.unwrap();
+        stream.flush().await.unwrap();
+        let lengths = broker.await.unwrap();
+        assert_eq!(lengths.iter().sum::<usize>(), BYTES);
+        assert!(lengths.iter().all(|bytes| *bytes <= FRAME_WRITTEN_BYTES_MAX));
+    }
 
     #[test]
     fn a_path_that_is_none_is_refused_before_the_run() {
