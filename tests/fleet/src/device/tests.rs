@@ -341,7 +341,6 @@ fn without_its_session_nobody_knows_what_became_of_a_message_of_qos_2() {
 fn a_message_of_qos_2_that_comes_again_before_its_release_is_the_same() {
     let mut world = with_one_published(true);
     world.plan.echo = true;
-    world.plan.echo = true;
     let echo = |sequence| {
         let stamp = Stamp { kind: Kind::Event, run: 7, device: 0, sequence, intended: START };
         Input::Received(Packet::Publish(Publish {
