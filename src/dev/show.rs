@@ -220,13 +220,14 @@ impl Show {
             }
         }
         demo.whole();
+        let until = Instant::now() + patience;
         let is_quiet = demo.settle(patience).await?;
         let taken = parts.commands_taken();
         let is_early = match end {
             End::Asked(_) => !is_quiet,
             End::TimeIsOver => false,
         };
-        let verdict = demo.finish(is_early, patience).await?;
+        let verdict = demo.finish(is_early, until.saturating_duration_since(Instant::now())).await?;
         parts.drain().await?;
         self.judge(&verdict, taken, end)
     }
