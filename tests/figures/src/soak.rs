@@ -52,8 +52,8 @@ fn write(page: &Path, summary: &Summary, slopes: &[Slope], time: Duration, line:
     out.paragraph(&format!("Measured on {}", machine::describe()));
     out.paragraph(&format!(
         "`tests/long soak`: {} minutes, {DEVICES} devices at two gateways, {} events and {} commands a second, every role a process of \
-         its own, the embedded backend. Growth is the slope of a straight line through the resident memory of the last third, times \
-         its length, by its mean; a third is enough for everything bounded to be full (the router remembers 2,000 ended commands of \
+         its own, the embedded backend. Growth is the slope of a straight line through the anonymous memory (resident, without the pages of \
+         files, which come and go as the system has room) of the last third, times its length, by its mean; a third is enough for everything bounded to be full (the router remembers 2,000 ended commands of \
          each device).",
         time.as_secs() / 60,
         whole(EVENTS),
@@ -105,11 +105,11 @@ impl Slope {
 fn slopes(summary: &Summary) -> Vec<Slope> {
     let measured: Vec<&Moment> = summary.timeline.iter().filter(|moment| moment.measured).collect();
     let last_third = &measured[measured.len() * 2 / 3..];
-    let names = last_third.first().map(|moment| moment.rss_bytes.keys().cloned()).into_iter().flatten();
+    let names = last_third.first().map(|moment| moment.anonymous_bytes.keys().cloned()).into_iter().flatten();
     names
         .filter_map(|name| {
             let points = last_third.iter().filter_map(|moment| {
-                let bytes = moment.rss_bytes.get(&name)?;
+                let bytes = moment.anonymous_bytes.get(&name)?;
                 Some((moment.at_s, *bytes as f64))
             });
             let (level, growth) = line_through(&points.collect::<Vec<_>>())?;

@@ -81,6 +81,9 @@ pub struct Moment {
     pub cpu_cores: BTreeMap<String, f64>,
     /// Resident memory in bytes, by process name.
     pub rss_bytes: BTreeMap<String, u64>,
+    /// What of it is no file's: pages of the program itself come and go as the system has room, and show no leak.
+    #[serde(default)]
+    pub anonymous_bytes: BTreeMap<String, u64>,
 }
 
 /// A bound and whether it held.

@@ -1,5 +1,6 @@
 //! The moments of a run as its report has them: as many of a long run as of a short one.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::{Figures, Moment, Summary};
@@ -47,7 +48,9 @@ impl Timeline {
         }
         (current.at_s, current.measured, current.online) = (look.at_s, look.measured, look.online);
         current.lasted_s = lasted_s;
-        current.rss_bytes.extend(look.rss_bytes.iter().map(|(name, bytes)| (name.clone(), *bytes)));
+        let pairs = |bytes: &BTreeMap<String, u64>| bytes.clone().into_iter();
+        current.rss_bytes.extend(pairs(&look.rss_bytes));
+        current.anonymous_bytes.extend(pairs(&look.anonymous_bytes));
         // A look comes a little late, always: it is not to wait for one more.
         if lasted_s > self.length_s - 0.5 {
             self.finish();

@@ -61,9 +61,10 @@ impl<P: FnMut(&Progress)> Conductor<'_, P> {
         for watch in &mut self.watches {
             // What the fleet does after the measured time is no part of its usage.
             let look = if matches!(self.phase, Phase::Finishing { .. }) { None } else { watch.look() };
-            if let Some((cpu_cores, rss_bytes)) = look {
+            if let Some((cpu_cores, rss_bytes, anonymous_bytes)) = look {
                 moment.cpu_cores.insert(watch.name.clone(), cpu_cores);
                 moment.rss_bytes.insert(watch.name.clone(), rss_bytes);
+                moment.anonymous_bytes.insert(watch.name.clone(), anonymous_bytes);
             }
         }
         self.timeline.add(&moment, &self.passing);
