@@ -40,7 +40,7 @@ pub struct Summary {
     /// Processes that were watched, over the measured time.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub watched: BTreeMap<String, Usage>,
-    /// The run, moment by moment: each is a second, or a 300th of the measured time if that is longer.
+    /// The run, moment by moment: each is a second, or a 200th of the measured time if that is longer.
     pub timeline: Vec<Moment>,
     /// The bounds that it was held against.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::{Figures, Moment, Summary};
 
 /// So many moments of the measured time show all that a plot can; a run of hours keeps no more.
-const MOMENTS_MAX: u32 = 300;
+const MOMENTS_MAX: u32 = 200;
 
 /// Puts looks at a run together to moments.
 #[derive(Debug)]
@@ -110,12 +110,12 @@ mod tests {
     #[test]
     fn a_long_run_has_no_more_and_each_says_how_long_it_was() {
         let moments = timeline(Duration::from_secs(1_800), 1_802);
-        assert!(moments.len() <= 302, "{}", moments.len());
+        assert!(moments.len() <= 202, "{}", moments.len());
         let measured: Vec<&Moment> = moments.iter().filter(|moment| moment.measured).collect();
-        assert!(measured.iter().all(|moment| moment.lasted_s <= 6.0 && moment.online == 7));
+        assert!(measured.iter().all(|moment| moment.lasted_s <= 9.0 && moment.online == 7));
         let published: u64 = moments.iter().map(|moment| moment.counts["published"]).sum();
         assert_eq!(published, 18_020, "nothing is left out");
-        assert!((measured[3].cpu_cores["broker"] - 0.5).abs() < 0.01, "a mean");
+        assert!((measured[3].cpu_cores["broker"] - 0.5).abs() < 0.06, "a mean");
         assert_eq!(measured[3].rss_bytes["broker"], measured[3].at_s as u64, "what it was at its end");
         assert_eq!(moments[0].lasted_s, 2.0, "what is not measured is not mixed with what is");
     }
