@@ -106,7 +106,7 @@ pub(crate) struct FleetArguments {
     #[arg(long, value_enum, value_name = "VERSION")]
     pub(crate) proxy_header: Option<ProxyHeaderArgument>,
     /// The address that devices connect from, for example 127.0.0.2; more than one are used in turn [default: the
-    /// system's choice; one of 127.0.0.x for each 10,000 devices where the brokers are on this machine]
+    /// system's choice; one of 127.0.0.x for each 4,000 devices where the brokers are on this machine]
     #[arg(long, value_name = "IP")]
     pub(crate) source: Vec<IpAddr>,
     /// What client ids begin with

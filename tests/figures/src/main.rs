@@ -15,7 +15,9 @@ mod soak;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Measures the mesh beside its peers, and writes pages of figures.
 #[derive(Debug, Parser)]
@@ -60,7 +62,17 @@ enum What {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
-    match Arguments::parse().what {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        measured = measure(Arguments::parse().what) => measured,
+        // What was started is stopped with the future that has it.
+        _ = terminated.recv() => bail!("terminated"),
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+    }
+}
+
+async fn measure(what: What) -> anyhow::Result<()> {
+    match what {
         What::Mesh { page, seconds, only } => mesh::measure(&page, Duration::from_secs(seconds), &only).await,
         What::Examples { directory, seconds } => {
             examples::measure(&directory, Duration::from_secs(seconds)).await
