@@ -8,7 +8,7 @@ use anyhow::Context;
 use futures_util::StreamExt as _;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
@@ -72,9 +72,12 @@ pub(crate) async fn measure(
         .await
         .context("the consumer does not keep up: the rate is not one that the broker sustains")??;
     reading.abort();
-    publisher.queue_delete(queue.as_str().into(), lapin::options::QueueDeleteOptions::default()).await.ok();
-    publishing.close(200, "done".into()).await?;
-    consuming.close(200, "done".into()).await?;
+    if kind == QueueKind::Quorum {
+        publisher.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await?;
+    }
+    // It was measured: how the connections end is nobody's concern.
+    publishing.close(200, "done".into()).await.ok();
+    consuming.close(200, "done".into()).await.ok();
     Ok(reached)
 }
 
