@@ -63,22 +63,24 @@ async fn connect(port: u16, pid: u32, subscribed: bool) -> anyhow::Result<(Summa
 
 fn row(broker: &str, sessions: &str, summary: &Summary) -> Vec<String> {
     let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
-    let first = summary.timeline.first().and_then(|moment| moment.rss_bytes.get("broker").copied());
-    let own_first = summary.timeline.first().and_then(|moment| moment.rss_bytes.get("fleet").copied());
-    let before = first.unwrap_or_default();
+    // The first moments with a reading: some have connected already by then, and do not count.
+    let mut readings = summary.timeline.iter().filter(|moment| moment.rss_bytes.contains_key("broker"));
+    let first = readings.next();
+    let memory =
+        |name: &str| first.and_then(|moment| moment.rss_bytes.get(name).copied()).unwrap_or_default();
+    let (before, own_before) = (memory("broker"), memory("fleet"));
     let after = summary.watched.get("broker").map_or(0, |usage| usage.rss_bytes);
-    // At the first look some have connected already.
-    let early = summary.timeline.first().map_or(0, |moment| moment.online);
+    let early = first.map_or(0, |moment| moment.online);
     let connected = (summary.online_max - early).max(1) as f64;
     let each = |before: u64, after: u64| whole(after.saturating_sub(before) as f64 / connected);
     vec![
         broker.to_owned(),
         sessions.to_owned(),
-        whole(summary.online_max as f64),
+        format!("{} to {}", whole(early as f64), whole(summary.online_max as f64)),
         mib(before),
         mib(after),
         each(before, after),
-        each(own_first.unwrap_or_default(), summary.fleet.rss_bytes),
+        each(own_before, summary.fleet.rss_bytes),
         fleet_cores(summary),
     ]
 }
