@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// Connections from one address for which ports are found at once. Linux has 28,000 of them, looks through one half first, and keeps
-/// those of the last minute's connections as well; the search stops a whole process: with 15,000 devices at two addresses the p99 of
-/// connecting was 3 s, at four of them 9 ms. The fleet would measure the kernel.
+/// Connections from one address for which a port is found at once. Linux has 28,000 of them by default, looks through one half first,
+/// and the search stops a whole process: with 15,000 devices at one address the p99 of connecting was 250 ms, at two and at four of
+/// them 4.4 ms. The fleet would measure the kernel.
 const PER_SOURCE: u32 = 4_000;
 
 /// Addresses of this machine for a fleet of that size. Empty, which leaves the choice to the system, where one is enough, or where

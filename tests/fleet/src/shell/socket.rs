@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -16,9 +18,6 @@ use tokio_rustls::client::TlsStream;
 
 use super::websocket::{Handshake, PacketStream};
 use crate::{ProxyHeader, Tls, Transport};
-
-/// How many ports are drawn for a connection from a given address: enough while three in four lead to the broker already.
-const PORT_TRIES: u32 = 50;
 
 /// Something that bytes go through both ways.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
@@ -93,22 +92,12 @@ fn untrusted(name: &str, error: io::Error) -> io::Error {
 }
 
 async fn tcp(broker: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
-    for _ in 1..PORT_TRIES {
-        match tcp_once(broker, source).await {
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
-            done => return done,
-        }
-    }
-    tcp_once(broker, source).await
-}
-
-async fn tcp_once(broker: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(broker), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if let Some(source) = source {
-        // Else each port is one device's alone, also a minute after its connection was closed. With it the system draws
-        // one, and says so if that one already leads to this broker.
-        socket.set_reuse_address(true)?;
+        // The port is chosen at connect(), where one that leads to another broker, or whose connection ended a second ago, is good
+        // (ip(7)). bind() would look for one that nobody has, for milliseconds once most are taken, while the process stands still.
+        setsockopt(&socket, IpBindAddressNoPort, &true)?;
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
     let stream = TcpSocket::from_std_stream(socket.into()).connect(broker).await?;
