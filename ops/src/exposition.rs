@@ -44,6 +44,17 @@ impl Exposition {
         self
     }
 
+    /// Families of one kind with a single sample each: name, help and value.
+    pub fn singles<'a, V: Display>(
+        &mut self,
+        kind: MetricKind,
+        families: impl IntoIterator<Item = (&'a str, &'a str, V)>,
+    ) {
+        for (name, help, value) in families {
+            self.family(name, kind, help).sample(&[], value);
+        }
+    }
+
     /// One histogram of the family that was begun last: its classes, sum and count.
     pub fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram) -> &mut Self {
         let mut with_bound = labels.to_vec();

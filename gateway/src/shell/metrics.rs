@@ -67,15 +67,27 @@ impl Snapshot {
         self.gauged(&mut page);
         self.counted(&mut page);
         let ShellCounters { accepts_failed, unreadable, received_bytes, sent_bytes } = self.shell;
-        let counters = [
-            ("roost_gateway_accepts_failed_total", "Connections that could not be accepted.", accepts_failed),
-            ("roost_gateway_unreadable_total", "Messages of the mesh that could not be read.", unreadable),
-            ("roost_gateway_received_bytes_total", "Bytes read from devices' connections.", received_bytes),
-            ("roost_gateway_sent_bytes_total", "Bytes written to devices' connections.", sent_bytes),
-        ];
-        for (name, help, value) in counters {
-            page.family(name, MetricKind::Counter, help).sample(&[], value);
-        }
+        page.singles(
+            MetricKind::Counter,
+            [
+                (
+                    "roost_gateway_accepts_failed_total",
+                    "Connections that could not be accepted.",
+                    accepts_failed,
+                ),
+                (
+                    "roost_gateway_unreadable_total",
+                    "Messages of the mesh that could not be read.",
+                    unreadable,
+                ),
+                (
+                    "roost_gateway_received_bytes_total",
+                    "Bytes read from devices' connections.",
+                    received_bytes,
+                ),
+                ("roost_gateway_sent_bytes_total", "Bytes written to devices' connections.", sent_bytes),
+            ],
+        );
         LinkCounts::write(&self.links, &mut page);
         PublisherFigures::write(&self.publishers, &mut page);
         ConsumerFigures::write(&[("inbox", self.inbox)], &mut page);
@@ -85,40 +97,48 @@ impl Snapshot {
 
     fn gauged(&self, page: &mut Exposition) {
         let g = self.gauges;
-        let gauges = [
-            ("roost_gateway_connections", "Transport connections.", g.connections),
-            ("roost_gateway_connections_paused", "Connections that are not read from.", g.connections_paused),
-            ("roost_gateway_sessions_connected", "Sessions whose client is connected.", g.sessions_connected),
-            ("roost_gateway_sessions", "Sessions, connected or kept.", g.sessions),
-            ("roost_gateway_subscriptions", "Subscriptions.", g.subscriptions),
-            ("roost_gateway_uplink_events", "Events that the backend has not answered.", g.uplink_events),
-            (
-                "roost_gateway_uplink_bytes",
-                "Bytes of the events that the backend has not answered.",
-                g.uplink_bytes,
-            ),
-            ("roost_gateway_commands", "Commands written to their devices or waiting to be.", g.commands),
-            ("roost_gateway_command_bytes", "Bytes of the payloads of these commands.", g.command_bytes),
-            (
-                "roost_gateway_parked_bytes",
-                "Bytes of publishes that wait for room before they are routed.",
-                g.parked_bytes,
-            ),
-            ("roost_gateway_queued_messages", "Messages in the queues of sessions.", g.queued_messages),
-            (
-                "roost_gateway_queued_bytes",
-                "Bytes of the messages in the queues of sessions.",
-                g.queued_bytes,
-            ),
-            (
-                "roost_gateway_inflight_messages",
-                "Messages sent to subscribers and not acknowledged.",
-                g.inflight_messages,
-            ),
-        ];
-        for (name, help, value) in gauges {
-            page.family(name, MetricKind::Gauge, help).sample(&[], value);
-        }
+        page.singles(
+            MetricKind::Gauge,
+            [
+                ("roost_gateway_connections", "Transport connections.", g.connections),
+                (
+                    "roost_gateway_connections_paused",
+                    "Connections that are not read from.",
+                    g.connections_paused,
+                ),
+                (
+                    "roost_gateway_sessions_connected",
+                    "Sessions whose client is connected.",
+                    g.sessions_connected,
+                ),
+                ("roost_gateway_sessions", "Sessions, connected or kept.", g.sessions),
+                ("roost_gateway_subscriptions", "Subscriptions.", g.subscriptions),
+                ("roost_gateway_uplink_events", "Events that the backend has not answered.", g.uplink_events),
+                (
+                    "roost_gateway_uplink_bytes",
+                    "Bytes of the events that the backend has not answered.",
+                    g.uplink_bytes,
+                ),
+                ("roost_gateway_commands", "Commands written to their devices or waiting to be.", g.commands),
+                ("roost_gateway_command_bytes", "Bytes of the payloads of these commands.", g.command_bytes),
+                (
+                    "roost_gateway_parked_bytes",
+                    "Bytes of publishes that wait for room before they are routed.",
+                    g.parked_bytes,
+                ),
+                ("roost_gateway_queued_messages", "Messages in the queues of sessions.", g.queued_messages),
+                (
+                    "roost_gateway_queued_bytes",
+                    "Bytes of the messages in the queues of sessions.",
+                    g.queued_bytes,
+                ),
+                (
+                    "roost_gateway_inflight_messages",
+                    "Messages sent to subscribers and not acknowledged.",
+                    g.inflight_messages,
+                ),
+            ],
+        );
         let help = "For how long commands may be delivered if no heartbeat is answered; 0 without a lease.";
         page.family("roost_gateway_lease_remaining_seconds", MetricKind::Gauge, help)
             .sample(&[], self.lease_left.as_secs_f64());

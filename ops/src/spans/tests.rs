@@ -39,11 +39,14 @@ fn span() -> Span {
     }
 }
 
+/// What a test has not taken yet; more make the collector slow.
+const REQUESTS_MAX: usize = 16;
+
 /// A collector that hands on what it is sent.
-async fn collector() -> (SocketAddr, mpsc::UnboundedReceiver<ExportTraceServiceRequest>) {
-    let (sender, received) = mpsc::unbounded_channel();
-    let take = async |State(sender): State<mpsc::UnboundedSender<_>>, body: Bytes| {
-        let _ = sender.send(ExportTraceServiceRequest::decode(body).unwrap());
+async fn collector() -> (SocketAddr, mpsc::Receiver<ExportTraceServiceRequest>) {
+    let (sender, received) = mpsc::channel(REQUESTS_MAX);
+    let take = async |State(sender): State<mpsc::Sender<_>>, body: Bytes| {
+        let _ = sender.send(ExportTraceServiceRequest::decode(body).unwrap()).await;
     };
     let routes = Router::new().route("/v1/traces", post(take)).with_state(sender);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

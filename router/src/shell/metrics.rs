@@ -47,20 +47,20 @@ impl Snapshot {
     pub(super) fn write(&self, page: &mut Exposition) {
         use MetricKind::{Counter, Gauge};
         let c = &self.counters;
-        let plain = [
-            ("roost_router_commands_accepted_total", "Commands taken into custody.", c.accepted),
-            ("roost_router_duplicates_total", "Commands that repeated a message id.", c.duplicates),
-            ("roost_router_forwarded_total", "Commands put into an inbox, each attempt.", c.forwarded),
-            ("roost_router_questions_total", "Devices asked for, of all gateways at once.", c.questions),
-            ("roost_router_closes_total", "Sessions that the router had closed.", c.closes),
-            ("roost_router_syncs_requested_total", "Syncs asked for.", c.syncs_requested),
-            ("roost_router_syncs_total", "Syncs read to their end.", c.syncs),
-            ("roost_router_snapshots_total", "Snapshots read to their end.", c.snapshots),
-            ("roost_router_lease_lapses_total", "Leases of gateways that lapsed.", c.lapses),
-        ];
-        for (name, help, value) in plain {
-            page.family(name, Counter, help).sample(&[], value);
-        }
+        page.singles(
+            Counter,
+            [
+                ("roost_router_commands_accepted_total", "Commands taken into custody.", c.accepted),
+                ("roost_router_duplicates_total", "Commands that repeated a message id.", c.duplicates),
+                ("roost_router_forwarded_total", "Commands put into an inbox, each attempt.", c.forwarded),
+                ("roost_router_questions_total", "Devices asked for, of all gateways at once.", c.questions),
+                ("roost_router_closes_total", "Sessions that the router had closed.", c.closes),
+                ("roost_router_syncs_requested_total", "Syncs asked for.", c.syncs_requested),
+                ("roost_router_syncs_total", "Syncs read to their end.", c.syncs),
+                ("roost_router_snapshots_total", "Snapshots read to their end.", c.snapshots),
+                ("roost_router_lease_lapses_total", "Leases of gateways that lapsed.", c.lapses),
+            ],
+        );
         page.family("roost_router_decisions_total", Counter, "Decisions by kind and reason.");
         for ((kind, reason), value) in &c.decisions {
             page.sample(&[("kind", kind), ("reason", reason)], value);
@@ -113,40 +113,44 @@ impl Snapshot {
         page.family("roost_router_locations", MetricKind::Gauge, help)
             .sample(&[("state", "online")], g.located_online)
             .sample(&[("state", "away")], g.located_away);
-        let gauges = [
-            (
-                "roost_router_locations_in_doubt",
-                "Devices in the location table whose gateway's lease has lapsed.",
-                g.located_in_doubt,
-            ),
-            (
-                "roost_router_questions_open",
-                "Devices that the gateways are being asked for.",
-                g.questions_open,
-            ),
-            (
-                "roost_router_questions_waiting",
-                "Devices whose turn to be asked for has not come.",
-                g.questions_waiting,
-            ),
-            ("roost_router_mailboxes", "Devices that have commands in custody.", g.mailboxes),
-            ("roost_router_mailbox_commands", "Commands that wait in mailboxes.", g.commands_waiting),
-            ("roost_router_mailbox_bytes", "Bytes of the commands that wait in mailboxes.", g.waiting_bytes),
-            (
-                "roost_router_commands_outstanding",
-                "Commands that are at a gateway and not settled.",
-                g.commands_outstanding,
-            ),
-            (
-                "roost_router_outputs_gated",
-                "Publications and acknowledgements that wait for their record to be on disk.",
-                g.gated,
-            ),
-            ("roost_router_finals", "Ended commands that are remembered.", g.finals),
-        ];
-        for (name, help, value) in gauges {
-            page.family(name, MetricKind::Gauge, help).sample(&[], value);
-        }
+        page.singles(
+            MetricKind::Gauge,
+            [
+                (
+                    "roost_router_locations_in_doubt",
+                    "Devices in the location table whose gateway's lease has lapsed.",
+                    g.located_in_doubt,
+                ),
+                (
+                    "roost_router_questions_open",
+                    "Devices that the gateways are being asked for.",
+                    g.questions_open,
+                ),
+                (
+                    "roost_router_questions_waiting",
+                    "Devices whose turn to be asked for has not come.",
+                    g.questions_waiting,
+                ),
+                ("roost_router_mailboxes", "Devices that have commands in custody.", g.mailboxes),
+                ("roost_router_mailbox_commands", "Commands that wait in mailboxes.", g.commands_waiting),
+                (
+                    "roost_router_mailbox_bytes",
+                    "Bytes of the commands that wait in mailboxes.",
+                    g.waiting_bytes,
+                ),
+                (
+                    "roost_router_commands_outstanding",
+                    "Commands that are at a gateway and not settled.",
+                    g.commands_outstanding,
+                ),
+                (
+                    "roost_router_outputs_gated",
+                    "Publications and acknowledgements that wait for their record to be on disk.",
+                    g.gated,
+                ),
+                ("roost_router_finals", "Ended commands that are remembered.", g.finals),
+            ],
+        );
         let help = "For how long at most a location of a connected device has not been confirmed.";
         page.family("roost_router_location_staleness_seconds", MetricKind::Gauge, help)
             .sample(&[], g.staleness.as_secs_f64());
@@ -188,31 +192,31 @@ impl Snapshot {
         let LogStatus {
             durable, stuck, batches, records, written_bytes, failures, segments, snapshots, ..
         } = log;
-        let counters = [
-            ("roost_journal_batches_total", "Batches written and synced.", *batches),
-            ("roost_journal_records_total", "Records written and synced.", *records),
-            ("roost_journal_written_bytes_total", "Bytes written, with frames.", *written_bytes),
-            ("roost_journal_failures_total", "Writes and syncs that failed.", *failures),
-            ("roost_journal_snapshots_total", "Snapshots that took the place of segments.", *snapshots),
-        ];
-        for (name, help, value) in counters {
-            page.family(name, Counter, help).sample(&[], value);
-        }
+        page.singles(
+            Counter,
+            [
+                ("roost_journal_batches_total", "Batches written and synced.", *batches),
+                ("roost_journal_records_total", "Records written and synced.", *records),
+                ("roost_journal_written_bytes_total", "Bytes written, with frames.", *written_bytes),
+                ("roost_journal_failures_total", "Writes and syncs that failed.", *failures),
+                ("roost_journal_snapshots_total", "Snapshots that took the place of segments.", *snapshots),
+            ],
+        );
         let help = "Time to write a batch of records and sync it.";
         page.family("roost_journal_sync_seconds", MetricKind::Histogram, help).histogram(&[], &log.syncs);
-        let gauges = [
-            ("roost_journal_durable_lsn", "The last record on disk.", durable.0),
-            ("roost_journal_segments", "Segments on disk.", *segments),
-            ("roost_journal_disk_bytes", "Bytes on disk.", log.segment_bytes + log.snapshot_bytes),
-            (
-                "roost_journal_stuck",
-                "Whether nothing can be written at the moment.",
-                u64::from(stuck.is_some()),
-            ),
-        ];
-        for (name, help, value) in gauges {
-            page.family(name, Gauge, help).sample(&[], value);
-        }
+        page.singles(
+            Gauge,
+            [
+                ("roost_journal_durable_lsn", "The last record on disk.", durable.0),
+                ("roost_journal_segments", "Segments on disk.", *segments),
+                ("roost_journal_disk_bytes", "Bytes on disk.", log.segment_bytes + log.snapshot_bytes),
+                (
+                    "roost_journal_stuck",
+                    "Whether nothing can be written at the moment.",
+                    u64::from(stuck.is_some()),
+                ),
+            ],
+        );
     }
 }
 

@@ -24,32 +24,36 @@ pub(super) fn page(counters: &Counters, queues: &[QueueStatistics], log: Option<
 }
 
 fn totals(counters: &Counters, page: &mut Exposition) {
-    let totals = [
-        ("roost_backend_connections_opened_total", "Connections opened.", counters.connections_opened),
-        ("roost_backend_channels_opened_total", "Channels opened.", counters.channels_opened),
-        (
-            "roost_backend_connections_refused_total",
-            "Connections refused at the bound.",
-            counters.connections_refused,
-        ),
-        (
-            "roost_backend_published_total",
-            "Messages published to an exchange that was there.",
-            counters.published,
-        ),
-        ("roost_backend_confirmed_total", "Publishes confirmed.", counters.confirmed),
-        ("roost_backend_refused_total", "Publishes refused because a queue was full.", counters.refused),
-        ("roost_backend_returned_total", "Messages returned as unroutable.", counters.returned),
-        ("roost_backend_delivered_total", "Deliveries, redeliveries among them.", counters.delivered),
-        ("roost_backend_redelivered_total", "Deliveries of what was delivered before.", counters.redelivered),
-        ("roost_backend_acknowledged_total", "Acknowledgements.", counters.acknowledged),
-        ("roost_backend_requeued_total", "Messages put back to their place.", counters.requeued),
-        ("roost_backend_blocked_total", "Connections told that they are blocked.", counters.blocked),
-        ("roost_backend_log_records_total", "Log records written.", counters.logged),
-    ];
-    for (name, help, value) in totals {
-        page.family(name, MetricKind::Counter, help).sample(&[], value);
-    }
+    page.singles(
+        MetricKind::Counter,
+        [
+            ("roost_backend_connections_opened_total", "Connections opened.", counters.connections_opened),
+            ("roost_backend_channels_opened_total", "Channels opened.", counters.channels_opened),
+            (
+                "roost_backend_connections_refused_total",
+                "Connections refused at the bound.",
+                counters.connections_refused,
+            ),
+            (
+                "roost_backend_published_total",
+                "Messages published to an exchange that was there.",
+                counters.published,
+            ),
+            ("roost_backend_confirmed_total", "Publishes confirmed.", counters.confirmed),
+            ("roost_backend_refused_total", "Publishes refused because a queue was full.", counters.refused),
+            ("roost_backend_returned_total", "Messages returned as unroutable.", counters.returned),
+            ("roost_backend_delivered_total", "Deliveries, redeliveries among them.", counters.delivered),
+            (
+                "roost_backend_redelivered_total",
+                "Deliveries of what was delivered before.",
+                counters.redelivered,
+            ),
+            ("roost_backend_acknowledged_total", "Acknowledgements.", counters.acknowledged),
+            ("roost_backend_requeued_total", "Messages put back to their place.", counters.requeued),
+            ("roost_backend_blocked_total", "Connections told that they are blocked.", counters.blocked),
+            ("roost_backend_log_records_total", "Log records written.", counters.logged),
+        ],
+    );
 }
 
 fn by_reason(counters: &Counters, page: &mut Exposition) {
@@ -108,12 +112,16 @@ fn log_figures(log: &LogFigures, page: &mut Exposition) {
         .sample(&[], written_bytes);
     let help = "Times that the broker's log could not be written.";
     page.family("roost_backend_log_failures_total", MetricKind::Counter, help).sample(&[], failures);
-    let gauges = [
-        ("roost_backend_log_pending_bytes", "Bytes that wait for the broker's log.", *pending_bytes as u64),
-        ("roost_backend_log_disk_bytes", "Bytes of the broker's log on disk.", *disk_bytes),
-        ("roost_backend_log_stuck", "Whether the broker's log cannot be written.", u64::from(*failing)),
-    ];
-    for (name, help, value) in gauges {
-        page.family(name, MetricKind::Gauge, help).sample(&[], value);
-    }
+    page.singles(
+        MetricKind::Gauge,
+        [
+            (
+                "roost_backend_log_pending_bytes",
+                "Bytes that wait for the broker's log.",
+                *pending_bytes as u64,
+            ),
+            ("roost_backend_log_disk_bytes", "Bytes of the broker's log on disk.", *disk_bytes),
+            ("roost_backend_log_stuck", "Whether the broker's log cannot be written.", u64::from(*failing)),
+        ],
+    );
 }

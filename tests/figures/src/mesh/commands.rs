@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{BYTES, DEVICES, OnRabbitMq, holds};
 use crate::bare_amqp::{self, QueueKind, Reached};
-use crate::capacity::highest;
+use crate::capacity::{TRIES, highest};
 use crate::page::{Page, cores_taken, p50_p99, whole};
 
 const FIRST: f64 = 500.0;
@@ -38,7 +38,8 @@ pub(super) async fn measure(page: &mut Page, mesh: &OnRabbitMq, time: Duration) 
         "A service commands {DEVICES} devices in turn at random, {BYTES} bytes at QoS 1, and takes a final receipt for each. Every \
          command passes RabbitMQ four times, as command (quorum queue), to the gateway (transient queue), as settlement (quorum \
          queue) and as receipt, and is on the router's disk before it is taken from the first. Beside it lapin alone passing each \
-         message once, through a quorum queue.",
+         message once, through a quorum queue. A rate of the mesh holds if it does so in one of {TRIES} runs of {} seconds.",
+        time.as_secs()
     ));
     let client = |reached: Reached| {
         format!("rabbitmq {:.2} · clients {:.2}", reached.broker_cores, reached.client_cores)

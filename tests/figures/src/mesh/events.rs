@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{BYTES, DEVICES, OnRabbitMq, holds};
 use crate::bare_amqp::{self, QueueKind, Reached};
-use crate::capacity::highest;
+use crate::capacity::{TRIES, highest};
 use crate::page::{Page, cores_taken, p50_p99, whole};
 
 const FIRST: f64 = 2_000.0;
@@ -34,7 +34,8 @@ pub(super) async fn measure(page: &mut Page, mesh: &OnRabbitMq, time: Duration) 
     page.paragraph(&format!(
         "{DEVICES} devices publish {BYTES} bytes at QoS 1 to one gateway; a service consumes `roost.up`. Beside it lapin alone: one \
          publisher with confirms and one consumer, {BYTES} bytes and an event's headers through a topic exchange into an exclusive \
-         queue, before and after.",
+         queue, before and after. A rate of the mesh holds if it does so in one of {TRIES} runs of {} seconds.",
+        time.as_secs()
     ));
     let client = |reached: Reached| {
         format!("rabbitmq {:.2} · clients {:.2}", reached.broker_cores, reached.client_cores)

@@ -5,7 +5,9 @@ use std::fmt::Write;
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 140.0;
+/// The legend with its names left out, and what a letter of them takes at most.
+const LEGEND: f64 = 34.0;
+const LETTER: f64 = 7.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 28.0;
 /// An axis is at least so long: its marks are at different whole seconds.
@@ -43,7 +45,8 @@ impl Chart {
     pub(super) fn svg(&self) -> String {
         let (low, high) = self.bounds();
         let last_s = self.points().map(|(at, _)| at).fold(SECONDS_MIN, f64::max);
-        let x = |at: f64| LEFT + at / last_s * (WIDTH - LEFT - RIGHT);
+        let right = WIDTH - self.legend();
+        let x = |at: f64| LEFT + at / last_s * (right - LEFT);
         let place = |value: f64| match self.logarithmic {
             true => (value.max(low).ln() - low.ln()) / (high.ln() - low.ln()),
             false => (value - low) / (high - low),
@@ -54,7 +57,7 @@ impl Chart {
             self.title
         );
         for value in self.ticks(low, high) {
-            let (at, right) = (y(value), WIDTH - RIGHT);
+            let at = y(value);
             let _ = write!(
                 svg,
                 "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"currentColor\" opacity=\".15\"/>\
@@ -73,7 +76,7 @@ impl Chart {
                 HEIGHT - 8.0
             );
         }
-        let _ = write!(svg, "<text x=\"{}\" y=\"{}\">{}</text>", WIDTH - RIGHT + 10.0, TOP + 6.0, self.unit);
+        let _ = write!(svg, "<text x=\"{}\" y=\"{}\">{}</text>", right + 10.0, TOP + 6.0, self.unit);
         for (n, series) in self.series.iter().enumerate() {
             let colour = COLOURS[n % COLOURS.len()];
             let mut points = String::new();
@@ -85,9 +88,9 @@ impl Chart {
                 "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\" points=\"{}\"/>\
                  <rect x=\"{}\" y=\"{}\" width=\"10\" height=\"10\" fill=\"{colour}\"/><text x=\"{}\" y=\"{}\">{}</text>",
                 points.trim_end(),
-                WIDTH - RIGHT + 10.0,
+                right + 10.0,
                 TOP + 15.0 + 16.0 * n as f64,
-                WIDTH - RIGHT + 26.0,
+                right + 26.0,
                 TOP + 24.0 + 16.0 * n as f64,
                 super::escape(&series.name)
             );
@@ -102,6 +105,12 @@ impl Chart {
             }
         }
         svg + "</svg>"
+    }
+
+    /// How wide the names beside the plot are.
+    fn legend(&self) -> f64 {
+        let letters = self.series.iter().map(|series| series.name.chars().count()).max().unwrap_or(0);
+        (LEGEND + LETTER * letters as f64).clamp(140.0, WIDTH / 2.0)
     }
 
     fn points(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
@@ -149,18 +158,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn long_names_have_room() {
+        let series = vec![Series { name: "a".repeat(30), points: Vec::new() }];
+        let chart = Chart { title: "t", unit: "ms", logarithmic: false, series };
+        assert!((240.0..=WIDTH / 2.0).contains(&chart.legend()), "{}", chart.legend());
+    }
+
+    #[test]
     fn every_point_lies_within_the_plot_whatever_the_values() {
         let values = [vec![], vec![0.0], vec![0.0, 1e9, 0.003], vec![5.0; 3]];
         for (values, logarithmic) in values.iter().flat_map(|values| [(values, true), (values, false)]) {
             let points = values.iter().enumerate().map(|(n, value)| (n as f64, *value)).collect();
             let series = vec![Series { name: "a".to_owned(), points }];
-            let svg = Chart { title: "t", unit: "ms", logarithmic, series }.svg();
+            let chart = Chart { title: "t", unit: "ms", logarithmic, series };
+            let (svg, right) = (chart.svg(), WIDTH - chart.legend());
             let list = svg.split("points=\"").nth(1).unwrap().split('"').next().unwrap();
             for point in list.split_whitespace() {
                 let (x, y) = point.split_once(',').unwrap();
                 let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
                 assert!(
-                    (LEFT..=WIDTH - RIGHT).contains(&x) && (TOP - 0.1..=HEIGHT).contains(&y),
+                    (LEFT..=right).contains(&x) && (TOP - 0.1..=HEIGHT).contains(&y),
                     "{point} of {values:?}"
                 );
             }

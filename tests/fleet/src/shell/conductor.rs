@@ -19,6 +19,7 @@ use roost_wire::BootTime;
 
 use super::backend_side::BackendSide;
 use super::clock;
+use super::crew::REPORT_EVERY;
 use super::crews::Crews;
 use super::orders::{Order, Report};
 use super::process::Watch;
@@ -46,7 +47,7 @@ const ARRIVALS: [Count; 5] = [
 /// How long crews may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(30);
 /// The conductor looks around so often.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const LOOK_EVERY: Duration = REPORT_EVERY;
 /// It tells where it stands so often.
 const MOMENT: Duration = Duration::from_secs(1);
 
@@ -191,7 +192,8 @@ impl<'a, P: FnMut(&Progress)> Conductor<'a, P> {
     pub(super) async fn conduct(mut self, stop: impl Future<Output = ()>) -> Summary {
         let mut stop = pin!(stop);
         let mut stopped = false;
-        let mut looks = tokio::time::interval(LOOK_EVERY);
+        // In the middle between two reports of the crews.
+        let mut looks = tokio::time::interval_at(clock::instant(self.start) + LOOK_EVERY / 2, LOOK_EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         while self.ended < self.crews.count() {
             tokio::select! {

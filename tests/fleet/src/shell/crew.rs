@@ -12,6 +12,7 @@ use roost_wire::BootTime;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use super::clock;
 use super::device_task::DeviceTask;
 use super::logins::Logins;
 use super::orders::{Order, Report};
@@ -19,7 +20,7 @@ use super::socket::Connector;
 use crate::{Count, Device, Effects, Figures, Plan, Records, Weights};
 
 /// How often a crew tells its figures.
-pub(super) const REPORT_EVERY: Duration = Duration::from_millis(500);
+pub(super) const REPORT_EVERY: Duration = Duration::from_millis(250);
 /// One read takes so much at most: what a broker sends a device in a burst.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Records in one report.
@@ -163,7 +164,7 @@ impl Crew {
                     let device = Device::new(&post.plan, first + seat, at);
                     tasks.spawn_local(DeviceTask::new(Rc::clone(&post), seat as usize, device));
                 }
-                follow(&post, &mut orders, &reports).await;
+                follow(&post, at, &mut orders, &reports).await;
                 let goodbye = async { while tasks.join_next().await.is_some() {} };
                 let patience = GOODBYE + post.plan.cleaning_up();
                 if tokio::time::timeout(patience, goodbye).await.is_err()
@@ -178,8 +179,15 @@ impl Crew {
     }
 }
 
-async fn follow(post: &Post, orders: &mut mpsc::Receiver<Order>, reports: &mpsc::Sender<Report>) {
-    let mut ticks = tokio::time::interval(REPORT_EVERY);
+async fn follow(
+    post: &Post,
+    start: BootTime,
+    orders: &mut mpsc::Receiver<Order>,
+    reports: &mpsc::Sender<Report>,
+) {
+    // All crews tell at the same moments: as many reports of each fall into one second as into any other.
+    let mut ticks = tokio::time::interval_at(clock::instant(start), REPORT_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         tokio::select! {
             order = orders.recv() => match order {

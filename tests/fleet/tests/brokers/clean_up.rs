@@ -1,6 +1,7 @@
 //! Sessions of a fleet do not stay behind at mosquitto, unless they are to.
 
 use bytes::BytesMut;
+use roost_fleet::shell::{Progress, run};
 use roost_fleet::{Action, Step};
 use roost_gateway::packet::{
     Connect, ConnectProperties, DecodeLimits, Decoder, Encoder, Packet, ProtocolVersion, Text,
@@ -8,7 +9,7 @@ use roost_gateway::packet::{
 use roost_harness::ReservedPort;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::measured::{measure, plan};
+use crate::measured::{measure, options, plan};
 use crate::mosquitto::{OPEN, mosquitto};
 
 /// Whether the broker has a session of this client.
@@ -77,10 +78,14 @@ async fn a_session_that_cannot_be_removed_is_told() {
     let mut plan = plan(port.number());
     (plan.mqtt.v5, plan.mqtt.persistent, plan.drain_ms) = (false, true, 500);
     plan.duration_ms = 3_000;
-    let running = tokio::spawn(measure(plan, "sessions_left=10,online_max=10"));
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    drop(server);
-    let summary = running.await.unwrap().unwrap();
+    let options = options(plan, "sessions_left=10,online_max=10");
+    let mut server = Some(server);
+    let lose_it = |progress: &Progress| {
+        if progress.moment.online == 10 {
+            server = None;
+        }
+    };
+    let summary = run(&options, std::future::pending(), lose_it).await.unwrap();
     assert!(summary.passed(), "{summary}");
     assert!(
         summary.remarks.iter().any(|remark| remark.contains("10 sessions could not be removed")),

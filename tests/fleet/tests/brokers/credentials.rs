@@ -14,7 +14,7 @@ use roost_gateway::packet::{Ack, Connack, Packet, ReasonCode};
 use roost_harness::ReservedPort;
 
 use crate::fake_broker::{broker, politely};
-use crate::measured::{options, plan};
+use crate::measured::{options, plan, until_counted};
 use crate::mosquitto::{mosquitto, program};
 
 /// A password file of mosquitto, and the lines that make a listener ask for it.
@@ -55,8 +55,7 @@ async fn a_wrong_password_is_told_as_the_reason_of_the_refusal() {
     let mut options = options(plan(port.number()), "online_max=0,connects_refused>0");
     options.credentials =
         Credentials::Pattern { user_name: "u".to_owned(), password: Some("wrong".to_owned()) };
-    let stop = tokio::time::sleep(std::time::Duration::from_secs(2));
-    let summary = run(&options, stop, |_| {}).await.unwrap();
+    let summary = until_counted(&options, "connects_refused").await;
     assert!(summary.passed(), "{summary}");
     let reason = "NotAuthorized (0x87)";
     assert!(summary.remarks.iter().any(|remark| remark.contains(reason)), "{summary}");

@@ -3,7 +3,7 @@
 use roost_fleet::{Plan, ProxyHeader, Tls, Transport};
 use roost_harness::{Process, ReservedPort};
 
-use crate::measured::{loses_nothing, measure, plan};
+use crate::measured::{loses_nothing, measure, options, plan, until_counted};
 use crate::mosquitto::{OPEN, listens, mosquitto, program, tls};
 
 fn with_tls(port: &ReservedPort, name: &str, ca_pem: &str) -> Plan {
@@ -39,10 +39,9 @@ async fn a_broker_that_is_not_trusted_is_told_in_the_options_words() {
     ];
     for (name, ca, expected) in cases {
         let plan = with_tls(&port, name, ca);
-        let options = crate::measured::options(plan, "online_max=0");
+        let options = options(plan, "online_max=0");
         // Nobody comes online: it would wait for them.
-        let stop = tokio::time::sleep(std::time::Duration::from_secs(2));
-        let summary = roost_fleet::shell::run(&options, stop, |_| {}).await.unwrap();
+        let summary = until_counted(&options, "connects_failed").await;
         let told = summary.remarks.iter().any(|remark| remark.ends_with(expected));
         assert!(told && summary.passed(), "{expected}: {summary}");
     }

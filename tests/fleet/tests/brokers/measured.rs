@@ -1,6 +1,6 @@
 //! A small run, and what it has shown.
 
-use roost_fleet::shell::{FleetError, Options, run};
+use roost_fleet::shell::{FleetError, Options, Progress, run};
 use roost_fleet::{
     Check, Credentials, Mqtt, Plan, Reconnect, Scenario, Summary, TopicPattern, Traffic, Transport,
 };
@@ -68,4 +68,15 @@ pub(crate) async fn loses_nothing(plan: Plan) {
     let said = format!("{plan:?}");
     let summary = measure(plan, "lost=0,duplicates=0,echo.rate=50,online_max=10").await.unwrap();
     assert!(summary.passed(), "{said}\n{summary}");
+}
+
+/// A run that is stopped as soon as one such thing was counted.
+pub(crate) async fn until_counted(options: &Options, count: &str) -> Summary {
+    let counted = tokio::sync::Notify::new();
+    let progress = |progress: &Progress| {
+        if progress.moment.counts.get(count).is_some_and(|many| *many > 0) {
+            counted.notify_one();
+        }
+    };
+    run(options, counted.notified(), progress).await.unwrap()
 }

@@ -1,6 +1,6 @@
 //! What the conductor makes of what it hears.
 
-use super::{Books, Conductor, MOMENT, Moment, Phase, Progress, Report, Summary};
+use super::{Books, Conductor, LOOK_EVERY, MOMENT, Moment, Phase, Progress, Report, Summary};
 use crate::shell::backend_side::Ledger;
 use crate::{Count, Verdict};
 use roost_wire::BootTime;
@@ -39,7 +39,8 @@ impl<P: FnMut(&Progress)> Conductor<'_, P> {
         self.online_max = self.online_max.max(self.total.online);
         self.passing.add(&self.recent);
         self.recent.clear();
-        if now.since(self.moment_at) >= MOMENT {
+        // A look comes a little late, always: it is not to wait for one more.
+        if now.since(self.moment_at) >= MOMENT - LOOK_EVERY / 2 {
             self.make_moment(now);
         }
     }
