@@ -7,7 +7,7 @@ const DRAWERS: [&str; 6] = ["utils.rs", "util.rs", "common.rs", "types.rs", "hel
 /// Written in two parts, so that this file does not find itself.
 const FORBIDDEN: [(&str, &str, &str); 7] = [
     ("unbounded", "_channel", "a channel has a bound, and an answer when it is reached"),
-    ("Unbounded", "", "a channel has a bound, and an answer when it is reached"),
+    ("Unb", "ounded", "a channel has a bound, and an answer when it is reached"),
     ("#[ign", "ore", "a test runs or is not there"),
     ("tod", "o!(", "what is not done is not there"),
     ("unimplement", "ed!(", "what is not done is not there"),
@@ -49,6 +49,6 @@ fn planted_untidiness_is_found() {
     assert_eq!(violations(&source("a/utils.rs", "")).len(), 1);
     let ignored = format!("#[ign{}]\nfn a() {{}}", "ore");
     assert_eq!(violations(&source("a/b.rs", &ignored)).len(), 1);
-    let hidden = format!("fn a(sender: {}Sender<u8>) {{}}", "Unbounded");
+    let hidden = format!("fn a(sender: Unb{}Sender<u8>) {{}}", "ounded");
     assert_eq!(violations(&source("a/b.rs", &hidden)).len(), 1);
 }
