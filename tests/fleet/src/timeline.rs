@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{Figures, Moment, Summary};
+use crate::{Count, Figures, Moment, Percentiles, Span};
 
 /// So many moments of the measured time show all that a plot can; a run of hours keeps no more.
 const MOMENTS_MAX: u32 = 200;
@@ -13,11 +13,36 @@ const MOMENTS_MAX: u32 = 200;
 pub(crate) struct Timeline {
     /// How long a moment is, in seconds.
     length_s: f64,
-    moments: Vec<Moment>,
+    moments: Vec<Packed>,
+    /// The processes that are watched.
+    names: Vec<String>,
     /// What the next moment is made of.
     figures: Figures,
     looks: u32,
     current: Moment,
+}
+
+/// A moment in a tenth of the memory that its names would take: a long run is not to grow for being looked at.
+#[derive(Debug)]
+struct Packed {
+    at_s: f64,
+    lasted_s: f64,
+    measured: bool,
+    online: i64,
+    /// By [`Count`].
+    counts: Box<[u64]>,
+    /// By [`Span`].
+    latencies: Box<[Option<Percentiles>]>,
+    /// By place in [`Timeline::names`].
+    processes: Box<[Process]>,
+}
+
+/// What is known of a process.
+#[derive(Debug)]
+struct Process {
+    cpu_cores: Option<f64>,
+    rss_bytes: Option<u64>,
+    anonymous_bytes: Option<u64>,
 }
 
 impl Timeline {
@@ -26,7 +51,9 @@ impl Timeline {
         let length_s = (measured.as_secs_f64() / f64::from(MOMENTS_MAX)).max(1.0);
         Self {
             length_s,
-            moments: Vec::new(),
+            // Those before and behind the measured time come on top.
+            moments: Vec::with_capacity(MOMENTS_MAX as usize + 100),
+            names: Vec::new(),
             figures: Figures::default(),
             looks: 0,
             current: Moment::default(),
@@ -62,16 +89,63 @@ impl Timeline {
         if self.looks > 0 {
             self.finish();
         }
-        self.moments
+        self.moments.iter().map(|packed| packed.unpack(&self.names)).collect()
     }
 
     fn finish(&mut self) {
-        let mut moment = std::mem::take(&mut self.current);
-        moment.counts = Summary::counts_of(&self.figures);
-        moment.latencies = Summary::latencies_of(&self.figures);
-        self.moments.push(moment);
+        let moment = std::mem::take(&mut self.current);
+        for name in moment.rss_bytes.keys().chain(moment.cpu_cores.keys()) {
+            if !self.names.contains(name) {
+                self.names.push(name.clone());
+            }
+        }
+        self.moments.push(Packed::of(&moment, &self.figures, &self.names));
         self.figures.clear();
         self.looks = 0;
+    }
+}
+
+impl Packed {
+    fn of(moment: &Moment, figures: &Figures, names: &[String]) -> Self {
+        let process = |name: &String| Process {
+            cpu_cores: moment.cpu_cores.get(name).copied(),
+            rss_bytes: moment.rss_bytes.get(name).copied(),
+            anonymous_bytes: moment.anonymous_bytes.get(name).copied(),
+        };
+        Self {
+            at_s: moment.at_s,
+            lasted_s: moment.lasted_s,
+            measured: moment.measured,
+            online: moment.online,
+            counts: Count::ALL.iter().map(|count| figures.of(*count)).collect(),
+            latencies: Span::ALL.iter().map(|span| figures.latency(*span).percentiles()).collect(),
+            processes: names.iter().map(process).collect(),
+        }
+    }
+
+    fn unpack(&self, names: &[String]) -> Moment {
+        let counts = Count::ALL.iter().zip(&self.counts).filter(|(_, many)| **many > 0);
+        let latencies = Span::ALL.iter().zip(&self.latencies);
+        let processes = || names.iter().zip(&self.processes);
+        Moment {
+            at_s: self.at_s,
+            lasted_s: self.lasted_s,
+            measured: self.measured,
+            online: self.online,
+            counts: counts.map(|(count, many)| (count.name().to_owned(), *many)).collect(),
+            latencies: latencies
+                .filter_map(|(span, percentiles)| Some((span.name().to_owned(), (*percentiles)?)))
+                .collect(),
+            cpu_cores: processes()
+                .filter_map(|(name, process)| Some((name.clone(), process.cpu_cores?)))
+                .collect(),
+            rss_bytes: processes()
+                .filter_map(|(name, process)| Some((name.clone(), process.rss_bytes?)))
+                .collect(),
+            anonymous_bytes: processes()
+                .filter_map(|(name, process)| Some((name.clone(), process.anonymous_bytes?)))
+                .collect(),
+        }
     }
 }
 
@@ -117,6 +191,7 @@ mod tests {
         assert_eq!(published, 18_020, "nothing is left out");
         assert!((measured[3].cpu_cores["broker"] - 0.5).abs() < 0.06, "a mean");
         assert_eq!(measured[3].rss_bytes["broker"], measured[3].at_s as u64, "what it was at its end");
+        assert!(measured[3].anonymous_bytes.is_empty() && measured[3].latencies.is_empty(), "nobody told");
         assert_eq!(moments[0].lasted_s, 2.0, "what is not measured is not mixed with what is");
     }
 }
