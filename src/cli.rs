@@ -51,7 +51,7 @@ pub(crate) enum Command {
     /// Run the whole mesh in one process, on loopback, to develop against
     Dev(DevArguments),
     /// Run a gateway: it faces devices
-    Gateway(RoleArguments),
+    Gateway(GatewayArguments),
     /// Run a router: it has custody of commands
     Router(RoleArguments),
     /// Run the embedded AMQP broker
@@ -122,6 +122,39 @@ pub(crate) struct RoleArguments {
     /// End at once when standard input ends, with whoever started this
     #[arg(long, hide = true)]
     pub(crate) with_parent: bool,
+}
+
+/// Run a gateway: it faces devices.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "SIGINT and SIGTERM drain within the file's shutdown_grace_s and exit 0; a second one exits at once, 130."
+)]
+pub(crate) struct GatewayArguments {
+    /// The role's YAML file; there is a commented one for each role in config/
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// End at once when standard input ends, with whoever started this
+    #[arg(long, hide = true)]
+    pub(crate) with_parent: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<GatewayCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Say what waits in a running gateway's spool, and for how long it lasts
+    #[command(
+        after_help = "Exit status: 0 it takes events in; 1 it does not, the gateway has no spool, or nobody answers; 64 wrong usage."
+    )]
+    Spool {
+        /// The gateway's admin address
+        #[arg(value_name = "URL", value_parser = parse_url, default_value = "http://127.0.0.1:8081")]
+        admin: Url,
+        #[arg(short, long, value_enum, default_value_t = OutputArgument::Text)]
+        output: OutputArgument,
+    },
 }
 
 /// Where the router's API is.

@@ -10,6 +10,7 @@ mod log;
 mod role;
 mod send;
 mod span;
+mod spool;
 mod stop;
 mod top;
 mod why;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use cli::{Cli, Command, ConfigCommand, RoleArguments};
+use cli::{Cli, Command, ConfigCommand, GatewayArguments, GatewayCommand, RoleArguments};
 use roost_config::Role;
 
 /// A command line that cannot be understood. (clap's own 2 means something else to `roost send`.)
@@ -51,7 +52,16 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             log::start(log, format, log::QUIET)?;
             dev::run(arguments)
         }
-        Command::Gateway(arguments) => role(Role::Gateway, &arguments),
+        Command::Gateway(GatewayArguments {
+            command: Some(GatewayCommand::Spool { admin, output }), ..
+        }) => {
+            log::start(log, format, log::QUIET)?;
+            client_runtime()?.block_on(spool::run(&admin, output))
+        }
+        Command::Gateway(GatewayArguments { config, with_parent, command: None }) => {
+            let config = config.expect("clap asks for it where there is no subcommand");
+            role(Role::Gateway, &RoleArguments { config, with_parent })
+        }
         Command::Router(arguments) => role(Role::Router, &arguments),
         Command::Backend(arguments) => role(Role::Backend, &arguments),
         Command::Config { command: ConfigCommand::Check { file } } => config_check::run(&file),

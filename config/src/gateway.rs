@@ -8,6 +8,7 @@ use roost_backend::AmqpAddress;
 use roost_wire::{GatewayId, Region};
 
 use crate::section::Section;
+use crate::spool::SpoolSettings;
 use crate::tracing::TracingSettings;
 use crate::uplink::UplinkSettings;
 use crate::value::{address, loopback_address, parsed, path, seconds, whole};
@@ -19,7 +20,7 @@ pub struct GatewaySettings {
     pub id: GatewayId,
     /// `region`: the gateways behind one balancer and one DNS name. Required.
     pub region: Region,
-    /// `data`: where the spool will live. Nothing is written there yet.
+    /// `data`: where the spool lives, in a directory of that name.
     pub data: Option<PathBuf>,
     /// `listen`: MQTT.
     pub listen: SocketAddr,
@@ -31,6 +32,8 @@ pub struct GatewaySettings {
     pub limits: GatewayLimits,
     /// `uplink`
     pub uplink: UplinkSettings,
+    /// `spool`
+    pub spool: SpoolSettings,
     /// `mesh`
     pub mesh: MeshSettings,
     /// `tracing`; off by default.
@@ -121,6 +124,7 @@ impl GatewaySettings {
             amqp: default_amqp(),
             limits: GatewayLimits::default(),
             uplink: UplinkSettings::default(),
+            spool: SpoolSettings::default(),
             mesh: MeshSettings::default(),
             tracing: None,
             shutdown_grace: SHUTDOWN_GRACE,
@@ -136,11 +140,15 @@ impl GatewaySettings {
         let amqp = root.or("amqp", default_amqp(), parsed::<AmqpAddress>);
         let limits = GatewayLimits::read(root.section("limits"));
         let uplink = UplinkSettings::read(root.section("uplink"));
+        let spool = SpoolSettings::read(root.section("spool"));
         let mesh = MeshSettings::read(root.section("mesh"));
         let tracing = TracingSettings::read(root.section("tracing"));
         let shutdown_grace = root.or("shutdown_grace_s", SHUTDOWN_GRACE, seconds(1..=3_600));
         if listen == admin {
             root.say("admin", format!("{admin} is where MQTT listens already"));
+        }
+        if data.is_none() && uplink.need_spool() {
+            root.say("data", "a rule says `acknowledge: spooled`, which needs a directory");
         }
         root.finish();
         Some(Self {
@@ -152,6 +160,7 @@ impl GatewaySettings {
             amqp,
             limits,
             uplink,
+            spool,
             mesh,
             tracing,
             shutdown_grace,

@@ -34,6 +34,8 @@ pub struct UplinkRule {
 pub enum Acknowledge {
     /// When the backend has confirmed the event.
     Confirmed,
+    /// When the event is on the gateway's disk.
+    Spooled,
 }
 
 /// In which order a device's events leave after an outage.
@@ -41,6 +43,8 @@ pub enum Acknowledge {
 pub enum Order {
     /// As they came.
     Strict,
+    /// Live ones before the backlog.
+    Fresh,
 }
 
 /// Everything, since an event that nobody wants is counted and kept, and one that is filtered out is gone.
@@ -68,6 +72,12 @@ impl Default for UplinkSettings {
 }
 
 impl UplinkSettings {
+    /// Whether any rule says `spooled`.
+    #[must_use]
+    pub fn need_spool(&self) -> bool {
+        self.rules.iter().any(|rule| rule.acknowledge == Acknowledge::Spooled)
+    }
+
     pub(crate) fn read(mut s: Section<'_>) -> Self {
         let d = Self::default();
         let rules = match s.list("rules") {
@@ -93,22 +103,19 @@ impl UplinkRule {
     fn read(mut s: Section<'_>) -> Option<Self> {
         let filter = s.required("filter", filter);
         let exchange = s.or("exchange", EXCHANGE.to_owned(), |node| exchange(text(node)?));
-        let acknowledge = s.or("acknowledge", Some(Acknowledge::Confirmed), choice(&ACKNOWLEDGE));
-        let order = s.or("order", Some(Order::Strict), choice(&ORDER));
-        for (key, is_missing) in [("acknowledge", acknowledge.is_none()), ("order", order.is_none())] {
-            if is_missing {
-                s.say(key, "it needs the spool on disk, which is not there yet; leave the key out");
-            }
+        let acknowledge = s.or("acknowledge", Acknowledge::Confirmed, choice(&ACKNOWLEDGE));
+        let order = s.or("order", Order::Strict, choice(&ORDER));
+        if (acknowledge, order) == (Acknowledge::Confirmed, Order::Fresh) {
+            s.say("order", "only what is spooled has a backlog to overtake: it needs acknowledge: spooled");
         }
         s.finish();
-        Some(Self { filter: filter?, exchange, acknowledge: acknowledge?, order: order? })
+        Some(Self { filter: filter?, exchange, acknowledge, order })
     }
 }
 
-/// `None` is a word of the design that has to wait for the spool.
-const ACKNOWLEDGE: [(&str, Option<Acknowledge>); 2] =
-    [("confirmed", Some(Acknowledge::Confirmed)), ("spooled", None)];
-const ORDER: [(&str, Option<Order>); 2] = [("strict", Some(Order::Strict)), ("fresh", None)];
+const ACKNOWLEDGE: [(&str, Acknowledge); 2] =
+    [("confirmed", Acknowledge::Confirmed), ("spooled", Acknowledge::Spooled)];
+const ORDER: [(&str, Order); 2] = [("strict", Order::Strict), ("fresh", Order::Fresh)];
 
 fn filter(node: &crate::document::Node) -> Result<TopicFilter, String> {
     let filter: TopicFilter = parsed(node)?;

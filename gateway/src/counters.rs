@@ -55,6 +55,8 @@ counts! {
     RefusedSessions => "connects_refused", "sessions_full";
     /// Refused: the gateway goes away.
     RefusedDraining => "connects_refused", "draining";
+    /// Refused: the spool is full.
+    RefusedSpoolFull => "connects_refused", "spool_full";
     /// Refused: the client id cannot be a device id.
     RefusedClientId => "connects_refused", "client_id";
     /// Refused: a will, which is not supported yet.
@@ -87,6 +89,8 @@ counts! {
     ClosedSettleTimeout => "disconnects", "settle_timeout";
     /// Ended: the client took nothing while others waited for it.
     ClosedSlow => "disconnects", "slow_consumer";
+    /// Ended: the spool is full, and the client may publish no more.
+    ClosedSpoolFull => "disconnects", "spool_full";
     /// Ended: the gateway goes away.
     ClosedDraining => "disconnects", "draining";
     /// Sessions that ended because nobody came back in time.
@@ -123,8 +127,18 @@ counts! {
     ParkedSubscriber => "publishes_parked", "slow_subscriber";
     /// Publishes that waited for room in the uplink.
     ParkedUplink => "publishes_parked", "uplink_full";
+    /// Publishes that waited for the spool.
+    ParkedSpool => "publishes_parked", "spool_full";
     /// Waits for an earlier event of its device that the backend refused and that is tried again.
     ParkedRefusal => "publishes_parked", "event_refused";
+    /// Events given to the spool.
+    EventSpooled => "events_spooled", "";
+    /// Events dropped from the spool: older than they may become there.
+    SpoolDroppedAge => "spool_dropped", "age";
+    /// Events dropped from the spool: their v5 expiry has passed.
+    SpoolDroppedExpired => "spool_dropped", "expired";
+    /// Records of the spool that were passed over: another build wrote them.
+    SpoolUnreadable => "spool_dropped", "unreadable";
     /// Events confirmed by the backend.
     EventConfirmed => "events", "confirmed";
     /// Events that no queue of the backend wanted; they are in `roost.unrouted`.

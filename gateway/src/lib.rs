@@ -32,7 +32,8 @@
 //!    [`link::Link::is_settled`].
 //!
 //! # What is promised
-//! - A PUBACK to a publisher means that the backend has confirmed the event, or a session here has taken the message; PUBACKs
+//! - A PUBACK to a publisher means that the backend has confirmed the event, or it is on this gateway's disk where its rule says so,
+//!   or a session here has taken the message; PUBACKs
 //!   of a connection leave in the order of its publishes.
 //! - A command is written to the session it names or to none, in the order it came, within the lease; it has one answer, and
 //!   the first that is neither delivered nor sent ends its hold.
@@ -52,6 +53,7 @@ mod publication;
 mod session;
 pub mod shard;
 pub mod shell;
+pub mod spool;
 pub mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -61,7 +63,8 @@ mod uplink;
 pub use counters::{Count, Counters};
 pub use limits::Limits;
 pub use notice::Notice;
-pub use placement::{ConnectionId, Placement, PublishOrigin, PublishToken, ShardIndex};
+pub use placement::{ConnectionId, Placement, PublishOrigin, PublishToken, ShardIndex, SpoolNumber};
 pub use publication::{OnLoss, Publication, PublishOutcome};
+pub use spool::SpoolState;
 pub use trace::{Begun, Ending, EventFate, MessageTrace};
 pub use uplink::{Acknowledge, UplinkOrder, UplinkRule, UplinkRules};

@@ -24,7 +24,13 @@ pub enum PublishOrigin {
     Link,
     /// A shard: events.
     Shard(ShardIndex),
+    /// The spool: events that are on disk.
+    Spool,
 }
+
+/// A shard's number for an event that it has given to the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpoolNumber(pub u64);
 
 /// The place of one shard among those of its process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +48,7 @@ impl PublishToken {
         let origin = match origin {
             PublishOrigin::Link => 0,
             PublishOrigin::Shard(ShardIndex(index)) => index as u64 + 1,
+            PublishOrigin::Spool => u16::MAX as u64,
         };
         Self(number << ORIGIN_BITS | origin)
     }
@@ -57,6 +64,7 @@ impl PublishToken {
     pub const fn origin(self) -> PublishOrigin {
         match self.0 as u16 {
             0 => PublishOrigin::Link,
+            u16::MAX => PublishOrigin::Spool,
             index => PublishOrigin::Shard(ShardIndex(index - 1)),
         }
     }
@@ -72,7 +80,7 @@ impl Placement {
     /// If there is no such shard, which is a mistake in the program.
     #[must_use]
     pub const fn new(index: ShardIndex, shards: u16) -> Self {
-        assert!(index.0 < shards && shards < u16::MAX, "a shard is one of its process's");
+        assert!(index.0 < shards && shards < u16::MAX - 1, "a shard is one of its process's");
         Self { index: index.0, shards }
     }
 

@@ -16,6 +16,7 @@ mod output;
 mod park;
 mod publish;
 mod read;
+mod spooling;
 mod subscribe;
 mod timeout;
 mod timers;
@@ -31,6 +32,7 @@ pub use input::{Backend, Input};
 use local::Match;
 pub use output::Output;
 use roost_wire::{BootTime, Device, GatewayId, Incarnation, Now, Region, TraceIds};
+use spooling::Spooling;
 use timers::{TimerFor, Timers};
 use turn::Turn;
 
@@ -38,8 +40,8 @@ use crate::placement::Seeded;
 use crate::session::{Depth, Session, SessionKey};
 use crate::subscriptions::SubscriptionTree;
 use crate::trace::Tracer;
-use crate::uplink::Uplink;
-use crate::{ConnectionId, Count, Counters, Limits, Placement, UplinkRules};
+use crate::uplink::{Uplink, Waiter};
+use crate::{ConnectionId, Count, Counters, Limits, Placement, PublishOrigin, UplinkRules};
 
 /// What a shard is made with.
 #[derive(Debug, Clone)]
@@ -76,7 +78,10 @@ pub struct Shard {
     by_device: HashMap<Device, SessionKey, Seeded>,
     subscriptions: SubscriptionTree<SessionKey>,
     timers: Timers,
-    uplink: Uplink,
+    uplink: Uplink<Waiter>,
+    /// Clients whose next publish waits for room in the uplink, the longest first. At most once each.
+    uplink_line: VecDeque<ConnectionId>,
+    spooling: Spooling,
     backend: Backend,
     /// Whose turn it is to have commands delivered here.
     turn: Turn,
@@ -153,7 +158,13 @@ impl Shard {
         Self {
             now: BootTime::default(),
             tracer: Tracer::new(config.trace_ids.take()),
-            uplink: Uplink::new(config.placement.index(), limits.uplink_events_max, limits.uplink_bytes_max),
+            uplink: Uplink::new(
+                PublishOrigin::Shard(config.placement.index()),
+                limits.uplink_events_max,
+                limits.uplink_bytes_max,
+            ),
+            uplink_line: VecDeque::new(),
+            spooling: Spooling::new(),
             counters: Counters::default(),
             connections: HashMap::with_hasher(seed),
             sessions: HashMap::with_hasher(seed),
@@ -191,6 +202,8 @@ impl Shard {
             Input::Written { connection, bytes } => self.written(now, connection, bytes),
             Input::Closed { connection } => self.closed_by_peer(now, connection),
             Input::Published { token, outcome } => self.published(now, token, outcome),
+            Input::Spooled { numbers } => self.spooled(now, numbers),
+            Input::Spool(state) => self.spool_state(now, state),
             Input::Backend(backend) => self.backend = backend,
             Input::Delivery { link, delivery } => self.deliver_command(now, link, delivery),
             Input::Link(word) => self.link_says(now, word),

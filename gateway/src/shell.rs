@@ -4,7 +4,8 @@
 //! ```text
 //! listener ─→ connection tasks ─┐                 ┌─→ uplink publisher ──→ AMQP
 //! timer ────────────────────────┤→ World: shard,  ┤─→ mesh publisher ────→ AMQP
-//! AMQP pumps (inbox, confirms) ─┘   link          └─→ sockets
+//! AMQP pumps (inbox, confirms) ─┤   link, spool   ├─→ sockets
+//! disk (durable, read back) ────┘                 └─→ disk
 //! ```
 //!
 //! One thread runs a world: a shard and all its connections, without a lock. Events and the mesh's own reports go out over two
@@ -20,6 +21,7 @@ mod orders;
 mod outbox;
 mod pumps;
 mod socket;
+mod spool;
 mod telling;
 mod thread;
 mod world;
@@ -28,3 +30,4 @@ pub use config::GatewayConfig;
 pub use gateway::{DrainReport, Gateway, GatewayError};
 pub use metrics::Snapshot;
 pub use pumps::inbox_plan;
+pub use spool::{SpoolConfig, SpoolError};

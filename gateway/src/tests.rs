@@ -10,6 +10,7 @@ mod publishing;
 mod random;
 mod sessions;
 mod several_shards;
+mod spooling;
 mod subscribing;
 mod traces;
 mod tracing;

@@ -65,6 +65,8 @@ pub enum Ending {
 pub enum EventFate {
     /// Where its rule says.
     Accepted,
+    /// On the gateway's disk. Its way to the backend is not part of this span.
+    Spooled,
     /// In `roost.unrouted`: no queue wanted it.
     Unrouted,
     /// In `roost.dead`: the backend refused it each time.

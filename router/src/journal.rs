@@ -4,7 +4,6 @@
 //! itself (order, checksums, fsync, segments) is the shell's: it calls [`Record::encode`], and after a start gives every
 //! record back in order, the snapshot's first. [`Journal::snapshot`] is the shortest list of records that builds the same index.
 
-mod bytes;
 mod finals;
 mod gateways;
 mod index;

@@ -14,7 +14,6 @@ mod compaction;
 mod config;
 mod engine;
 mod http;
-pub mod log;
 mod metrics;
 mod publications;
 mod router;

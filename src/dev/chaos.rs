@@ -3,7 +3,6 @@
 mod role;
 mod roles;
 mod schedule;
-mod wan;
 
 use std::time::Duration;
 

@@ -1,17 +1,19 @@
 //! The role of a gateway: its file as the gateway takes it.
 
 use std::num::NonZeroU16;
+use std::path::Path;
 
-use roost_config::{Acknowledge, GatewaySettings, Order, UplinkSettings};
+use roost_config::{Acknowledge, GatewaySettings, Order, SpoolSettings, UplinkSettings};
 use roost_gateway::packet::DecodeLimits;
-use roost_gateway::shell::{DrainReport, GatewayConfig};
+use roost_gateway::shell::{DrainReport, GatewayConfig, SpoolConfig};
+use roost_gateway::spool::SpoolLimits;
 use roost_gateway::{Limits, UplinkOrder, UplinkRule, UplinkRules};
 
 use super::collector;
 
 /// The settings as the gateway takes them.
 pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
-    let GatewaySettings { id, region, listen, admin, amqp, limits: from, uplink, mesh, .. } = settings;
+    let GatewaySettings { id, region, data, listen, admin, amqp, limits: from, uplink, mesh, .. } = settings;
     let own = Limits::default();
     let limits = Limits {
         decode: DecodeLimits { packet_bytes_max: from.packet_bytes_max, ..own.decode },
@@ -32,8 +34,16 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
         lease: mesh.lease,
         limits,
         uplink: rules(uplink),
+        spool: data.as_ref().map(|data| spool(data, &settings.spool, uplink)),
         ..GatewayConfig::new(id.clone(), region.clone(), *listen, *admin, amqp.clone())
     }
+}
+
+fn spool(data: &Path, spool: &SpoolSettings, uplink: &UplinkSettings) -> SpoolConfig {
+    let SpoolSettings { bytes_max, age_max, drain_per_s } = *spool;
+    let window_events = uplink.outstanding_max;
+    let limits = SpoolLimits { bytes_max, age_max, drain_per_s, window_events, ..SpoolLimits::default() };
+    SpoolConfig { directory: data.join("spool"), limits }
 }
 
 fn rules(uplink: &UplinkSettings) -> UplinkRules {
@@ -43,9 +53,11 @@ fn rules(uplink: &UplinkSettings) -> UplinkRules {
         exchange: rule.exchange.clone(),
         acknowledge: match rule.acknowledge {
             Acknowledge::Confirmed => roost_gateway::Acknowledge::Confirmed,
+            Acknowledge::Spooled => roost_gateway::Acknowledge::Spooled,
         },
         order: match rule.order {
             Order::Strict => UplinkOrder::Strict,
+            Order::Fresh => UplinkOrder::Fresh,
         },
     });
     UplinkRules::new(kept.chain(carried).collect())
@@ -76,6 +88,9 @@ mod tests {
         let GatewaySettings { id, region, listen, admin, amqp, .. } = settings.clone();
         let own = GatewayConfig::new(id, region, listen, admin, amqp);
         assert_eq!(format!("{:#?}", config(&settings)), format!("{own:#?}"));
+        let with_data = GatewaySettings { data: Some("/d".into()), ..settings };
+        let own = SpoolConfig { directory: "/d/spool".into(), limits: SpoolLimits::default() };
+        assert_eq!(config(&with_data).spool, Some(own));
     }
 
     #[test]

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A room, and what its manifest may name beyond what every room may.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     ("wire", &[]),
     ("ops", &["roost-wire", "axum", "opentelemetry", "opentelemetry-otlp", "opentelemetry_sdk"]),
     ("backend", &["roost-wire", "roost-ops", "lapin", "amq-protocol"]),
-    ("gateway", &["roost-wire", "roost-ops", "roost-backend", "axum"]),
-    ("router", &["roost-wire", "roost-ops", "roost-backend", "axum"]),
+    ("log", &["roost-ops"]),
+    ("gateway", &["roost-wire", "roost-ops", "roost-log", "roost-backend", "axum"]),
+    ("router", &["roost-wire", "roost-ops", "roost-log", "roost-backend", "axum"]),
     ("tests/fleet", &["roost-wire", "roost-backend", "roost-gateway"]),
     (
         "config",
@@ -34,9 +35,10 @@ const ALLOWED: [(&str, &[&str]); 8] = [
 ];
 
 /// What only the rooms above may name: a library that shapes the code around it.
-const GUARDED: [&str; 19] = [
+const GUARDED: [&str; 20] = [
     "roost-wire",
     "roost-ops",
+    "roost-log",
     "roost-backend",
     "roost-gateway",
     "roost-router",

@@ -87,8 +87,13 @@ fn every_mistake_is_found_where_it_is() {
         ),
         (
             "uplink:\n  rules:\n    - {filter: a, acknowledge: spooled}\n",
-            "f.yaml:6:32: acknowledge: it needs the spool on disk, which is not there yet; leave the key out",
+            "f.yaml:1:1: data: a rule says `acknowledge: spooled`, which needs a directory",
         ),
+        (
+            "uplink:\n  rules:\n    - {filter: a, order: fresh}\n",
+            "f.yaml:6:26: order: only what is spooled has a backlog to overtake: it needs acknowledge: spooled",
+        ),
+        ("spool: {bytes_max: 1000}\n", "f.yaml:4:20: bytes_max: 1000 is not in 1048576 to 17592186044416"),
         (
             "uplink:\n  rules:\n    - {filter: a, order: soon}\n",
             r#"f.yaml:6:26: order: "soon" is not one of strict, fresh"#,

@@ -94,6 +94,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 Output::PauseReading { connection } => assert!(paused.insert(connection)),
                 Output::ResumeReading { connection } => assert!(paused.remove(&connection)),
                 Output::HandOver { .. } => panic!("there is one shard"),
+                Output::Spool { .. } => panic!("there is no spool"),
                 Output::Publish(publication) => events.push_back(*publication),
                 Output::Link(_) | Output::Notice(_) | Output::Trace(_) | Output::Drained => {}
             }

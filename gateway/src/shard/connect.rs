@@ -73,6 +73,13 @@ impl Shard {
                 text: "the gateway is shutting down; connect again to reach another",
             });
         }
+        if self.spooling.is_full() {
+            return Err(Refused {
+                count: Count::RefusedSpoolFull,
+                reason: ReasonCode::ServerUnavailable,
+                text: "the gateway cannot take events in at the moment; try another, or later",
+            });
+        }
         if connect.properties.authentication_method.is_some() {
             return Err(Refused {
                 count: Count::RefusedAuthMethod,

@@ -67,6 +67,8 @@ pub(super) enum HeldBy {
     Subscriber(SessionKey),
     /// The uplink's window is full.
     Uplink,
+    /// The spool is full, or as much as may be is on its way there.
+    Spool,
     /// An event of the same device was refused and is tried again.
     Refusal,
 }

@@ -38,7 +38,7 @@ impl Shard {
     /// Closes the clients once no publish waits for the backend and no command for its PUBACK, or the grace is over.
     pub(super) fn finish_drain(&mut self, now: Now) {
         let DrainState::Finishing { until } = self.drain else { return };
-        let is_finished = self.uplink.len() == 0 && self.commands == 0;
+        let is_finished = self.uplink.len() == 0 && self.spooling.len() == 0 && self.commands == 0;
         if !is_finished && now.boot < until {
             return;
         }

@@ -7,7 +7,7 @@ use roost_wire::{Delivery, LinkId};
 
 use super::HandOver;
 use crate::link::ToShard;
-use crate::{ConnectionId, PublishOutcome, PublishToken};
+use crate::{ConnectionId, PublishOutcome, PublishToken, SpoolNumber, SpoolState};
 
 /// One thing that happened. Inputs about a connection that the shard has closed are ignored, so the shell need not
 /// track who closed first.
@@ -49,6 +49,13 @@ pub enum Input {
         /// What became of it.
         outcome: PublishOutcome,
     },
+    /// Events of [`super::Output::Spool`] are safe.
+    Spooled {
+        /// Which.
+        numbers: Vec<SpoolNumber>,
+    },
+    /// Whether the spool takes events in. Until the first of these there is none, and all events wait for the backend.
+    Spool(SpoolState),
     /// The publisher's connection to the backend is up, or away. At the start it is away.
     Backend(Backend),
     /// A command came through the inbox of this link. Acknowledge it to the broker at once: the router's journal keeps

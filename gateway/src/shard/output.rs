@@ -1,10 +1,11 @@
 //! What a shard wants done.
 
 use bytes::Bytes;
+use roost_wire::Event;
 
 use super::HandOver;
 use crate::link::FromShard;
-use crate::{ConnectionId, MessageTrace, Notice, Publication, ShardIndex};
+use crate::{ConnectionId, MessageTrace, Notice, Publication, ShardIndex, SpoolNumber, UplinkOrder};
 
 /// One effect, to be performed in the order given.
 #[derive(Debug)]
@@ -45,6 +46,17 @@ pub enum Output {
     },
     /// Publish to AMQP; tell [`super::Input::Published`] the outcome.
     Publish(Box<Publication>),
+    /// Put this event into the spool; tell [`super::Input::Spooled`] when it is safe.
+    Spool {
+        /// Names it.
+        number: SpoolNumber,
+        /// The event.
+        event: Box<Event>,
+        /// Where it is published.
+        exchange: String,
+        /// What comes first after an outage.
+        order: UplinkOrder,
+    },
     /// A word to the link, as [`crate::link::LinkInput::FromShard`].
     Link(FromShard),
     /// For the log.

@@ -1,4 +1,4 @@
-//! Publishes that have to wait: for a subscriber with a full queue, or for the uplink. Each holder of others lets one of them
+//! Publishes that have to wait: for a subscriber with a full queue, for the uplink, or for the spool. Each holder of others lets one of them
 //! try at a time, and the next when that one is done; so those that wait are served in turn, and none is forgotten.
 
 use roost_wire::{Device, Now};
@@ -68,7 +68,8 @@ impl Shard {
             client.waits_for = Some(held_by);
         }
         let line = match held_by {
-            HeldBy::Uplink => Some(&mut self.uplink.holds_up),
+            HeldBy::Uplink => Some(&mut self.uplink_line),
+            HeldBy::Spool => Some(&mut self.spooling.line),
             HeldBy::Subscriber(key) => self.sessions.get_mut(&key).map(|session| &mut session.holds_up),
             // Nobody else waits for it: there is no line.
             HeldBy::Refusal => None,
@@ -79,13 +80,14 @@ impl Shard {
             (Some(line), Place::Last) => line.push_back(id),
         }
         match held_by {
-            HeldBy::Uplink | HeldBy::Refusal => {}
+            HeldBy::Uplink | HeldBy::Spool | HeldBy::Refusal => {}
             HeldBy::Subscriber(key) => self.watch_stall(now, key),
         }
         match (held_by, place) {
             // It has been counted.
             (_, Place::First) => {}
             (HeldBy::Uplink, Place::Last) => self.count(Count::ParkedUplink),
+            (HeldBy::Spool, Place::Last) => self.count(Count::ParkedSpool),
             (HeldBy::Refusal, Place::Last) => self.count(Count::ParkedRefusal),
             (HeldBy::Subscriber(_), Place::Last) => self.count(Count::ParkedSubscriber),
         }
@@ -96,9 +98,10 @@ impl Shard {
         let limits = &self.config.limits;
         let next = match holder {
             HeldBy::Uplink if self.uplink.has_room(roost_wire::Qos::AtLeastOnce) => {
-                self.uplink.holds_up.pop_front()
+                self.uplink_line.pop_front()
             }
-            HeldBy::Uplink | HeldBy::Refusal => None,
+            HeldBy::Spool if self.spool_has_room() => self.spooling.line.pop_front(),
+            HeldBy::Uplink | HeldBy::Spool | HeldBy::Refusal => None,
             HeldBy::Subscriber(key) => self.sessions.get_mut(&key).and_then(|session| {
                 let is_full =
                     session.outbox.is_full_for(0, limits.queue_messages_max, limits.queue_bytes_max);
@@ -132,7 +135,8 @@ impl Shard {
     /// A connection that waited closes.
     pub(super) fn no_longer_waits(&mut self, id: ConnectionId, held_by: HeldBy) {
         match held_by {
-            HeldBy::Uplink => self.uplink.holds_up.retain(|waiting| *waiting != id),
+            HeldBy::Uplink => self.uplink_line.retain(|waiting| *waiting != id),
+            HeldBy::Spool => self.spooling.line.retain(|waiting| *waiting != id),
             HeldBy::Refusal => {}
             HeldBy::Subscriber(key) => {
                 if let Some(session) = self.sessions.get_mut(&key) {

@@ -152,6 +152,7 @@ impl Shard {
         if let (true, Some(held_by)) = (is_first, held_by) {
             self.wait_for(now, id, held_by, Place::Last);
         }
+        self.give_up_waiting(now, id);
     }
 
     /// Who makes the publish wait: a subscriber that is connected and full, an event of the same device that the backend refused
@@ -160,7 +161,10 @@ impl Shard {
         if let Some(key) = self.full_subscriber(id, message) {
             return Some(HeldBy::Subscriber(key));
         }
-        self.config.uplink.exchange(&message.topic)?;
+        let (_, acknowledge, _) = self.config.uplink.carried(&message.topic)?;
+        if self.spooling.takes(acknowledge) {
+            return (!self.spool_has_room()).then_some(HeldBy::Spool);
+        }
         let device =
             self.session_of(id).and_then(|key| self.sessions.get(&key)).map(|session| &session.device);
         if device.is_some_and(|device| self.uplink.is_trying_again(device)) {
@@ -173,12 +177,16 @@ impl Shard {
     pub(super) fn route(&mut self, now: Now, id: ConnectionId, publish: Parked) {
         let Parked { number, message, dup, read_at } = publish;
         let had_locally = self.deliver_locally(now, id, &message, QoS::AtLeastOnce);
-        let exchange = self.config.uplink.exchange(&message.topic).map(str::to_owned);
+        let carried = self.config.uplink.carried(&message.topic);
+        let carried = carried.map(|(exchange, acknowledge, order)| (exchange.to_owned(), acknowledge, order));
         let parts = Parts { message, qos: Qos::AtLeastOnce, dup, read_at };
-        let event = exchange.and_then(|exchange| Some((self.event(now, id, parts)?, exchange)));
+        let event = carried.and_then(|carried| Some((self.event(now, id, parts)?, carried)));
+        let waiter = Waiter { connection: id, publish: number, had_locally };
         match event {
-            Some(((event, trace), exchange)) => {
-                let waiter = Waiter { connection: id, publish: number, had_locally };
+            Some((event, (exchange, acknowledge, order))) if self.spooling.takes(acknowledge) => {
+                self.spool(event, (exchange, order), waiter);
+            }
+            Some(((event, trace), (exchange, _, _))) => {
                 let publication = self.uplink.publish(event, &exchange, Some(waiter), trace);
                 self.publish_to_backend(publication);
             }
@@ -190,7 +198,13 @@ impl Shard {
         }
     }
 
-    fn acknowledge(&mut self, now: Now, id: ConnectionId, number: PublishNumber, reason: ReasonCode) {
+    pub(super) fn acknowledge(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        number: PublishNumber,
+        reason: ReasonCode,
+    ) {
         if let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) {
             client.pending.complete(number, reason);
             self.send_pubacks(now, id);

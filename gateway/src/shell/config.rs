@@ -7,6 +7,7 @@ use roost_backend::AmqpAddress;
 use roost_ops::TracingConfig;
 use roost_wire::{GatewayId, Region, ShardId};
 
+use super::spool::SpoolConfig;
 use crate::{Limits, UplinkRules};
 
 /// A gateway's configuration: typed, with a default for everything that has one.
@@ -32,6 +33,8 @@ pub struct GatewayConfig {
     pub limits: Limits,
     /// What becomes an event.
     pub uplink: UplinkRules,
+    /// Where events wait whose rule says `spooled`.
+    pub spool: Option<SpoolConfig>,
     /// Where its spans go; off by default.
     pub tracing: Option<TracingConfig>,
 }
@@ -62,6 +65,7 @@ impl GatewayConfig {
             lease: Self::LEASE,
             limits: Limits::default(),
             uplink: UplinkRules::default(),
+            spool: None,
             tracing: None,
         }
     }

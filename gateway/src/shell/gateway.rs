@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use axum::routing::get;
 use roost_backend::shell::{LinkConfig, Publisher, PublisherConfig, consumer, publisher};
 use roost_backend::{Topology, contract};
 use roost_ops::{
@@ -21,10 +22,11 @@ use super::metrics::Snapshot;
 use super::orders::Order;
 use super::outbox::Outbox;
 use super::pumps::inbox_plan;
+use super::spool::{self, OpenSpool, SpoolError};
 use super::thread::{Parts, run};
-use crate::Placement;
 use crate::link;
 use crate::shard::{Shard, ShardConfig};
+use crate::{Placement, PublishOrigin, PublishToken};
 
 /// A gateway that serves devices. Drop it and it ends at once; [`Gateway::drain`] ends it well.
 #[derive(Debug)]
@@ -50,6 +52,9 @@ pub enum GatewayError {
     /// The system gives no thread or runtime.
     #[error("the gateway's thread cannot start: {0}")]
     Thread(std::io::Error),
+    /// The spool is not to be had.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// Spans cannot go where they are to go.
     #[error(transparent)]
     Spans(#[from] SpansError),
@@ -89,6 +94,9 @@ impl Gateway {
         let admin = admin_listener.local_addr().map_err(GatewayError::Thread)?;
         let incarnation = Incarnation(rand::random());
 
+        let (spool_config, is_wanted) = (config.spool.clone(), config.uplink.need_spool());
+        let spool = task::spawn_blocking(move || OpenSpool::open(spool_config, is_wanted));
+        let spool = spool.await.map_err(|error| GatewayError::Thread(error.into()))??;
         let readiness = Readiness::default();
         for part in ["AMQP uplink", "AMQP mesh", "AMQP inbox"] {
             readiness.not_ready(part, "connecting");
@@ -127,6 +135,7 @@ impl Gateway {
             consumer_events,
             readiness: readiness.clone(),
             spans,
+            spool,
             snapshot: Arc::clone(&snapshot),
             orders: orders_received,
         };
@@ -181,7 +190,9 @@ impl Gateway {
             report.connections_cut = drained.await.unwrap_or_default();
         }
         let (uplink, mesh) = tokio::join!(self.uplink.close(left()), self.mesh.close(left()));
-        report.events_unconfirmed = uplink.tokens.len();
+        // What the spool has published is on disk.
+        let is_spooled = |token: &&u64| PublishToken(**token).origin() == PublishOrigin::Spool;
+        report.events_unconfirmed = uplink.tokens.len() - uplink.tokens.iter().filter(is_spooled).count();
         report.reports_unconfirmed = mesh.tokens.len();
         let _ = self.orders.send(Order::Stop).await;
         let _ = task::spawn_blocking(move || self.thread.join()).await;
@@ -199,8 +210,13 @@ fn serve_admin(
     readiness: Readiness,
     snapshot: Arc<Mutex<Snapshot>>,
 ) -> (oneshot::Sender<()>, task::JoinHandle<()>) {
+    let of_spool = Arc::clone(&snapshot);
     let page = move || snapshot.lock().unwrap_or_else(PoisonError::into_inner).page();
-    let routes = endpoints("gateway", readiness, page);
+    let spool = async move || {
+        let snapshot = of_spool.lock().unwrap_or_else(PoisonError::into_inner);
+        spool::answer(&snapshot.spool, &snapshot.spool_log)
+    };
+    let routes = endpoints("gateway", readiness, page).route("/spool", get(spool));
     let (stop, stopped) = oneshot::channel::<()>();
     let served = async move {
         let until = async {
@@ -254,7 +270,6 @@ mod tests {
     use crate::packet::{
         Connect, ConnectProperties, Delivery, Encoder, Packet, PacketId, ProtocolVersion, Publish, Text,
     };
-    use crate::{PublishOrigin, PublishToken};
 
     /// A gateway whose backend is away: nothing listens there.
     async fn gateway() -> Gateway {
@@ -331,6 +346,7 @@ mod tests {
             consumer_events,
             readiness: Readiness::default(),
             spans: Spans::default(),
+            spool: None,
             snapshot: Arc::default(),
             orders: orders_received,
         };

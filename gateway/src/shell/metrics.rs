@@ -5,10 +5,12 @@ mod help;
 use std::time::Duration;
 
 use roost_backend::shell::{ConsumerFigures, PublisherFigures};
-use roost_ops::{Exposition, LinkCounts, MetricKind, SpanFigures};
+use roost_log::LogStatus;
+use roost_ops::{Exposition, LinkCounts, MetricKind, SpanFigures, now};
 
 use crate::shard::Gauges;
-use crate::{Count, Counters};
+use crate::spool::SpoolGauges;
+use crate::{Count, Counters, SpoolState};
 
 /// The figures of a gateway at one moment.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +29,10 @@ pub struct Snapshot {
     pub inbox: ConsumerFigures,
     /// For how long commands may be delivered if no heartbeat is answered.
     pub lease_left: Duration,
+    /// What its spool holds; nothing if there is none.
+    pub spool: SpoolGauges,
+    /// How the spool's log fares.
+    pub spool_log: LogStatus,
     /// Its spans.
     pub spans: SpanFigures,
 }
@@ -91,6 +97,7 @@ impl Snapshot {
         LinkCounts::write(&self.links, &mut page);
         PublisherFigures::write(&self.publishers, &mut page);
         ConsumerFigures::write(&[("inbox", self.inbox)], &mut page);
+        self.spool(&mut page);
         self.spans.write(&mut page);
         page.finish()
     }
@@ -142,6 +149,30 @@ impl Snapshot {
         let help = "For how long commands may be delivered if no heartbeat is answered; 0 without a lease.";
         page.family("roost_gateway_lease_remaining_seconds", MetricKind::Gauge, help)
             .sample(&[], self.lease_left.as_secs_f64());
+    }
+
+    fn spool(&self, page: &mut Exposition) {
+        let g = &self.spool;
+        page.singles(
+            MetricKind::Gauge,
+            [
+                ("roost_spool_events", "Events in the spool that the backend does not have.", g.events),
+                ("roost_spool_bytes", "Bytes of the spool, on disk and on their way there.", g.bytes),
+                ("roost_spool_bytes_max", "The bound on them; 0 without a spool.", g.bytes_max),
+            ],
+        );
+        let age = g.oldest.map_or(Duration::ZERO, |oldest| now().wall.since(oldest));
+        let help = "The age of the oldest event in the spool; 0 if there is none.";
+        page.family("roost_spool_oldest_seconds", MetricKind::Gauge, help).sample(&[], age.as_secs_f64());
+        let help = "When the spool is full, if it grows on as in the last minute; +Inf if it does not grow.";
+        let full_in = g.full_in.map_or_else(|| "+Inf".to_owned(), |left| left.as_secs_f64().to_string());
+        page.family("roost_spool_full_in_seconds", MetricKind::Gauge, help).sample(&[], full_in);
+        let help = "1 for the state of the spool: it takes events in, its disk is bypassed, or it is full.";
+        page.family("roost_spool_state", MetricKind::Gauge, help);
+        for state in SpoolState::ALL {
+            page.sample(&[("state", state.as_str())], u64::from(state == g.state));
+        }
+        self.spool_log.write("spool", page);
     }
 
     /// The cores' counts: a family for each metric, with its reasons behind it.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use roost_ops::{Attribute, Span, SpanEvent, SpanFigures, SpanKind, Spans};
+use roost_ops::{Attribute, Readiness, Span, SpanEvent, SpanFigures, SpanKind, Spans};
 use roost_wire::{BootTime, Delivery, Device, Outcome, Settlement};
 
-use crate::{Begun, Count, Ending, EventFate, MessageTrace, Notice};
+use crate::{Begun, Count, Ending, EventFate, MessageTrace, Notice, SpoolState};
 
 /// Tells. Refusals are bounded: a fleet that is refused would otherwise fill the disk.
 #[derive(Debug)]
@@ -51,6 +51,32 @@ impl Telling {
                     let reason = why.reason();
                     tracing::warn!(tenant, device, reason, left_out, "publish refused");
                 }
+            }
+        }
+    }
+
+    /// The spool takes events in, or does not: for the log, and for a balancer.
+    pub(super) fn spool(state: SpoolState, readiness: &Readiness, stuck: Option<&str>) {
+        const PART: &str = "spool";
+        let why = stuck.unwrap_or("it has as many bytes as it may");
+        match state {
+            SpoolState::Open => {
+                readiness.ready(PART);
+                tracing::info!("the spool takes events in again");
+            }
+            SpoolState::Bypassed => {
+                readiness.ready(PART);
+                tracing::warn!(
+                    why,
+                    "the spool cannot be written: events wait for the backend's confirms instead"
+                );
+            }
+            SpoolState::Full => {
+                readiness.not_ready(PART, why);
+                tracing::error!(
+                    why,
+                    "the spool takes no events in: publishers wait, and who connects is refused"
+                );
             }
         }
     }
@@ -120,7 +146,8 @@ fn span(trace: MessageTrace) -> Span {
     let (name, kind, operation, error) = match how {
         Ending::Event { fate } => {
             attributes.push(("roost.outcome", fate_words(fate).into()));
-            let error = (fate != EventFate::Accepted).then(|| fate_words(fate).to_owned());
+            let error = (!matches!(fate, EventFate::Accepted | EventFate::Spooled))
+                .then(|| fate_words(fate).to_owned());
             ("device publish", SpanKind::Producer, "publish", error)
         }
         Ending::Command { epoch, outcome } => {
@@ -143,6 +170,7 @@ fn span(trace: MessageTrace) -> Span {
 const fn fate_words(fate: EventFate) -> &'static str {
     match fate {
         EventFate::Accepted => "accepted",
+        EventFate::Spooled => "spooled",
         EventFate::Unrouted => "unrouted",
         EventFate::Dead => "dead",
         EventFate::Dropped => "dropped",

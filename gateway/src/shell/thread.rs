@@ -18,6 +18,7 @@ use super::metrics::Snapshot;
 use super::orders::Order;
 use super::outbox::Outbox;
 use super::pumps::{self, Side};
+use super::spool::{self, OpenSpool};
 use super::telling::Telling;
 use super::world::World;
 use crate::link::Link;
@@ -44,6 +45,7 @@ pub(super) struct Parts {
     pub(super) consumer_events: mpsc::Receiver<ConsumerEvent>,
     pub(super) readiness: Readiness,
     pub(super) spans: Spans,
+    pub(super) spool: Option<OpenSpool>,
     pub(super) snapshot: Arc<Mutex<Snapshot>>,
     pub(super) orders: mpsc::Receiver<Order>,
 }
@@ -80,6 +82,11 @@ async fn live(parts: Parts) -> std::io::Result<()> {
         readiness,
         parts.consumer_events,
     ));
+    if let Some(OpenSpool { core, disk, status, jobs }) = parts.spool {
+        world.borrow_mut().has_spool(core, disk);
+        tasks.spawn_local(spool::watch_log(own(), status));
+        tasks.spawn_local(spool::work(own(), jobs));
+    }
     tasks.spawn_local(keep_time(own()));
     tasks.spawn_local(take_snapshots(own(), Rc::clone(&consumer), parts.snapshot));
     let mut connections = Connections::new(TcpListener::from_std(parts.listener)?);
@@ -109,6 +116,10 @@ async fn live(parts: Parts) -> std::io::Result<()> {
         let _ = orders.recv().await;
     }
     tasks.shutdown().await;
+    let spool = world.borrow_mut().spool.take();
+    if let Some((core, disk)) = spool {
+        spool::close(core, disk).await;
+    }
     if let Some(consumer) = Rc::into_inner(consumer) {
         consumer.close().await;
     }

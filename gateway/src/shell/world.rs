@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use roost_backend::shell::{ConsumerFigures, Delivered, Published};
+use roost_log::LogStatus;
 use roost_ops::{Readiness, now};
 use roost_wire::mesh::Report as _;
 use roost_wire::{BootTime, ControlReport, Delivery, LinkId, Now, SettlementItem};
@@ -18,9 +19,11 @@ use super::metrics::{ShellCounters, Snapshot};
 use super::outbox::Outbox;
 use super::pumps::Side;
 use super::socket::Socket;
+use super::spool::Disk;
 use super::telling::Telling;
 use crate::link::{FromShard, Link, LinkInput, LinkOutput};
 use crate::shard::{Backend, Input, Output, Shard};
+use crate::spool::{Spool, SpoolInput, SpoolOutput};
 use crate::{ConnectionId, PublishOrigin, PublishOutcome, PublishToken, ShardIndex};
 
 /// What is read at once, at most. One buffer serves all connections.
@@ -42,6 +45,9 @@ pub(super) struct World {
     to_flush: Vec<Rc<Socket>>,
     uplink: Outbox,
     mesh: Outbox,
+    pub(super) spool: Option<(Spool, Disk)>,
+    /// What the spool's log said last.
+    pub(super) spool_status: LogStatus,
     read_buffer: BytesMut,
     /// Woken when the time to come back may have become earlier.
     pub(super) timer: Rc<Notify>,
@@ -73,6 +79,8 @@ impl World {
             to_flush: Vec::new(),
             uplink,
             mesh,
+            spool: None,
+            spool_status: LogStatus::default(),
             read_buffer: BytesMut::new(),
             timer: Rc::default(),
             deadline: None,
@@ -84,6 +92,14 @@ impl World {
             counters: ShellCounters::default(),
             telling,
         }
+    }
+
+    /// There is a spool: events may go there from now on.
+    pub(super) fn has_spool(&mut self, core: Spool, disk: Disk) {
+        let state = core.gauges().state;
+        self.spool = Some((core, disk));
+        self.spool_input(SpoolInput::Tick);
+        self.feed(Input::Spool(state));
     }
 
     /// A connection was accepted; `None` if the shard closed it at once.
@@ -132,7 +148,12 @@ impl World {
     /// The publisher of events or of reports is up, away or blocked.
     pub(super) fn backend(&mut self, side: Side, backend: Backend) {
         match side {
-            Side::Uplink => self.shard.handle(now(), Input::Backend(backend)),
+            Side::Uplink => {
+                self.shard.handle(now(), Input::Backend(backend));
+                if let Some((spool, _)) = &mut self.spool {
+                    spool.handle(now(), SpoolInput::Backend(backend));
+                }
+            }
             Side::Mesh => self.link.handle(now(), LinkInput::Backend(backend)),
         }
         self.perform();
@@ -156,6 +177,11 @@ impl World {
             match token.origin() {
                 PublishOrigin::Link => self.link.handle(now, LinkInput::Published { token, outcome }),
                 PublishOrigin::Shard(_) => self.shard.handle(now, Input::Published { token, outcome }),
+                PublishOrigin::Spool => {
+                    if let Some((spool, _)) = &mut self.spool {
+                        spool.handle(now, SpoolInput::Published { token, outcome });
+                    }
+                }
             }
         }
         self.uplink.push();
@@ -218,6 +244,9 @@ impl World {
         let now = now();
         self.shard.handle(now, Input::Tick);
         self.link.handle(now, LinkInput::Tick);
+        if let Some((spool, _)) = &mut self.spool {
+            spool.handle(now, SpoolInput::Tick);
+        }
         self.perform();
     }
 
@@ -229,6 +258,9 @@ impl World {
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut counters = self.shard.counters().clone();
         counters.add_all(self.link.counters());
+        if let Some((spool, _)) = &self.spool {
+            counters.add_all(spool.counters());
+        }
         Snapshot {
             counters,
             gauges: self.shard.gauges(),
@@ -237,6 +269,8 @@ impl World {
             publishers: vec![("uplink", self.uplink.figures()), ("mesh", self.mesh.figures())],
             inbox: ConsumerFigures::default(),
             spans: self.telling.figures(),
+            spool: self.spool.as_ref().map(|(spool, _)| spool.gauges()).unwrap_or_default(),
+            spool_log: self.spool_status.clone(),
             lease_left: self.link.lease_until().map_or(Duration::ZERO, |until| until.since(now().boot)),
         }
     }
@@ -245,6 +279,14 @@ impl World {
         self.sockets.remove(&socket.id);
         self.feed(Input::Closed { connection: socket.id });
         false
+    }
+
+    /// Something happened to the spool.
+    pub(super) fn spool_input(&mut self, input: SpoolInput) {
+        if let Some((spool, _)) = &mut self.spool {
+            spool.handle(now(), input);
+        }
+        self.perform();
     }
 
     fn feed(&mut self, input: Input) {
@@ -261,6 +303,10 @@ impl World {
                 self.shard_asks(now, output);
             }
             let mut quiet = true;
+            while let Some(output) = self.spool.as_mut().and_then(|(spool, _)| spool.poll_output()) {
+                quiet = false;
+                self.spool_asks(now, output);
+            }
             while let Some(output) = self.link.poll_output() {
                 quiet = false;
                 self.link_asks(now, output);
@@ -303,6 +349,12 @@ impl World {
                 debug_assert!(false, "{:?} belongs to no other shard", hand_over.connection());
             }
             Output::Publish(publication) => self.uplink.publish(*publication),
+            Output::Spool { number, event, exchange, order } => {
+                if let Some((spool, _)) = &mut self.spool {
+                    let shard = SHARD;
+                    spool.handle(now, SpoolInput::Store { shard, number, event, exchange, order });
+                }
+            }
             Output::Link(word) => {
                 if let FromShard::Settlement(SettlementItem::Settled(settlement)) = &word {
                     Telling::settlement(settlement);
@@ -312,6 +364,24 @@ impl World {
             Output::Notice(notice) => self.telling.notice(now.boot, &notice),
             Output::Trace(trace) => self.telling.trace(*trace),
             Output::Drained => self.drained.notify_one(),
+        }
+    }
+
+    fn spool_asks(&mut self, now: Now, output: SpoolOutput) {
+        let Some((_, disk)) = &mut self.spool else { return };
+        match output {
+            SpoolOutput::Append(record) => disk.append(record),
+            SpoolOutput::Read { from, to } => disk.read(from, to),
+            SpoolOutput::Mark { covers, record } => disk.mark(covers, record),
+            SpoolOutput::Publish(publication) => self.uplink.publish(*publication),
+            SpoolOutput::Safe { shard: _, numbers } => self.shard.handle(now, Input::Spooled { numbers }),
+            SpoolOutput::State(state) => {
+                Telling::spool(state, &self.readiness, self.spool_status.stuck.as_deref());
+                self.shard.handle(now, Input::Spool(state));
+            }
+            SpoolOutput::Unreadable { number, why } => {
+                tracing::error!(number, %why, "a record of the spool is passed over");
+            }
         }
     }
 
@@ -339,7 +409,14 @@ impl World {
     }
 
     fn set_timer(&mut self) {
-        let earliest = [self.shard.poll_timeout(), self.link.poll_timeout()].into_iter().flatten().min();
+        let earliest = [
+            self.shard.poll_timeout(),
+            self.link.poll_timeout(),
+            self.spool.as_ref().and_then(|(spool, _)| spool.poll_timeout()),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         let sooner = match (earliest, self.deadline) {
             (Some(new), Some(old)) => new < old,
             (Some(_), None) => true,

@@ -20,7 +20,7 @@ use crate::packet::{
 use crate::shard::{Backend, Input, Output, Shard, ShardConfig};
 use crate::{
     ConnectionId, Count, Limits, Placement, Publication, PublishOutcome, PublishToken, ShardIndex,
-    UplinkRules,
+    SpoolNumber, UplinkOrder, UplinkRules,
 };
 
 pub(super) use crate::packet::ProtocolVersion::{V5, V311};
@@ -32,6 +32,8 @@ pub(super) struct World {
     pub(super) now: Now,
     /// Events that the test has not answered yet.
     pub(super) events: VecDeque<Publication>,
+    /// Events that were given to the spool, and that it has not called safe.
+    pub(super) spooled: VecDeque<(SpoolNumber, roost_wire::Event, UplinkOrder)>,
     /// Reports that the test has not answered yet; none unless `holds_reports`.
     pub(super) reports: VecDeque<Publication>,
     pub(super) holds_reports: bool,
@@ -177,6 +179,7 @@ impl World {
             },
             events: VecDeque::new(),
             reports: VecDeque::new(),
+            spooled: VecDeque::new(),
             holds_reports: false,
             sightings: Vec::new(),
             settlements: Vec::new(),
@@ -280,6 +283,7 @@ impl World {
             }
             Output::HandOver { .. } => panic!("there is one shard"),
             Output::Publish(publication) => self.events.push_back(*publication),
+            Output::Spool { number, event, order, .. } => self.spooled.push_back((number, *event, order)),
             Output::Link(word) => {
                 self.link.handle(self.now, LinkInput::FromShard { shard: ShardIndex(0), word })
             }
@@ -338,6 +342,12 @@ impl World {
 
     pub(super) fn answer(&mut self, token: PublishToken, outcome: PublishOutcome) {
         self.input(Input::Published { token, outcome });
+    }
+
+    /// The spool says that the first so many events given to it are safe.
+    pub(super) fn safe(&mut self, many: usize) {
+        let numbers = self.spooled.drain(..many).map(|(number, ..)| number).collect();
+        self.input(Input::Spooled { numbers });
     }
 
     pub(super) fn confirm_all(&mut self) {

@@ -7,7 +7,7 @@
 //!                 └─ nacked ───> dead ───── confirmed ─────> dead
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use roost_backend::contract;
 use roost_wire::{Device, Event, HeaderValue, Message, Qos, RoutingKey, envelope::header};
@@ -17,7 +17,6 @@ use crate::session::PublishNumber;
 use crate::trace::{Begun, EventFate};
 use crate::{
     ConnectionId, Count, Counters, OnLoss, Publication, PublishOrigin, PublishOutcome, PublishToken,
-    ShardIndex,
 };
 
 /// Who is told when an event is safe.
@@ -38,7 +37,7 @@ enum Stage {
 }
 
 #[derive(Debug)]
-struct Outstanding {
+struct Outstanding<W> {
     event: Event,
     exchange: String,
     stage: Stage,
@@ -46,7 +45,7 @@ struct Outstanding {
     /// Whether it was refused at any stage, and so stands in [`Uplink::refused`].
     was_refused: bool,
     bytes: usize,
-    waiter: Option<Waiter>,
+    waiter: Option<W>,
     trace: Option<Box<Begun>>,
 }
 
@@ -63,14 +62,9 @@ pub(crate) enum EventEnd {
 
 /// What an outcome leads to.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Next {
+pub(crate) enum Next<W> {
     /// It is over; tell the waiter. The device it frees has no event that is tried again any more.
-    Ended {
-        waiter: Option<Waiter>,
-        end: EventEnd,
-        frees: Option<Device>,
-        trace: Option<(Box<Begun>, EventFate)>,
-    },
+    Ended { waiter: Option<W>, end: EventEnd, frees: Option<Device>, trace: Option<(Box<Begun>, EventFate)> },
     /// Publish this.
     Publish(Box<Publication>),
     /// Wait, then ask [`Uplink::retry`] with this number.
@@ -79,26 +73,24 @@ pub(crate) enum Next {
     Unknown,
 }
 
-/// The events of one shard that are not answered for good; bounded by the caller with [`Uplink::has_room`].
+/// Events that are not answered for good, each with who waits for that; bounded by the caller with [`Uplink::has_room`].
 #[derive(Debug)]
-pub(crate) struct Uplink {
-    origin: ShardIndex,
+pub(crate) struct Uplink<W> {
+    origin: PublishOrigin,
     events_max: usize,
     bytes_max: usize,
     next_number: u64,
-    outstanding: BTreeMap<u64, Outstanding>,
+    outstanding: BTreeMap<u64, Outstanding<W>>,
     bytes: usize,
     /// Devices with events that were refused and are tried again, and with how many.
     refused: BTreeMap<Device, usize>,
-    /// Clients whose next publish waits for room, the longest first. At most once each.
-    pub(crate) holds_up: VecDeque<ConnectionId>,
 }
 
 /// The value of the header that says why an event is in `roost.dead`.
 const REASON_NACKED: &str = "refused by the backend each time: a queue may be full";
 
-impl Uplink {
-    pub(crate) fn new(origin: ShardIndex, events_max: usize, bytes_max: usize) -> Self {
+impl<W> Uplink<W> {
+    pub(crate) fn new(origin: PublishOrigin, events_max: usize, bytes_max: usize) -> Self {
         Self {
             origin,
             events_max,
@@ -107,15 +99,20 @@ impl Uplink {
             outstanding: BTreeMap::new(),
             bytes: 0,
             refused: BTreeMap::new(),
-            holds_up: VecDeque::new(),
         }
     }
 
-    /// How many events are outstanding.
+    /// The bytes of their payloads.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
+    /// Them.
+    pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
+        self.outstanding.values().map(|outstanding| &outstanding.event)
+    }
+
+    /// How many events are outstanding.
     pub(crate) fn len(&self) -> usize {
         self.outstanding.len()
     }
@@ -130,6 +127,11 @@ impl Uplink {
         self.outstanding.len() < events_max && self.bytes < bytes_max
     }
 
+    /// Whether half of the window is free: what can wait leaves the other half to what cannot.
+    pub(crate) fn is_half_empty(&self) -> bool {
+        self.outstanding.len() < self.events_max / 2 && self.bytes < self.bytes_max / 2
+    }
+
     /// Whether an event of the device was refused and is tried again: what it publishes next must not overtake that.
     pub(crate) fn is_trying_again(&self, device: &Device) -> bool {
         self.refused.contains_key(device)
@@ -140,7 +142,7 @@ impl Uplink {
         &mut self,
         event: Event,
         exchange: &str,
-        waiter: Option<Waiter>,
+        waiter: Option<W>,
         trace: Option<Box<Begun>>,
     ) -> Box<Publication> {
         let bytes = event.payload.len();
@@ -163,7 +165,7 @@ impl Uplink {
         token: PublishToken,
         outcome: PublishOutcome,
         counters: &mut Counters,
-    ) -> Next {
+    ) -> Next<W> {
         let number = token.number();
         let Some(mut outstanding) = self.outstanding.remove(&number) else { return Next::Unknown };
         let is_qos0 = outstanding.event.qos == Qos::AtMostOnce;
@@ -206,7 +208,7 @@ impl Uplink {
         }
     }
 
-    fn start(&mut self, outstanding: Outstanding) -> Box<Publication> {
+    fn start(&mut self, outstanding: Outstanding<W>) -> Box<Publication> {
         let number = self.next_number;
         self.next_number += 1;
         let on_loss = match outstanding.event.qos {
@@ -214,7 +216,7 @@ impl Uplink {
             Qos::AtLeastOnce | Qos::ExactlyOnce => OnLoss::PublishAgain,
         };
         let publication = Publication {
-            token: PublishToken::new(PublishOrigin::Shard(self.origin), number),
+            token: PublishToken::new(self.origin, number),
             message: outstanding.message(),
             mandatory: true,
             on_loss,
@@ -223,7 +225,7 @@ impl Uplink {
         Box::new(publication)
     }
 
-    fn end(&mut self, outstanding: Outstanding, end: EventEnd, fate: EventFate) -> Next {
+    fn end(&mut self, outstanding: Outstanding<W>, end: EventEnd, fate: EventFate) -> Next<W> {
         self.bytes -= outstanding.bytes;
         let Outstanding { event, was_refused, waiter, trace, .. } = outstanding;
         let left = self.refused.get_mut(&event.device).filter(|_| was_refused);
@@ -239,7 +241,7 @@ impl Uplink {
     }
 }
 
-impl Outstanding {
+impl<W> Outstanding<W> {
     fn message(&self) -> Message {
         let event = self.event.clone();
         match self.stage {
@@ -291,6 +293,7 @@ mod tests {
     use roost_wire::{Incarnation, Topic, WallTime};
 
     use super::*;
+    use crate::ShardIndex;
 
     fn event(qos: Qos, sequence: u64) -> Event {
         Event {
@@ -323,7 +326,7 @@ mod tests {
     #[test]
     fn a_refused_event_is_retried_with_its_id_and_then_goes_to_the_dead() {
         let mut counters = Counters::default();
-        let mut uplink = Uplink::new(ShardIndex(0), 10, 1_000);
+        let mut uplink = Uplink::new(PublishOrigin::Shard(ShardIndex(0)), 10, 1_000);
         let mut publication = uplink.publish(event(Qos::AtLeastOnce, 5), "roost.up", waiter(), None);
         let id = publication.message.properties.message_id.clone();
         for refusal in 1..=RETRIES_MAX {
@@ -355,7 +358,7 @@ mod tests {
         assert_eq!((uplink.len(), uplink.bytes, counters.of(Count::EventDead)), (0, 0, 1));
     }
 
-    fn publication_token(uplink: &Uplink) -> PublishToken {
+    fn publication_token(uplink: &Uplink<Waiter>) -> PublishToken {
         let number = *uplink.outstanding.keys().next_back().unwrap();
         PublishToken::new(PublishOrigin::Shard(ShardIndex(0)), number)
     }
@@ -363,7 +366,7 @@ mod tests {
     #[test]
     fn what_no_queue_wants_is_kept_as_unrouted() {
         let mut counters = Counters::default();
-        let mut uplink = Uplink::new(ShardIndex(3), 10, 1_000);
+        let mut uplink = Uplink::new(PublishOrigin::Shard(ShardIndex(3)), 10, 1_000);
         let publication = uplink.publish(event(Qos::AtLeastOnce, 1), "roost.up", waiter(), None);
         assert!(publication.mandatory);
         let next = uplink.published(publication.token, PublishOutcome::Returned, &mut counters);
@@ -382,7 +385,7 @@ mod tests {
             (PublishOutcome::Lost, Count::EventDroppedLost),
         ] {
             let mut counters = Counters::default();
-            let mut uplink = Uplink::new(ShardIndex(0), 10, 1_000);
+            let mut uplink = Uplink::new(PublishOrigin::Shard(ShardIndex(0)), 10, 1_000);
             let publication = uplink.publish(event(Qos::AtMostOnce, 1), "roost.up", None, None);
             assert_eq!(publication.on_loss, OnLoss::Report);
             let next = uplink.published(publication.token, outcome, &mut counters);
@@ -393,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_quarter_of_the_window_is_left_to_qos_1() {
-        let mut uplink = Uplink::new(ShardIndex(0), 4, 1_000);
+        let mut uplink = Uplink::new(PublishOrigin::Shard(ShardIndex(0)), 4, 1_000);
         for n in 0..3 {
             assert!(uplink.has_room(Qos::AtMostOnce));
             uplink.publish(event(Qos::AtMostOnce, n), "x", None, None);
@@ -401,7 +404,7 @@ mod tests {
         assert!(!uplink.has_room(Qos::AtMostOnce) && uplink.has_room(Qos::AtLeastOnce));
         uplink.publish(event(Qos::AtLeastOnce, 3), "x", None, None);
         assert!(!uplink.has_room(Qos::AtLeastOnce));
-        let by_bytes = Uplink { bytes: 1_000, ..Uplink::new(ShardIndex(0), 4, 1_000) };
+        let by_bytes = Uplink { bytes: 1_000, ..Uplink::new(PublishOrigin::Shard(ShardIndex(0)), 4, 1_000) };
         assert!(!by_bytes.has_room(Qos::AtLeastOnce));
     }
 }

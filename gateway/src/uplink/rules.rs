@@ -29,6 +29,8 @@ pub enum UplinkRule {
 pub enum Acknowledge {
     /// When the backend has confirmed it.
     Confirmed,
+    /// When it is on this gateway's disk. At QoS 0, which nobody acknowledges, it is as `confirmed`.
+    Spooled,
 }
 
 /// What comes first after an outage.
@@ -36,6 +38,8 @@ pub enum Acknowledge {
 pub enum UplinkOrder {
     /// Live events queue behind the device's backlog.
     Strict,
+    /// Live events overtake it.
+    Fresh,
 }
 
 /// Rules in order; the first whose filter matches decides. What none matches stays at the gateway.
@@ -54,12 +58,28 @@ impl UplinkRules {
     /// The exchange that a publish to this topic goes to; `None` if it stays here.
     #[must_use]
     pub fn exchange(&self, topic: &str) -> Option<&str> {
+        self.carried(topic).map(|(exchange, _, _)| exchange)
+    }
+
+    /// Whether any rule says `spooled`.
+    #[must_use]
+    pub fn need_spool(&self) -> bool {
+        let spools = |rule: &UplinkRule| match rule {
+            UplinkRule::Keep { .. } => false,
+            UplinkRule::Carry { acknowledge, .. } => *acknowledge == Acknowledge::Spooled,
+        };
+        self.rules.iter().any(spools)
+    }
+
+    /// How a publish to this topic is carried, and to which exchange; `None` if it stays here.
+    #[must_use]
+    pub fn carried(&self, topic: &str) -> Option<(&str, Acknowledge, UplinkOrder)> {
         let matches = |rule: &&UplinkRule| match rule {
             UplinkRule::Keep { filter } | UplinkRule::Carry { filter, .. } => filter.matches(topic),
         };
         match self.rules.iter().find(matches)? {
             UplinkRule::Keep { .. } => None,
-            UplinkRule::Carry { exchange, .. } => Some(exchange),
+            UplinkRule::Carry { exchange, acknowledge, order, .. } => Some((exchange, *acknowledge, *order)),
         }
     }
 }

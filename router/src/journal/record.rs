@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
+use roost_log::fields::{FieldError, Reader, Writer};
 use roost_wire::{
     CommandRequest, Device, DeviceId, GatewayId, Incarnation, MessageId, Offline, Qos, Receipt,
     ReceiptReason, ReceiptState, ReceiptsWanted, RouterRun, SyncNumber, Tenant, Topic, WallTime,
 };
-
-use super::bytes::{Reader, Writer};
 
 /// One thing that must survive.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,6 +169,12 @@ pub enum RecordError {
         /// How many.
         bytes: usize,
     },
+}
+
+impl From<FieldError> for RecordError {
+    fn from(FieldError { field }: FieldError) -> Self {
+        Self::Field { field }
+    }
 }
 
 impl Record {
@@ -409,7 +414,7 @@ fn read_given_to(r: &mut Reader<'_>) -> Result<GivenTo, RecordError> {
 }
 
 fn read_incarnation(r: &mut Reader<'_>) -> Result<Incarnation, RecordError> {
-    r.int("incarnation").map(Incarnation)
+    Ok(r.int("incarnation").map(Incarnation)?)
 }
 
 fn read_wanted(r: &mut Reader<'_>) -> Result<ReceiptsWanted, RecordError> {

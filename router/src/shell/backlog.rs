@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::log::{Closed, Full, Log, LogStatus};
 use crate::Lsn;
+use roost_log::{Closed, Full, Log, LogStatus};
 
 /// Records on their way to the disk, in order. While some wait here the engine takes in nothing that leads to more, except
 /// what is bounded anyway: messages up to the prefetch of their queues, and the ends of commands in custody.

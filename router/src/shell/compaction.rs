@@ -7,8 +7,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 
 use super::backlog::Backlog;
-use super::log::WrittenSnapshot;
 use crate::journal::Record;
+use roost_log::WrittenSnapshot;
 
 /// At most one snapshot is in the making.
 #[derive(Debug)]

@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::backlog::Backlog;
 use super::compaction::Compaction;
-use super::log::LogStatus;
 use super::metrics::Snapshot;
 use super::publications::{Publications, outcome};
 use super::sources::{Line, Sources};
@@ -20,6 +19,7 @@ use super::standing::Standing;
 use super::telling;
 use super::waiters::{NotTaken, Progress, Waiters};
 use crate::{Gauges, Input, Lsn, Output, PublishToken, RouterCore};
+use roost_log::LogStatus;
 
 /// What HTTP asks of the engine.
 #[derive(Debug)]

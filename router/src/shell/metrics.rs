@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use roost_backend::shell::{ConsumerFigures, PublisherFigures};
 use roost_ops::{Exposition, LinkCounts, MetricKind, SpanFigures};
 
-use super::log::LogStatus;
 use crate::gateway::Standing;
 use crate::{Counters, DropReason, GatewayGauges, Gauges};
+use roost_log::LogStatus;
 
 /// The figures of a router at one moment.
 #[derive(Debug, Clone, Default)]
@@ -85,7 +85,7 @@ impl Snapshot {
         for (reason, value) in &self.not_taken {
             page.sample(&[("reason", reason)], value);
         }
-        self.journal(page);
+        self.log.write("journal", page);
         self.depths(page);
         self.gateways(page);
         LinkCounts::write(&self.links, page);
@@ -184,39 +184,6 @@ impl Snapshot {
                 }
             }
         }
-    }
-
-    fn journal(&self, page: &mut Exposition) {
-        use MetricKind::{Counter, Gauge};
-        let log = &self.log;
-        let LogStatus {
-            durable, stuck, batches, records, written_bytes, failures, segments, snapshots, ..
-        } = log;
-        page.singles(
-            Counter,
-            [
-                ("roost_journal_batches_total", "Batches written and synced.", *batches),
-                ("roost_journal_records_total", "Records written and synced.", *records),
-                ("roost_journal_written_bytes_total", "Bytes written, with frames.", *written_bytes),
-                ("roost_journal_failures_total", "Writes and syncs that failed.", *failures),
-                ("roost_journal_snapshots_total", "Snapshots that took the place of segments.", *snapshots),
-            ],
-        );
-        let help = "Time to write a batch of records and sync it.";
-        page.family("roost_journal_sync_seconds", MetricKind::Histogram, help).histogram(&[], &log.syncs);
-        page.singles(
-            Gauge,
-            [
-                ("roost_journal_durable_lsn", "The last record on disk.", durable.0),
-                ("roost_journal_segments", "Segments on disk.", *segments),
-                ("roost_journal_disk_bytes", "Bytes on disk.", log.segment_bytes + log.snapshot_bytes),
-                (
-                    "roost_journal_stuck",
-                    "Whether nothing can be written at the moment.",
-                    u64::from(stuck.is_some()),
-                ),
-            ],
-        );
     }
 }
 

@@ -20,7 +20,6 @@ use super::compaction::Compaction;
 use super::config::RouterConfig;
 use super::engine::{Ended, Engine, Inputs};
 use super::http;
-use super::log::{Log, LogConfig, LogError, Opened, Replayed};
 use super::metrics::Snapshot;
 use super::publications::Publications;
 use super::sources::{SHARDS, Sources};
@@ -28,6 +27,7 @@ use super::standing::Standing;
 use super::waiters::Waiters;
 use crate::journal::{Journal, Record, RecordError};
 use crate::{Lsn, RouterCore};
+use roost_log::{Log, LogConfig, LogError, Opened, Replayed};
 
 /// A router that has custody of its shard's commands. Drop it and it ends at once, which loses nothing; [`Router::drain`]
 /// ends it well.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use roost_router::shell::log::{Full, LogConfig, Lsn, Opened, Replayed};
+use roost_log::{Full, LogConfig, Lsn, Opened, Replayed};
 
 use crate::child::{self, Running};
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use anyhow::Context;
 use roost_backend::AmqpAddress;
 use roost_config::TracingSettings;
+use roost_fleet::shell::{Wan, WanState};
 use tokio::sync::watch;
 
 use super::role::Role;
 use super::schedule::{FaultKind, RoleName};
-use super::wan::{State, Wan};
+
 use crate::dev::demo::AtGateways;
 use crate::dev::endpoints::{Endpoints, Listener};
 use crate::dev::mesh::GATEWAYS;
@@ -43,7 +44,7 @@ impl Roles {
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let (amqp, is_embedded) = endpoints.amqp();
         let link = async || {
-            let wan = Wan::start((amqp.host(), amqp.port())).await?;
+            let wan = Wan::start((amqp.host(), amqp.port())).await.context("a port for a link")?;
             let address = amqp.through(&wan.at().ip().to_string(), wan.at().port());
             anyhow::Ok((wan, address))
         };
@@ -115,15 +116,15 @@ impl Roles {
                 role.start().await
             }
             FaultKind::CutWan { gateway, lasts } => {
-                self.links(*gateway..gateway + 1, State::Cut, *lasts).await;
+                self.links(*gateway..gateway + 1, WanState::Cut, *lasts).await;
                 Ok(())
             }
             FaultKind::StallWan { gateway, lasts } => {
-                self.links(*gateway..gateway + 1, State::Stalled, *lasts).await;
+                self.links(*gateway..gateway + 1, WanState::Stalled, *lasts).await;
                 Ok(())
             }
             FaultKind::CutLinks { lasts } => {
-                self.links(0..self.links.len(), State::Cut, *lasts).await;
+                self.links(0..self.links.len(), WanState::Cut, *lasts).await;
                 Ok(())
             }
             // Devices do it by themselves.
@@ -147,7 +148,7 @@ impl Roles {
         let links = self.links.get(which).unwrap_or_default();
         links.iter().for_each(|link| link.be(state));
         tokio::time::sleep(lasts).await;
-        links.iter().for_each(|link| link.be(State::Whole));
+        links.iter().for_each(|link| link.be(WanState::Whole));
     }
 
     fn role(&mut self, name: RoleName) -> Option<&mut Role> {

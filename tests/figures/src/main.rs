@@ -5,6 +5,7 @@ mod bare_amqp;
 mod capacity;
 mod cpu;
 mod examples;
+mod faults;
 mod fleet;
 mod machine;
 mod mesh;
@@ -49,6 +50,24 @@ enum What {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// Kills and cuts: lost, duplicated, and how long until all is well again
+    Faults {
+        /// The page to write
+        #[arg(long)]
+        page: PathBuf,
+        /// Events in the spool of a gateway that is killed
+        #[arg(long, default_value_t = 1_000_000)]
+        spooled: u32,
+        /// Kills of a gateway under load
+        #[arg(long, default_value_t = 100)]
+        kills: u32,
+        /// Seconds for which a link is cut
+        #[arg(long, default_value_t = 600)]
+        cut_s: u64,
+        /// Only these: restart, kills, cut
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<faults::Part>,
+    },
     /// A long steady run: does memory stay flat?
     Soak {
         /// The page to write
@@ -76,6 +95,10 @@ async fn measure(what: What) -> anyhow::Result<()> {
         What::Mesh { page, seconds, only } => mesh::measure(&page, Duration::from_secs(seconds), &only).await,
         What::Examples { directory, seconds } => {
             examples::measure(&directory, Duration::from_secs(seconds)).await
+        }
+        What::Faults { page, spooled, kills, cut_s, only } => {
+            let extent = faults::Extent { spooled, kills, cut: Duration::from_secs(cut_s) };
+            faults::measure(&page, extent, &only).await
         }
         What::Soak { page, minutes } => soak::measure(&page, Duration::from_secs(minutes * 60)).await,
     }

@@ -12,6 +12,7 @@ mod process;
 mod run;
 mod signer;
 mod socket;
+mod wan;
 mod websocket;
 mod worker;
 
@@ -21,4 +22,5 @@ pub use crew::Crew;
 pub use crews::{Crews, descriptors};
 pub use orders::{Order, Report};
 pub use run::run;
+pub use wan::{Wan, WanState};
 pub use worker::serve as serve_worker;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::api::Api;
 use crate::backend::{Backend, Broker};
 use crate::environment::temporary_directory;
+use crate::eventually::PATIENCE;
 use crate::ports::ReservedPort;
 use crate::process::{Process, roost};
 use crate::rabbitmq::Vhost;
@@ -18,7 +19,7 @@ pub struct Federation {
     router: Role,
     backend: Option<Role>,
     broker: Broker,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// One process with its ports and its configuration.
@@ -76,6 +77,30 @@ impl Federation {
         federation.started().await
     }
 
+    /// The same with a directory for each gateway's spool, and `yaml` behind its configuration.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn spooling(backend: Backend, yaml: &str) -> Self {
+        Self::linked(backend, yaml, async |broker| broker.to_owned()).await
+    }
+
+    /// As [`Federation::spooling`], with gateways that reach the broker at another address: `link` gets the broker's, and says which.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn linked(backend: Backend, yaml: &str, link: impl AsyncFnOnce(&str) -> String) -> Self {
+        let federation = Self::configured(backend).await;
+        let broker = federation.broker.uri();
+        let through = link(&broker).await;
+        for role in &federation.gateways {
+            let data = federation.directory.path().join(&role.name).display().to_string();
+            role.configure_more(&format!("data: {data:?}\n{yaml}"));
+            role.reconfigure(|text| text.replace(&broker, &through));
+        }
+        federation.started().await
+    }
+
     /// Starts the router and the gateways, and not the (embedded) backend that they look for.
     pub async fn without_backend() -> Self {
         let mut federation = Self::embedded();
@@ -102,7 +127,7 @@ impl Federation {
             role.configure(&GatewayConfig { name, region, amqp: &amqp, mqtt_port, admin_port }.yaml());
             role
         });
-        Self { gateways: gateways.into(), router, backend, broker, _directory: directory }
+        Self { gateways: gateways.into(), router, backend, broker, directory }
     }
 
     /// Starts the embedded backend, and awaits that it is ready.
@@ -136,9 +161,25 @@ impl Federation {
         self.gateway_mut(name).start().await;
     }
 
+    /// Starts a gateway, after [`Federation::kill_gateway`], and awaits nothing.
+    pub fn launch_gateway(&mut self, name: &str) {
+        self.gateway_mut(name).launch();
+    }
+
     /// `kill -9`.
     pub fn kill_gateway(&mut self, name: &str) {
         self.gateway_mut(name).kill();
+    }
+
+    /// Ends a gateway in good order; start it again with [`Federation::start_gateway`].
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn stop_gateway(&mut self, name: &str) {
+        let process = self.gateway_mut(name).process.take().expect("the gateway runs");
+        process.terminate();
+        let ended = process.ended(PATIENCE).await;
+        assert!(ended.status.success(), "{name}: {ended:?}");
     }
 
     /// A gateway's MQTT port.
@@ -206,9 +247,13 @@ impl Role {
     }
 
     fn configure_more(&self, yaml: &str) {
+        self.reconfigure(|text| text + yaml);
+    }
+
+    fn reconfigure(&self, change: impl FnOnce(String) -> String) {
         let read = std::fs::read_to_string(&self.config);
         let text = read.unwrap_or_else(|error| panic!("{}: {error}", self.config.display()));
-        self.configure(&(text + yaml));
+        self.configure(&change(text));
     }
 
     fn launch(&mut self) {

@@ -28,6 +28,8 @@ pub(crate) enum Effect {
     SocketPause { socket: SocketId, paused: bool },
     /// The router's disk begins to sync up to this record.
     Sync { lsn: u64 },
+    /// A gateway's disk begins to sync so many records of its spool.
+    SpoolSync { many: usize },
     /// The router answers an HTTP request.
     Answer { number: usize, receipt: Box<Receipt> },
     /// The router published a command of this device to this gateway's inbox.

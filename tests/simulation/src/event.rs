@@ -86,6 +86,12 @@ pub(crate) enum Event {
         life: u32,
         lsn: u64,
     },
+    /// A gateway's disk has so many more records of its spool.
+    SpoolSynced {
+        gateway: usize,
+        life: u32,
+        many: usize,
+    },
     GatewayAccepts {
         socket: SocketId,
     },
@@ -168,6 +174,7 @@ impl fmt::Display for Event {
             Self::Tick { node, .. } => write!(f, "{node} ticks"),
             Self::Starts { node, .. } => write!(f, "{node} starts"),
             Self::RouterSynced { life, lsn } => write!(f, "router {life} synced {lsn}"),
+            Self::SpoolSynced { gateway, life, many } => write!(f, "gateway {gateway} {life} synced {many}"),
             Self::GatewayAccepts { socket } => write!(f, "gateway accepts socket {}", socket.0),
             Self::GatewayReads { socket, bytes, note } => {
                 write!(f, "gateway reads socket {}: {} B {:08x}", socket.0, bytes.len(), digest(bytes))?;

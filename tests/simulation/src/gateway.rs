@@ -10,12 +10,15 @@ use roost_backend::{Topology, contract};
 use roost_gateway::link::{Link, LinkConfig, LinkInput, LinkOutput};
 use roost_gateway::shard::{Backend, Gauges, Input, Output, Shard, ShardConfig};
 use roost_gateway::shell::inbox_plan;
+use roost_gateway::spool::{SpoolInput, SpoolLimits};
 use roost_gateway::{
-    ConnectionId, Count, Limits, OnLoss, Placement, Publication, PublishOrigin, PublishOutcome, PublishToken,
-    ShardIndex, UplinkRules,
+    Acknowledge, ConnectionId, Count, Limits, OnLoss, Placement, Publication, PublishOrigin, PublishOutcome,
+    PublishToken, ShardIndex, UplinkOrder, UplinkRule, UplinkRules,
 };
 use roost_wire::mesh::Report as _;
-use roost_wire::{ControlReport, Delivery, GatewayId, Incarnation, LinkId, Now, Region, ShardId};
+use roost_wire::{
+    ControlReport, Delivery, GatewayId, Incarnation, LinkId, Now, Region, ShardId, TopicFilter,
+};
 
 use crate::amqp::FromBroker;
 use crate::amqp::consumer::{Arrived, ConsumingEnd, Heard};
@@ -24,6 +27,7 @@ use crate::chance::Chance;
 use crate::effect::Effect;
 use crate::event::End;
 use crate::socket::SocketId;
+use crate::spool::{SpoolDisk, SpoolRun};
 use crate::time::{Clock, Micros};
 
 const SHARD: ShardIndex = ShardIndex(0);
@@ -44,10 +48,14 @@ pub(crate) struct GatewayNode {
     counts: BTreeMap<Count, u64>,
     /// Events that were published again.
     replayed: u64,
+    /// Whether its events are spooled, and in which order.
+    spool: Option<(UplinkOrder, SpoolLimits)>,
+    disk: SpoolDisk,
 }
 
 #[derive(Debug)]
 struct Run {
+    spool: Option<SpoolRun>,
     incarnation: Incarnation,
     shard: Shard,
     link: Link,
@@ -63,7 +71,13 @@ struct Run {
 }
 
 impl GatewayNode {
-    pub(crate) fn new(index: usize, clock: Clock, limits: Limits, lease: Duration) -> Self {
+    pub(crate) fn new(
+        index: usize,
+        clock: Clock,
+        limits: Limits,
+        lease: Duration,
+        spool: Option<(UplinkOrder, SpoolLimits)>,
+    ) -> Self {
         let names = ["eu", "us", "ap"];
         Self {
             id: GatewayId::parse(&format!("{}-1", names[index])).expect("it is a good name"),
@@ -75,6 +89,8 @@ impl GatewayNode {
             run: None,
             counts: BTreeMap::new(),
             replayed: 0,
+            spool,
+            disk: SpoolDisk::default(),
         }
     }
 
@@ -83,7 +99,7 @@ impl GatewayNode {
     }
 
     /// A new life, with a new incarnation.
-    pub(crate) fn start(&mut self, chance: &mut Chance) {
+    pub(crate) fn start(&mut self, at: Micros, chance: &mut Chance) -> Vec<Effect> {
         let incarnation = Incarnation(chance.bits());
         let shard = Shard::new(ShardConfig {
             gateway: self.id.clone(),
@@ -92,7 +108,7 @@ impl GatewayNode {
             placement: Placement::ALONE,
             hash_seed: chance.bits(),
             limits: self.limits.clone(),
-            uplink: UplinkRules::default(),
+            uplink: self.rules(),
             trace_ids: None,
         });
         let router = ShardId(0);
@@ -109,7 +125,10 @@ impl GatewayNode {
             settle_key: contract::settle_key(router),
             user: Some("gateway".to_owned()),
         });
+        let now = self.clock.read(at);
+        let spool = self.spool.as_ref().map(|(_, limits)| SpoolRun::start(now, limits.clone(), &self.disk));
         self.run = Some(Run {
+            spool,
             incarnation,
             shard,
             link,
@@ -123,13 +142,41 @@ impl GatewayNode {
             tick: None,
             lapses: 0,
         });
+        self.with(at, |run, now, _| {
+            if let Some(spool) = &mut run.spool {
+                spool.handle(now, SpoolInput::Tick);
+                run.shard.handle(now, Input::Spool(spool.core().gauges().state));
+            }
+        })
     }
 
-    /// The end of a life: nothing of it is kept.
-    pub(crate) fn crash(&mut self) {
+    /// What its rules say.
+    fn rules(&self) -> UplinkRules {
+        let Some((order, _)) = self.spool else { return UplinkRules::default() };
+        UplinkRules::new(vec![UplinkRule::Carry {
+            filter: TopicFilter::parse("#").expect("it is a good filter"),
+            exchange: contract::UP.to_owned(),
+            acknowledge: Acknowledge::Spooled,
+            order,
+        }])
+    }
+
+    /// The end of a life: of it is kept what is on disk.
+    pub(crate) fn crash(&mut self, chance: &mut Chance) {
         self.tally();
-        self.run = None;
+        if let Some(spool) = self.run.take().and_then(|run| run.spool) {
+            spool.crash(&mut self.disk, chance);
+        }
         self.life += 1;
+    }
+
+    /// Its disk has so many more records.
+    pub(crate) fn synced(&mut self, at: Micros, many: usize) -> Vec<Effect> {
+        let now = self.clock.read(at);
+        if let Some(spool) = self.run.as_mut().and_then(|run| run.spool.as_mut()) {
+            spool.synced(now, &mut self.disk, many);
+        }
+        self.with(at, |_, _, _| {})
     }
 
     /// All that was counted, in all lives; asked once, at the end.
@@ -154,7 +201,8 @@ impl GatewayNode {
     pub(crate) fn is_quiet(&self) -> bool {
         self.run.as_ref().is_some_and(|run| {
             let gauges = run.shard.gauges();
-            let is_up = run.uplink.is_up() && run.mesh.is_up() && run.inbox.is_up();
+            let is_spooled = run.spool.as_ref().is_some_and(|spool| spool.core().gauges().events > 0);
+            let is_up = !is_spooled && run.uplink.is_up() && run.mesh.is_up() && run.inbox.is_up();
             is_up && gauges.commands == 0 && gauges.uplink_events == 0 && run.link.is_settled()
         })
     }
@@ -217,6 +265,9 @@ impl GatewayNode {
             }
             run.shard.handle(now, Input::Tick);
             run.link.handle(now, LinkInput::Tick);
+            if let Some(spool) = &mut run.spool {
+                spool.handle(now, SpoolInput::Tick);
+            }
         })
     }
 
@@ -269,8 +320,12 @@ impl GatewayNode {
         let Some(run) = &mut self.run else { return Vec::new() };
         let mut effects = Vec::new();
         act(run, now, &mut effects);
-        run.perform(now, &mut effects);
-        let due = [run.shard.poll_timeout(), run.link.poll_timeout()].into_iter().flatten().min();
+        run.perform(now, &self.disk, &mut effects);
+        if let Some(many) = run.spool.as_mut().and_then(SpoolRun::begins_sync) {
+            effects.push(Effect::SpoolSync { many });
+        }
+        let spool_due = run.spool.as_ref().and_then(|spool| spool.core().poll_timeout());
+        let due = [run.shard.poll_timeout(), run.link.poll_timeout(), spool_due].into_iter().flatten().min();
         let due = due.map(|due| self.clock.moment(due).max(at + 1));
         if let Some(due) = due.filter(|due| run.tick.is_none_or(|tick| *due < tick)) {
             run.tick = Some(due);
@@ -286,7 +341,8 @@ impl GatewayNode {
 
     fn tally(&mut self) {
         let Some(run) = &mut self.run else { return };
-        for counters in [run.shard.counters(), run.link.counters()] {
+        let spool = run.spool.as_ref().map(|spool| spool.core().counters());
+        for counters in [Some(run.shard.counters()), Some(run.link.counters()), spool].into_iter().flatten() {
             for (count, number) in counters.iter() {
                 *self.counts.entry(count).or_default() += number;
             }
@@ -310,7 +366,12 @@ impl Run {
                 }
             };
             match end {
-                End::Uplink => self.shard.handle(now, Input::Backend(backend)),
+                End::Uplink => {
+                    self.shard.handle(now, Input::Backend(backend));
+                    if let Some(spool) = &mut self.spool {
+                        spool.backend(now, backend);
+                    }
+                }
                 End::Mesh => self.link.handle(now, LinkInput::Backend(backend)),
                 End::Inbox | End::Publisher | End::Reports | End::Commands => {}
             }
@@ -326,6 +387,10 @@ impl Run {
         };
         match token.origin() {
             PublishOrigin::Link => self.link.handle(now, LinkInput::Published { token, outcome }),
+            PublishOrigin::Spool => {
+                let spool = self.spool.as_mut().expect("it has published");
+                spool.published(now, token, outcome);
+            }
             PublishOrigin::Shard(_) => self.shard.handle(now, Input::Published { token, outcome }),
         }
     }
@@ -368,12 +433,16 @@ impl Run {
     }
 
     /// Performs all that both cores want, as production's world does.
-    fn perform(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    fn perform(&mut self, now: Now, disk: &SpoolDisk, effects: &mut Vec<Effect>) {
         loop {
             let mut quiet = true;
             while let Some(output) = self.shard.poll_output() {
                 quiet = false;
                 self.shard_asks(now, output, effects);
+            }
+            if let Some(spool) = &mut self.spool {
+                let uplink = &mut self.uplink;
+                quiet &= !spool.perform(now, disk, &mut self.shard, |it| uplink.publish(publish(it)));
             }
             while let Some(output) = self.link.poll_output() {
                 quiet = false;
@@ -417,6 +486,10 @@ impl Run {
             Output::Publish(publication) => self.uplink.publish(publish(*publication)),
             Output::Link(word) => self.link.handle(now, LinkInput::FromShard { shard: SHARD, word }),
             Output::Notice(_) => {}
+            Output::Spool { number, event, exchange, order } => {
+                let spool = self.spool.as_mut().expect("a rule says so only where there is one");
+                spool.handle(now, SpoolInput::Store { shard: SHARD, number, event, exchange, order });
+            }
             Output::Trace(_) => unreachable!("nobody traces"),
             Output::Drained => unreachable!("nobody drains"),
         }

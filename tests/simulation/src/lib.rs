@@ -27,6 +27,7 @@ mod rules;
 mod service;
 mod settings;
 mod socket;
+mod spool;
 mod time;
 mod trace;
 mod witness;

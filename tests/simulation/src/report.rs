@@ -108,7 +108,14 @@ impl Coverage {
         let parks = ParkReason::ALL.into_iter().map(|reason| decision("park", reason.as_str()));
         let rejects = RejectReason::NAMES.into_iter().map(|reason| decision("reject", reason));
         let plain = [decision("forward", ""), decision("ask", "")];
-        let others = ["a lease lapsed", "a delivery came again", "a publication was sent again"];
+        let others = [
+            "a lease lapsed",
+            "a delivery came again",
+            "a publication was sent again",
+            "gateway: events_spooled ",
+            "gateway: publishes_parked spool_full",
+            "gateway: connects_refused spool_full",
+        ];
         let all = faults.chain(parks).chain(rejects).chain(plain).chain(others.map(str::to_owned));
         all.filter(|what| !self.happened.contains_key(what)).collect()
     }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use roost_gateway::Limits as GatewayLimits;
+use roost_gateway::spool::SpoolLimits;
+use roost_gateway::{Limits as GatewayLimits, UplinkOrder};
 use roost_router::Limits as RouterLimits;
 
 use crate::chance::Chance;
 use crate::gateway::HEARTBEAT;
 use crate::plant::Break;
+use crate::spool::draw_limits;
 use crate::time::{Clock, Micros, SECOND};
 
 /// What is asked of a run.
@@ -38,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) heals_at: Micros,
     pub(crate) router: RouterLimits,
     pub(crate) gateway: GatewayLimits,
+    /// Whether events are spooled, and in which order.
+    pub(crate) spool: Option<(UplinkOrder, SpoolLimits)>,
     /// What gateways believe their lease to be.
     pub(crate) lease: Duration,
     /// How long a message takes, in microseconds.
@@ -76,6 +80,7 @@ impl Settings {
             inflight_max: chance.pick(&[2, 100]).try_into().expect("it is not zero"),
             ..GatewayLimits::default()
         };
+        let order = chance.pick(&[None, None, Some(UplinkOrder::Strict), Some(UplinkOrder::Fresh)]);
         assert!(lease > HEARTBEAT * 3, "as production's configuration demands");
         Self {
             devices: DEVICES_MIN + chance.below(16) as usize,
@@ -85,6 +90,7 @@ impl Settings {
             heals_at: chance.between(60, 180) * SECOND,
             router,
             gateway,
+            spool: order.map(|order| (order, draw_limits(chance))),
             lease: match plan.plant {
                 Some(Break::TwoHolders) => seconds(3_600),
                 Some(Break::AcknowledgeBeforeFsync | Break::ForgetWithoutCompare) | None => lease,

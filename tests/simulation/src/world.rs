@@ -87,7 +87,13 @@ impl World {
             (0..settings.devices).map(|index| Device::new(index, GATEWAYS, &mut chance)).collect();
         let names: Vec<_> = devices.iter().map(|device| device.name.clone()).collect();
         let gateway = |index, chance: &mut Chance| {
-            GatewayNode::new(index, draw_clock(chance), settings.gateway.clone(), settings.lease)
+            GatewayNode::new(
+                index,
+                draw_clock(chance),
+                settings.gateway.clone(),
+                settings.lease,
+                settings.spool.clone(),
+            )
         };
         let gateways = (0..GATEWAYS).map(|index| gateway(index, &mut chance)).collect();
         let router = RouterNode::new(draw_clock(&mut chance), settings.router.clone(), plan.plant);
@@ -199,7 +205,15 @@ impl World {
                 let effects = self.router.synced(self.at, lsn, compacts);
                 self.perform(NodeId::Router, effects);
             }
-            Event::Flush { .. } | Event::Tick { .. } | Event::Starts { .. } | Event::RouterSynced { .. } => {}
+            Event::SpoolSynced { gateway, life, many } if life == self.gateways[gateway].life => {
+                let effects = self.gateways[gateway].synced(self.at, many);
+                self.perform(NodeId::Gateway(gateway), effects);
+            }
+            Event::Flush { .. }
+            | Event::Tick { .. }
+            | Event::Starts { .. }
+            | Event::SpoolSynced { .. }
+            | Event::RouterSynced { .. } => {}
             Event::GatewayAccepts { socket } => self.gateway_accepts(socket),
             Event::GatewayReads { socket, bytes, note } => self.gateway_reads(socket, bytes, note),
             Event::GatewayWrote { socket, bytes } => self.gateway_wrote(socket, bytes),
@@ -242,6 +256,7 @@ impl World {
             | Event::Tick { node, .. }
             | Event::Starts { node, .. } => Some(*node),
             Event::RouterSynced { .. } | Event::HttpArrives { .. } => Some(NodeId::Router),
+            Event::SpoolSynced { gateway, .. } => Some(NodeId::Gateway(*gateway)),
             Event::GatewayAccepts { socket }
             | Event::GatewayReads { socket, .. }
             | Event::GatewayWrote { socket, .. }
@@ -285,7 +300,8 @@ impl World {
     fn start(&mut self, node: NodeId) {
         let ends: &[End] = match node {
             NodeId::Gateway(index) => {
-                self.gateways[index].start(&mut self.chance);
+                let effects = self.gateways[index].start(self.at, &mut self.chance);
+                self.perform(node, effects);
                 &[End::Uplink, End::Mesh, End::Inbox]
             }
             NodeId::Router => {
@@ -320,6 +336,12 @@ impl World {
                     let at = self.at + self.chance.between(100, self.settings.sync_max);
                     let at = at.max(self.slow_disk_until);
                     self.agenda.put(at, Event::RouterSynced { life, lsn });
+                }
+                Effect::SpoolSync { many } => {
+                    let at = self.at + self.chance.between(100, self.settings.sync_max);
+                    let at = at.max(self.slow_disk_until);
+                    let NodeId::Gateway(gateway) = node else { unreachable!("only gateways have spools") };
+                    self.agenda.put(at, Event::SpoolSynced { gateway, life, many });
                 }
                 Effect::Answer { number, receipt } => {
                     let at = self.at + self.latency();

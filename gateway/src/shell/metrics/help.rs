@@ -7,7 +7,7 @@ pub(super) fn of(metric: &str) -> &'static str {
     known.map_or("", |(_, meaning)| meaning)
 }
 
-const MEANINGS: [(&str, &str); 30] = [
+const MEANINGS: [(&str, &str); 32] = [
     ("connections_opened", "Transport connections taken."),
     ("connects_accepted", "CONNECTs accepted."),
     ("connects_refused", "CONNECTs refused and connections ended before one, by reason."),
@@ -22,6 +22,8 @@ const MEANINGS: [(&str, &str); 30] = [
     ("publishes_unwanted", "Publishes that no subscriber here and no uplink rule wanted."),
     ("publishes_parked", "Publishes that had to wait before they were routed, by reason."),
     ("events", "Events that the backend has, by where they are there."),
+    ("events_spooled", "Events given to the spool."),
+    ("spool_dropped", "Events that left the spool without the backend having them, by reason."),
     ("events_dropped", "Events at QoS 0 that were dropped, by reason."),
     ("event_retries", "Events published again, by reason."),
     ("local_deliveries", "Messages handed to local subscribers."),

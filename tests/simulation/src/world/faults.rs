@@ -16,7 +16,7 @@ impl World {
                 let node = NodeId::Gateway(gateway);
                 let was_up = self.is_up(node);
                 if was_up {
-                    self.gateways[gateway].crash();
+                    self.gateways[gateway].crash(&mut self.chance);
                     self.witness.crashed(node, at);
                     self.sockets_crashed(gateway);
                     self.crashed(node, away);

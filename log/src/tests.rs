@@ -1,5 +1,7 @@
 //! What a log promises, with a disk that can be made to fail.
 
+mod tail;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -1,32 +1,32 @@
-//! A link that can be cut: a TCP proxy on loopback between a role and the backend.
+//! A link that can be cut: a TCP proxy on loopback between a process and its server.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Connections of one role; it has a few. One more is closed.
+/// Connections at once: a role has a few. One more is closed.
 const CONNECTIONS_MAX: usize = 64;
 const BUFFER_BYTES: usize = 16 * 1024;
 /// After a connection that could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// The link of one role.
+/// A link. Gone when dropped.
 #[derive(Debug)]
-pub(crate) struct Wan {
+pub struct Wan {
     at: SocketAddr,
-    state: watch::Sender<State>,
+    state: watch::Sender<WanState>,
     task: JoinHandle<()>,
 }
 
 /// What a link does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub enum WanState {
     /// Everything passes.
     Whole,
     /// Connections are broken, and new ones end at once.
@@ -36,22 +36,26 @@ pub(crate) enum State {
 }
 
 impl Wan {
-    /// A link to `to`, HOST:PORT.
-    pub(crate) async fn start(to: (&str, u16)) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("a port for a link")?;
+    /// A link to `to`, host and port, which may begin to listen later.
+    ///
+    /// # Errors
+    /// The system has no port.
+    pub async fn start(to: (&str, u16)) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let at = listener.local_addr()?;
-        let (state, seen) = watch::channel(State::Whole);
+        let (state, seen) = watch::channel(WanState::Whole);
         let task = tokio::spawn(accept(listener, Arc::new((to.0.to_owned(), to.1)), seen));
         Ok(Self { at, state, task })
     }
 
-    /// Where the role connects.
-    pub(crate) fn at(&self) -> SocketAddr {
+    /// Where to connect instead.
+    #[must_use]
+    pub fn at(&self) -> SocketAddr {
         self.at
     }
 
     /// From now on.
-    pub(crate) fn be(&self, state: State) {
+    pub fn be(&self, state: WanState) {
         self.state.send_replace(state);
     }
 }
@@ -62,7 +66,7 @@ impl Drop for Wan {
     }
 }
 
-async fn accept(listener: TcpListener, to: Arc<(String, u16)>, state: watch::Receiver<State>) {
+async fn accept(listener: TcpListener, to: Arc<(String, u16)>, state: watch::Receiver<WanState>) {
     let mut carried = JoinSet::new();
     loop {
         // An error is of one connection, whose owner tries again; or there are no descriptors left, and it comes at once again.
@@ -78,10 +82,10 @@ async fn accept(listener: TcpListener, to: Arc<(String, u16)>, state: watch::Rec
 }
 
 /// Carries one connection until an end of it closes, or the link is cut.
-async fn carry(near: TcpStream, to: Arc<(String, u16)>, mut state: watch::Receiver<State>) {
+async fn carry(near: TcpStream, to: Arc<(String, u16)>, mut state: watch::Receiver<WanState>) {
     let stalls = (state.clone(), state.clone());
     tokio::select! {
-        _ = state.wait_for(|state| *state == State::Cut) => {}
+        _ = state.wait_for(|state| *state == WanState::Cut) => {}
         () = async {
             let Ok(far) = TcpStream::connect((to.0.as_str(), to.1)).await else { return };
             // An answer that waits for another is late at both.
@@ -99,12 +103,12 @@ async fn carry(near: TcpStream, to: Arc<(String, u16)>, mut state: watch::Receiv
 async fn pump(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
-    mut state: watch::Receiver<State>,
+    mut state: watch::Receiver<WanState>,
 ) {
     let mut buffer = vec![0; BUFFER_BYTES];
     while let Ok(many @ 1..) = from.read(&mut buffer).await {
         // An error means that the link is no more, and with it this task.
-        if state.wait_for(|state| *state != State::Stalled).await.is_err()
+        if state.wait_for(|state| *state != WanState::Stalled).await.is_err()
             || to.write_all(&buffer[..many]).await.is_err()
         {
             return;
@@ -143,18 +147,18 @@ mod tests {
         let mut stream = TcpStream::connect(wan.at()).await.unwrap();
         assert_eq!(said(&mut stream, 1).await, Some(1));
 
-        wan.be(State::Stalled);
+        wan.be(WanState::Stalled);
         stream.write_all(&[2]).await.unwrap();
         // The other way to see that nothing passes would be to wait for ever.
         assert!(tokio::time::timeout(Duration::from_millis(50), stream.read_u8()).await.is_err());
-        wan.be(State::Whole);
+        wan.be(WanState::Whole);
         assert_eq!(tokio::time::timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap(), 2);
 
-        wan.be(State::Cut);
+        wan.be(WanState::Cut);
         assert_eq!(said(&mut stream, 3).await, None);
         let mut refused = TcpStream::connect(wan.at()).await.unwrap();
         assert_eq!(said(&mut refused, 4).await, None);
-        wan.be(State::Whole);
+        wan.be(WanState::Whole);
         let mut again = TcpStream::connect(wan.at()).await.unwrap();
         assert_eq!(said(&mut again, 5).await, Some(5));
     }

@@ -12,7 +12,7 @@ use super::directory::Directory;
 use super::frame::Kind;
 use super::snapshot::{Snapshot, WrittenSnapshot};
 use super::writer::{Job, Writer};
-use super::{LogConfig, LogError, LogStatus, Lsn};
+use super::{LogConfig, LogError, LogStatus, Lsn, Tail};
 
 /// An open log. It has one owner, since who appends decides the order.
 #[derive(Debug)]
@@ -119,6 +119,24 @@ impl Log {
     pub fn try_snapshot(&mut self) -> Option<Snapshot> {
         self.jobs.try_send(Job::Seal).ok()?;
         Some(Snapshot::new(self.directory.clone(), self.last))
+    }
+
+    /// Begins a snapshot that will stand for everything up to `covers`, which must be durable; what is behind stays as it is. Write and
+    /// install it as any other.
+    ///
+    /// # Panics
+    /// If that record is not durable.
+    #[must_use]
+    pub fn mark(&self, covers: Lsn) -> Snapshot {
+        let durable = self.status.borrow().durable;
+        assert!(covers <= durable, "{covers} is not durable: {durable}");
+        Snapshot::new(self.directory.clone(), covers)
+    }
+
+    /// Reads from a record on, while the log is appended to. It must not be covered by a snapshot.
+    #[must_use]
+    pub fn tail(&self, from: Lsn) -> Tail {
+        Tail::new(self.directory.clone(), from)
     }
 
     /// Lets a snapshot take the place of what it covers, once all of that is durable. [`LogStatus::covered`] says when.

@@ -12,7 +12,9 @@
 //! - [`open`](Opened::open) checks the directory, cuts what a crash tore off the end, and replays.
 //! - [`Log`] hands records to one writer thread, which collects all that wait, writes them at once and syncs once (group
 //!   commit), then says how far the log is durable ([`LogStatus`]).
-//! - A [`Snapshot`] is written beside the appends and then takes the place of the records it covers.
+//! - A [`Snapshot`] is written beside the appends and then takes the place of the records it covers. One of an earlier record and with
+//!   little in it is a mark: what is before it is done with ([`Log::mark`]).
+//! - A [`Tail`] reads the log from some record on while it is appended to.
 //!
 //! **What a crash may leave.** A segment is begun only when everything before it is durable, so only the last one may have
 //! a torn end. Each frame says how many records before it were not yet durable when it was written; a bad frame is
@@ -27,6 +29,7 @@ mod appender;
 mod batch;
 mod directory;
 mod error;
+pub mod fields;
 mod frame;
 mod lsn;
 mod opened;
@@ -34,6 +37,7 @@ mod reader;
 mod replay;
 mod snapshot;
 mod status;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -45,6 +49,7 @@ pub use opened::{Cut, Opened};
 pub use replay::{Replay, Replayed};
 pub use snapshot::{Snapshot, WrittenSnapshot};
 pub use status::LogStatus;
+pub use tail::Tail;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -66,6 +66,12 @@ impl Opened {
         self.cut.as_ref()
     }
 
+    /// The last record that the snapshot stands for; [`Lsn::ZERO`] if there is none.
+    #[must_use]
+    pub fn covered(&self) -> Lsn {
+        self.snapshot.unwrap_or_default()
+    }
+
     /// The last record there is.
     #[must_use]
     pub fn last(&self) -> Lsn {

@@ -1,0 +1,129 @@
+//! Events that the spool was given and that are not safe yet.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use roost_wire::Event;
+
+use super::close::Farewell;
+use super::connection::HeldBy;
+use super::{Now, Output, Shard};
+use crate::packet::ReasonCode;
+use crate::trace::{Begun, Ending, EventFate};
+use crate::uplink::Waiter;
+use crate::{Acknowledge, ConnectionId, Count, SpoolNumber, SpoolState, UplinkOrder};
+
+/// Who waits for the spool, and whether it takes events in.
+#[derive(Debug)]
+pub(super) struct Spooling {
+    state: SpoolState,
+    next: u64,
+    waiting: BTreeMap<SpoolNumber, Waiting>,
+    bytes: usize,
+    /// Clients whose next publish waits for room, the longest first. At most once each.
+    pub(super) line: VecDeque<ConnectionId>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    waiter: Waiter,
+    bytes: usize,
+    trace: Option<Box<Begun>>,
+}
+
+impl Spooling {
+    /// Until the shell says that there is a spool, none is.
+    pub(super) fn new() -> Self {
+        Self {
+            state: SpoolState::Bypassed,
+            next: 0,
+            waiting: BTreeMap::new(),
+            bytes: 0,
+            line: VecDeque::new(),
+        }
+    }
+
+    /// How many events are not safe.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.state == SpoolState::Full
+    }
+
+    /// Whether an event with this rule goes there.
+    pub(super) fn takes(&self, acknowledge: Acknowledge) -> bool {
+        match (acknowledge, self.state) {
+            (Acknowledge::Confirmed, _) | (Acknowledge::Spooled, SpoolState::Bypassed) => false,
+            (Acknowledge::Spooled, SpoolState::Open | SpoolState::Full) => true,
+        }
+    }
+
+    /// Whether whoever waits for it may go on. The bounds are those of events on their way to AMQP.
+    pub(super) fn has_room(&self, events_max: usize, bytes_max: usize) -> bool {
+        match self.state {
+            SpoolState::Full => false,
+            SpoolState::Bypassed => true,
+            SpoolState::Open => self.waiting.len() < events_max && self.bytes < bytes_max,
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn spool_has_room(&self) -> bool {
+        let limits = &self.config.limits;
+        self.spooling.has_room(limits.uplink_events_max, limits.uplink_bytes_max)
+    }
+
+    /// Gives an event to the spool, which has room.
+    pub(super) fn spool(
+        &mut self,
+        (event, trace): (Event, Option<Box<Begun>>),
+        (exchange, order): (String, UplinkOrder),
+        waiter: Waiter,
+    ) {
+        let number = SpoolNumber(self.spooling.next);
+        self.spooling.next += 1;
+        let bytes = event.payload.len();
+        self.spooling.bytes += bytes;
+        self.spooling.waiting.insert(number, Waiting { waiter, bytes, trace });
+        self.outputs.push_back(Output::Spool { number, event: Box::new(event), exchange, order });
+    }
+
+    pub(super) fn spooled(&mut self, now: Now, numbers: Vec<SpoolNumber>) {
+        for number in numbers {
+            let Some(Waiting { waiter, bytes, trace }) = self.spooling.waiting.remove(&number) else {
+                continue;
+            };
+            self.spooling.bytes -= bytes;
+            self.acknowledge(now, waiter.connection, waiter.publish, ReasonCode::Success);
+            if let Some(begun) = trace {
+                let how = Ending::Event { fate: EventFate::Spooled };
+                self.outputs.push_back(Output::Trace(begun.ended(now.boot, how)));
+            }
+            self.wake_next(HeldBy::Spool);
+        }
+    }
+
+    pub(super) fn spool_state(&mut self, now: Now, state: SpoolState) {
+        self.spooling.state = state;
+        match state {
+            SpoolState::Open | SpoolState::Bypassed => self.wake_next(HeldBy::Spool),
+            SpoolState::Full => {
+                for id in self.spooling.line.clone() {
+                    self.give_up_waiting(now, id);
+                }
+            }
+        }
+    }
+
+    /// A client that may publish no more until the full spool has room is sent away: it may find another gateway.
+    pub(super) fn give_up_waiting(&mut self, now: Now, id: ConnectionId) {
+        let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
+        let has_window = client.pending.len() < usize::from(self.config.limits.receive_maximum.get());
+        if !self.spooling.is_full() || client.waits_for != Some(HeldBy::Spool) || has_window {
+            return;
+        }
+        self.close(now, id, Count::ClosedSpoolFull, Farewell::Disconnect(ReasonCode::QuotaExceeded));
+    }
+}

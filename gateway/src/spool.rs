@@ -1,0 +1,552 @@
+//! The spool: events whose rule says `spooled`, on this gateway's disk until the backend has confirmed them.
+//!
+//! ```text
+//!  shard ── store ──> log ── durable ──> PUBACK            (or confirmed, if that comes first)
+//!              │
+//!              └────> line ── window ──> AMQP ── confirmed ──> done ──> mark: what is before it leaves the disk
+//! ```
+//!
+//! All events stand in one line, in the order in which they were stored. The newest of them are still in memory; when the line is longer than
+//! that, the oldest are read back from disk, as fast as the drain's rate allows and in half of the window, so that they slow nothing
+//! else. An event whose rule says `fresh` steps in front of the line while there is one.
+//!
+//! An event is *done* when the backend has it for good. Everything up to the *cursor* is done; of what is done beyond it the ranges
+//! are remembered. Both go to disk as a mark, once a second: after a crash, what was done since the last mark is published
+//! again, with the same ids and marked as replayed.
+
+mod drain_rate;
+mod forecast;
+mod line;
+mod ranges;
+mod record;
+mod state;
+
+pub use record::SpoolRecordError;
+pub use state::SpoolState;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use roost_wire::{BootTime, Device, Event, Now, WallTime};
+
+use crate::shard::Backend;
+use crate::uplink::{Next, Uplink, retry};
+use crate::{
+    Count, Counters, Publication, PublishOrigin, PublishOutcome, PublishToken, ShardIndex, SpoolNumber,
+    UplinkOrder,
+};
+use drain_rate::DrainRate;
+use forecast::Forecast;
+use line::{Head, Line};
+use ranges::Ranges;
+use record::{Stored, decode_mark, encode_mark};
+
+/// The bounds of a spool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolLimits {
+    /// Bytes on disk. Beyond: no event is taken in; see [`SpoolState::Full`].
+    pub bytes_max: u64,
+    /// An event that has waited longer is dropped and counted.
+    pub age_max: Duration,
+    /// Events that are read back from disk and published, per second.
+    pub drain_per_s: u32,
+    /// Events published and not answered. Beyond: the line waits.
+    pub window_events: usize,
+    /// Payload bytes of the same.
+    pub window_bytes: usize,
+    /// Events at the end of the line that are kept in memory as well.
+    pub memory_events: usize,
+    /// Payload bytes of the same.
+    pub memory_bytes: usize,
+}
+
+impl Default for SpoolLimits {
+    fn default() -> Self {
+        Self {
+            // A gateway's 1,000 events a second of 256 bytes for two hours.
+            bytes_max: 4 * 1024 * 1024 * 1024,
+            // As long as a command lives at most: after a week's cut nobody wants to know any more.
+            age_max: Duration::from_secs(7 * 24 * 3_600),
+            // Several times what a gateway of 10,000 devices takes in, and half of what a broker node does.
+            drain_per_s: 10_000,
+            window_events: 2_000,
+            window_bytes: 32 * 1024 * 1024,
+            memory_events: 4_000,
+            memory_bytes: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// What a spool finds on disk when it is opened.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// The number of the last event there.
+    pub last: u64,
+    /// Everything up to this one was done.
+    pub covered: u64,
+    /// The mark's record, if there is a mark.
+    pub mark: Option<Bytes>,
+    /// What the files take.
+    pub disk_bytes: u64,
+}
+
+/// How the log stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogStands {
+    /// The last event that is safe.
+    pub durable: u64,
+    /// Whether nothing can be written.
+    pub is_stuck: bool,
+    /// What the files take.
+    pub disk_bytes: u64,
+}
+
+/// One thing that happened to the spool.
+#[derive(Debug)]
+pub enum SpoolInput {
+    /// A shard has an event for it. The shard has asked whether it is open.
+    Store {
+        /// Which shard.
+        shard: ShardIndex,
+        /// The shard's number for it.
+        number: SpoolNumber,
+        /// The event.
+        event: Box<Event>,
+        /// Where it is published.
+        exchange: String,
+        /// Its rule's.
+        order: UplinkOrder,
+    },
+    /// The log stands differently.
+    Log(LogStands),
+    /// Records that were asked for, from the first on; empty if they cannot be read now.
+    Read {
+        /// The number of the first.
+        first: u64,
+        /// Their bytes.
+        records: Vec<Bytes>,
+    },
+    /// A mark is done with.
+    Marked {
+        /// Whether it is in force; else it could not be written.
+        is_in_force: bool,
+    },
+    /// The outcome of a publication.
+    Published {
+        /// Which.
+        token: PublishToken,
+        /// What became of it.
+        outcome: PublishOutcome,
+    },
+    /// The publisher's connection is up, or away. At the start it is away.
+    Backend(Backend),
+    /// The time of [`Spool::poll_timeout`] has come.
+    Tick,
+}
+
+/// What the spool wants done, in this order.
+#[derive(Debug, PartialEq)]
+pub enum SpoolOutput {
+    /// Append this to the log. It is the record after the last.
+    Append(Bytes),
+    /// Read records, from this one on to that one or fewer: [`SpoolInput::Read`].
+    Read {
+        /// The first.
+        from: u64,
+        /// The last, which is durable.
+        to: u64,
+    },
+    /// Write a mark and put it in force: [`SpoolInput::Marked`].
+    Mark {
+        /// Everything up to this one is done, and durable.
+        covers: u64,
+        /// The mark's record.
+        record: Bytes,
+    },
+    /// Publish this: [`SpoolInput::Published`].
+    Publish(Box<Publication>),
+    /// These events are safe.
+    Safe {
+        /// Whose.
+        shard: ShardIndex,
+        /// The shard's numbers.
+        numbers: Vec<SpoolNumber>,
+    },
+    /// It takes events in, or does not: for every shard.
+    State(SpoolState),
+    /// A record is unreadable: it is passed over and counted.
+    Unreadable {
+        /// Its number.
+        number: u64,
+        /// Why.
+        why: SpoolRecordError,
+    },
+}
+
+/// How much there is, for people and for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct SpoolGauges {
+    /// Events that are not done.
+    pub events: u64,
+    /// Bytes on disk and on their way there.
+    pub bytes: u64,
+    /// The bound on them.
+    pub bytes_max: u64,
+    /// When the oldest event that is not done was received, as far as that is known.
+    pub oldest: Option<WallTime>,
+    /// At the rate of the last minute; `None` if it does not grow.
+    pub full_in: Option<Duration>,
+    /// Whether it takes events in.
+    pub state: SpoolState,
+}
+
+/// The spool of one gateway.
+#[derive(Debug)]
+pub struct Spool {
+    limits: SpoolLimits,
+    backend: Backend,
+    log: LogStands,
+    last: u64,
+    /// Bytes given to the log that are not durable, by number.
+    undurable: VecDeque<(u64, u64)>,
+    undurable_bytes: u64,
+    /// What an earlier run has left may have been published by it.
+    of_earlier_run: u64,
+    cursor: u64,
+    done: Ranges,
+    line: Line,
+    /// Of a device with an event that is tried again, the later ones.
+    held: BTreeMap<Device, VecDeque<(u64, Stored)>>,
+    held_events: usize,
+    uplink: Uplink<u64>,
+    retries: BTreeSet<(BootTime, u64)>,
+    drain_rate: DrainRate,
+    /// Who has not heard that an event is safe, by its number.
+    untold: BTreeMap<u64, (ShardIndex, SpoolNumber)>,
+    is_marking: bool,
+    is_dirty: bool,
+    mark_at: BootTime,
+    forecast: Forecast,
+    state: SpoolState,
+    counters: Counters,
+    outputs: VecDeque<SpoolOutput>,
+}
+
+/// The cursor goes to disk so often: what is published twice after a crash is what was confirmed since.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+
+/// Ranges in a mark. What is done beyond them is published again after a crash.
+const RANGES_MAX: usize = 10_000;
+
+/// Events whose turn has come behind one of their device that is tried again. Beyond: the line waits.
+const HELD_MAX: usize = 1_000;
+
+impl Spool {
+    /// A spool with what was found on disk.
+    ///
+    /// # Errors
+    /// [`SpoolRecordError`] if the mark was written by another build.
+    pub fn open(limits: SpoolLimits, now: Now, found: &Found) -> Result<Self, SpoolRecordError> {
+        let done = match &found.mark {
+            Some(mark) => Ranges::from_pairs(decode_mark(mark)?),
+            None => Ranges::default(),
+        };
+        let log = LogStands { durable: found.last, is_stuck: false, disk_bytes: found.disk_bytes };
+        Ok(Self {
+            backend: Backend::Away,
+            log,
+            last: found.last,
+            undurable: VecDeque::new(),
+            undurable_bytes: 0,
+            of_earlier_run: found.last,
+            cursor: found.covered,
+            line: Line::new(
+                found.covered + 1,
+                found.last,
+                done.clone(),
+                limits.memory_events,
+                limits.memory_bytes,
+            ),
+            done,
+            held: BTreeMap::new(),
+            held_events: 0,
+            uplink: Uplink::new(PublishOrigin::Spool, limits.window_events, limits.window_bytes),
+            retries: BTreeSet::new(),
+            drain_rate: DrainRate::new(limits.drain_per_s, now.boot),
+            untold: BTreeMap::new(),
+            is_marking: false,
+            is_dirty: false,
+            mark_at: now.boot + MARK_EVERY,
+            forecast: Forecast::default(),
+            state: SpoolState::Open,
+            counters: Counters::default(),
+            outputs: VecDeque::new(),
+            limits,
+        })
+    }
+
+    /// Takes in one thing that happened.
+    pub fn handle(&mut self, now: Now, input: SpoolInput) {
+        match input {
+            SpoolInput::Store { shard, number, event, exchange, order } => {
+                self.store(now, (shard, number), Stored { event: *event, exchange, order });
+            }
+            SpoolInput::Log(stands) => self.log_stands(stands),
+            SpoolInput::Read { first, records } => self.was_read(first, &records),
+            SpoolInput::Marked { is_in_force } => {
+                self.is_marking = false;
+                self.is_dirty |= !is_in_force;
+            }
+            SpoolInput::Published { token, outcome } => self.published(now, token, outcome),
+            SpoolInput::Backend(backend) => self.backend = backend,
+            SpoolInput::Tick => self.retry(now),
+        }
+        self.pump(now);
+        self.mark(now);
+        self.forecast.observe(now.boot, self.bytes());
+        self.judge();
+    }
+
+    /// The next thing to do; `None` when there is none for now.
+    pub fn poll_output(&mut self) -> Option<SpoolOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// When to come back with [`SpoolInput::Tick`] if nothing happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<BootTime> {
+        let retry = self.retries.first().map(|(at, _)| *at);
+        let mark = (self.is_dirty && !self.is_marking).then_some(self.mark_at);
+        let may_drain = self.backend == Backend::Up
+            && self.held_events < HELD_MAX
+            && self.line.is_read_back()
+            && self.uplink.is_half_empty();
+        let drain = may_drain.then(|| self.drain_rate.next()).flatten();
+        [retry, mark, drain, self.forecast.next(self.bytes())].into_iter().flatten().min()
+    }
+
+    /// The mark to end with, as the log stands now: everything up to the number is done. `None` if nothing is to be marked.
+    pub fn last_mark(&mut self, stands: LogStands) -> Option<(u64, Bytes)> {
+        self.log = stands;
+        let covers = self.cursor.min(stands.durable);
+        (self.is_dirty && covers > 0).then(|| (covers, self.mark_record()))
+    }
+
+    /// How much there is.
+    #[must_use]
+    pub fn gauges(&self) -> SpoolGauges {
+        let bytes = self.bytes();
+        SpoolGauges {
+            events: self.undone(),
+            bytes,
+            bytes_max: self.limits.bytes_max,
+            oldest: self.oldest(),
+            full_in: self.forecast.full_in(bytes, self.limits.bytes_max),
+            state: self.state,
+        }
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How many events are not done.
+    fn undone(&self) -> u64 {
+        self.last - self.cursor - self.done.count()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.log.disk_bytes + self.undurable_bytes
+    }
+
+    fn oldest(&self) -> Option<WallTime> {
+        let waiting = self.held.values().flatten().map(|(_, stored)| stored.event.received_at);
+        let published = self.uplink.events().map(|event| event.received_at);
+        let line = self.line.first().map(|stored| stored.event.received_at);
+        waiting.chain(published).chain(line).min()
+    }
+
+    fn store(&mut self, now: Now, from: (ShardIndex, SpoolNumber), stored: Stored) {
+        self.last += 1;
+        self.counters.add(Count::EventSpooled);
+        let record = Bytes::from(stored.encode());
+        self.undurable.push_back((self.last, record.len() as u64));
+        self.undurable_bytes += record.len() as u64;
+        self.outputs.push_back(SpoolOutput::Append(record));
+        self.untold.insert(self.last, from);
+        let steps_ahead = stored.order == UplinkOrder::Fresh
+            && self.line.is_backlog()
+            && self.backend == Backend::Up
+            && self.uplink.has_room(stored.event.qos)
+            && !self.uplink.is_trying_again(&stored.event.device);
+        if steps_ahead {
+            self.line.step_ahead(self.last);
+            self.publish(now, self.last, stored);
+        } else {
+            self.line.push(self.last, stored);
+        }
+    }
+
+    fn log_stands(&mut self, stands: LogStands) {
+        self.log = stands;
+        while let Some((number, bytes)) =
+            self.undurable.front().copied().filter(|(n, _)| *n <= stands.durable)
+        {
+            debug_assert!(number <= self.last);
+            self.undurable_bytes -= bytes;
+            self.undurable.pop_front();
+        }
+        let rest = self.untold.split_off(&(stands.durable + 1));
+        let safe = std::mem::replace(&mut self.untold, rest);
+        let mut by_shard: BTreeMap<ShardIndex, Vec<SpoolNumber>> = BTreeMap::new();
+        for (shard, number) in safe.into_values() {
+            by_shard.entry(shard).or_default().push(number);
+        }
+        for (shard, numbers) in by_shard {
+            self.outputs.push_back(SpoolOutput::Safe { shard, numbers });
+        }
+    }
+
+    fn was_read(&mut self, first: u64, records: &[Bytes]) {
+        let mut stored = Vec::with_capacity(records.len());
+        for (number, bytes) in (first..).zip(records) {
+            match Stored::decode(bytes) {
+                Ok(event) => stored.push((number, event)),
+                Err(why) => {
+                    self.counters.add(Count::SpoolUnreadable);
+                    self.outputs.push_back(SpoolOutput::Unreadable { number, why });
+                    self.line.step_ahead(number);
+                    self.is_done(number);
+                }
+            }
+        }
+        self.line.was_read(stored);
+    }
+
+    /// Publishes what is at the head of the line, as far as there is room.
+    fn pump(&mut self, now: Now) {
+        loop {
+            let may_publish = self.backend == Backend::Up && self.held_events < HELD_MAX;
+            match self.line.head(self.log.durable) {
+                Head::Empty | Head::Reading => return,
+                Head::OnDisk { from, to } => {
+                    // Also while the backend is away: the age of the oldest is known from it.
+                    self.line.reads();
+                    return self.outputs.push_back(SpoolOutput::Read { from, to });
+                }
+                Head::InMemory if may_publish && self.uplink.has_room(roost_wire::Qos::AtLeastOnce) => {}
+                Head::ReadBack
+                    if may_publish && self.uplink.is_half_empty() && self.drain_rate.take(now.boot) => {}
+                Head::InMemory | Head::ReadBack => return,
+            }
+            let Some((number, stored)) = self.line.pop() else { return };
+            let device = &stored.event.device;
+            if self.uplink.is_trying_again(device) {
+                // It must not overtake that one.
+                self.held.entry(device.clone()).or_default().push_back((number, stored));
+                self.held_events += 1;
+            } else {
+                self.publish(now, number, stored);
+            }
+        }
+    }
+
+    fn publish(&mut self, now: Now, number: u64, stored: Stored) {
+        let Stored { mut event, exchange, order: _ } = stored;
+        let age = now.wall.since(event.received_at);
+        let lifetime = event.expiry_s.map(|s| Duration::from_secs(s.into()));
+        if age > self.limits.age_max {
+            self.counters.add(Count::SpoolDroppedAge);
+            return self.is_done(number);
+        }
+        if let Some(lifetime) = lifetime {
+            // [MQTT-3.3.2-5] and [MQTT-3.3.2-6]: what has expired is not sent, and what has not, with what is left.
+            let Some(left) = lifetime.checked_sub(age).filter(|left| !left.is_zero()) else {
+                self.counters.add(Count::SpoolDroppedExpired);
+                return self.is_done(number);
+            };
+            event.expiry_s = Some(crate::message::seconds_left(left));
+        }
+        event.replayed |= number <= self.of_earlier_run;
+        let publication = self.uplink.publish(event, &exchange, Some(number), None);
+        self.outputs.push_back(SpoolOutput::Publish(publication));
+    }
+
+    fn published(&mut self, now: Now, token: PublishToken, outcome: PublishOutcome) {
+        match self.uplink.published(token, outcome, &mut self.counters) {
+            Next::Ended { waiter, end: _, frees, trace: _ } => {
+                if let Some(number) = waiter {
+                    self.is_done(number);
+                }
+                if let Some(held) = frees.and_then(|device| self.held.remove(&device)) {
+                    self.held_events -= held.len();
+                    held.into_iter().for_each(|(number, stored)| self.publish(now, number, stored));
+                }
+            }
+            Next::Publish(publication) => self.outputs.push_back(SpoolOutput::Publish(publication)),
+            Next::Retry { number, refusals } => {
+                self.retries.insert((now.boot + retry::delay(refusals), number));
+            }
+            Next::Unknown => {}
+        }
+    }
+
+    fn retry(&mut self, now: Now) {
+        while let Some((_, number)) = self.retries.first().copied().filter(|(at, _)| *at <= now.boot) {
+            self.retries.pop_first();
+            if let Some(publication) = self.uplink.retry(number) {
+                self.outputs.push_back(SpoolOutput::Publish(publication));
+            }
+        }
+    }
+
+    /// The backend has it, or it is dropped.
+    fn is_done(&mut self, number: u64) {
+        if let Some((shard, told)) = self.untold.remove(&number) {
+            self.outputs.push_back(SpoolOutput::Safe { shard, numbers: vec![told] });
+        }
+        self.done.insert(number);
+        if let Some(end) = self.done.end_of(self.cursor + 1) {
+            self.done.remove_up_to(end);
+            self.cursor = end;
+        }
+        self.is_dirty = true;
+    }
+
+    fn mark(&mut self, now: Now) {
+        let covers = self.cursor.min(self.log.durable);
+        if !self.is_dirty || self.is_marking || now.boot < self.mark_at || covers == 0 || self.log.is_stuck {
+            return;
+        }
+        self.mark_at = now.boot + MARK_EVERY;
+        self.is_marking = true;
+        // What is done and not yet durable is marked the next time.
+        self.is_dirty = self.cursor > covers;
+        let record = self.mark_record();
+        self.outputs.push_back(SpoolOutput::Mark { covers, record });
+    }
+
+    /// What is done beyond the cursor. Only what is on disk can be done for good.
+    fn mark_record(&self) -> Bytes {
+        let durable = self.log.durable;
+        let beyond = self.done.iter().filter(|(first, _)| *first <= durable).take(RANGES_MAX);
+        encode_mark(beyond.map(|(first, last)| (first, last.min(durable)))).into()
+    }
+
+    /// Tells the shards if it takes events in no more, or again.
+    fn judge(&mut self) {
+        let all_done = self.undone() == 0;
+        let state =
+            SpoolState::of(&self.log, self.undurable.len(), all_done, self.bytes(), self.limits.bytes_max);
+        if state != self.state {
+            self.state = state;
+            self.outputs.push_back(SpoolOutput::State(state));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! The link between a gateway and the backend is cut for long, then it is whole again.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use roost_fleet::Summary;
+use roost_fleet::shell::WanState;
+
+use super::{Linked, lost};
+use crate::fleet::Fleet;
+use crate::page::{Page, cores_taken, whole};
+
+const DEVICES: u32 = 200;
+const A_SECOND: f64 = 1_000.0;
+/// Before the cut, and behind the drain.
+const QUIET: Duration = Duration::from_secs(20);
+/// Devices that publish while the backlog drains, and before the cut: what live events feel.
+const PROBES: u32 = 50;
+const PROBES_A_SECOND: f64 = 100.0;
+
+pub(super) async fn measure(page: &mut Page, cut: Duration) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    let mut line = String::new();
+    for order in ["strict", "fresh"] {
+        let (row, command) = one(order, cut).await?;
+        rows.push(row);
+        line = command;
+    }
+    page.heading("The link is cut");
+    page.paragraph(&format!(
+        "{DEVICES} devices publish {} messages a second of 256 bytes at QoS 1, and are acknowledged throughout, while the link to RabbitMQ is cut for {} s. Then \
+         the backlog drains while they publish on. A second fleet of {PROBES} devices publishes {} a second before the cut and again while the \
+         backlog drains: the p99 from publish to service of both times is what live events feel. With `strict` they stand behind the \
+         backlog, by definition.",
+        whole(A_SECOND),
+        cut.as_secs(),
+        whole(PROBES_A_SECOND)
+    ));
+    page.table(
+        &[
+            "order",
+            "backlog",
+            "lost",
+            "came twice",
+            "drained in",
+            "drain rate, by the live rate",
+            "live p99 before / during the drain",
+            "cores busy",
+        ],
+        &rows,
+    );
+    page.command(&line);
+    Ok(())
+}
+
+async fn one(order: &str, cut: Duration) -> anyhow::Result<(Vec<String>, String)> {
+    let mesh = Linked::start().await?;
+    let port = mesh.federation.mqtt_port("eu-1");
+    let uri = mesh.federation.broker().uri();
+    let topic = |who: &str| format!("{}/{who}/{{device}}", if order == "fresh" { "fresh" } else { "strict" });
+    let probes = |time: Duration, prefix: &str| {
+        Fleet::of(PROBES, &[port])
+            .publishes(PROBES_A_SECOND, PROBES, time)
+            .with("--prefix", prefix)
+            .with("--topic", topic("probe"))
+            .with("--jitter", 1)
+            .with("--amqp", &uri)
+            .with("--drain", "600s")
+    };
+    let before = probes(QUIET, "before-").run().await?;
+    // A drain at three times the live rate takes a third of the cut, and half of that again for what comes meanwhile.
+    let time = QUIET + cut + cut.mul_f64(0.6) + QUIET;
+    let fleet = Fleet::of(DEVICES, &[port])
+        .publishes(A_SECOND, DEVICES, time)
+        .with("--size", 256)
+        .with("--topic", topic("live"))
+        .with("--jitter", 1)
+        .with("--amqp", &uri)
+        .with("--drain", "600s")
+        .watches(&[("gateway", mesh.federation.gateway_pid("eu-1"))]);
+    let running = fleet.clone();
+    let running = tokio::spawn(async move { running.run().await });
+    tokio::time::sleep(QUIET).await;
+    mesh.wan.be(WanState::Cut);
+    tokio::time::sleep(cut).await;
+    let backlog = mesh.spooled().await?;
+    mesh.wan.be(WanState::Whole);
+    // The link's own retry is not the drain.
+    let healed = Instant::now();
+    while mesh.spooled().await? >= backlog {
+        ensure!(healed.elapsed() < Duration::from_secs(60), "the spool does not drain");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let began = Instant::now();
+    let during = probes(QUIET / 4, "during-");
+    let during = tokio::spawn(async move { during.run().await });
+    let drained = mesh.drained().await?.max(began.elapsed());
+    let during = during.await??;
+    let summary = running.await??;
+    for summary in [&before, &during] {
+        lost(summary)?;
+    }
+    let (lost, duplicates) = lost(&summary)?;
+    let rate = backlog as f64 / drained.as_secs_f64() + A_SECOND;
+    let row = vec![
+        order.to_owned(),
+        whole(backlog as f64),
+        lost.to_string(),
+        whole(duplicates as f64),
+        format!("{:.1} s", drained.as_secs_f64()),
+        format!("{:.1}×", rate / A_SECOND),
+        format!("{} / {}", p99(&before)?, p99(&during)?),
+        cores_taken(&summary),
+    ];
+    Ok((row, fleet.line()))
+}
+
+fn p99(summary: &Summary) -> anyhow::Result<String> {
+    let latency = summary.latencies.get("up").context("the fleet has timed no event")?;
+    Ok(format!("{:.1} ms", latency.p99_ms))
+}
