@@ -317,7 +317,7 @@ impl Spool {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<BootTime> {
         let retry = self.retries.first().map(|(at, _)| *at);
-        let mark = (self.is_dirty && !self.is_marking).then_some(self.mark_at);
+        let mark = self.markable().map(|_| self.mark_at);
         let may_drain = self.backend == Backend::Up
             && self.held_events < HELD_MAX
             && self.line.is_read_back()
@@ -517,16 +517,19 @@ impl Spool {
     }
 
     fn mark(&mut self, now: Now) {
-        let covers = self.cursor.min(self.log.durable);
-        if !self.is_dirty || self.is_marking || now.boot < self.mark_at || covers == 0 || self.log.is_stuck {
-            return;
-        }
+        let Some(covers) = self.markable().filter(|_| now.boot >= self.mark_at) else { return };
         self.mark_at = now.boot + MARK_EVERY;
         self.is_marking = true;
         // What is done and not yet durable is marked the next time.
         self.is_dirty = self.cursor > covers;
         let record = self.mark_record();
         self.outputs.push_back(SpoolOutput::Mark { covers, record });
+    }
+
+    /// Up to where a mark would reach, if there is anything to mark and a disk to write it to.
+    fn markable(&self) -> Option<u64> {
+        let covers = self.cursor.min(self.log.durable);
+        (self.is_dirty && !self.is_marking && !self.log.is_stuck && covers > 0).then_some(covers)
     }
 
     /// What is done beyond the cursor. Only what is on disk can be done for good.

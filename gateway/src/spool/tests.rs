@@ -31,14 +31,14 @@ fn an_event_is_safe_on_disk_or_confirmed_whichever_comes_first() {
 
 #[test]
 fn a_long_line_is_read_back_from_disk_and_keeps_its_order() {
-    let mut bench = Bench::new(SpoolLimits { memory_events: 4, window_events: 8, ..limits() });
+    let mut bench = Bench::new(SpoolLimits { memory_events: 4, window_events: 20, ..limits() });
     (0..50).for_each(|_| bench.store("d", Strict));
     bench.sync(50);
     assert_eq!(bench.spool.gauges().events, 50);
     assert_eq!(bench.spool.gauges().oldest, Some(bench.received_at(1)), "known while the backend is away");
     bench.up();
-    assert_eq!(bench.drain(), (1..=50).collect::<Vec<_>>());
-    assert!(bench.in_flight_max <= 4, "the backlog takes half of the window: {}", bench.in_flight_max);
+    assert_eq!(bench.published(), (1..=10).collect::<Vec<_>>(), "the backlog takes half of the window");
+    assert_eq!(bench.drain(), (11..=50).collect::<Vec<_>>());
     assert!(!bench.replayed.iter().any(|replayed| *replayed), "none was published before");
     bench.store("d", Strict);
     assert_eq!(bench.published(), [51], "who comes behind the line waits for no disk");
@@ -99,7 +99,7 @@ fn after_a_crash_what_was_not_marked_comes_again_with_its_id_and_says_so() {
         bench.published();
         bench.confirm(number);
     }
-    bench.pass(Duration::from_secs(2));
+    bench.pass(Duration::from_millis(1_500));
     assert_eq!(bench.covered, 1, "the mark is on disk");
     bench.confirm(2);
     let mut after = bench.crash();
@@ -210,6 +210,24 @@ fn an_idle_spool_sleeps() {
 }
 
 #[test]
+fn what_cannot_be_marked_is_not_tried_without_end() {
+    let mut bench = Bench::new(limits());
+    bench.store("d", Strict);
+    bench.store("e", Strict);
+    bench.up();
+    bench.published();
+    bench.confirm(2);
+    bench.pass(Duration::from_secs(10));
+    bench.confirm(1);
+    bench.stuck(true);
+    bench.pass(Duration::from_secs(10));
+    bench.stuck(false);
+    bench.sync(2);
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(bench.covered, 2);
+}
+
+#[test]
 fn it_says_how_long_until_it_is_full() {
     let mut bench = Bench::new(SpoolLimits { bytes_max: 100_000, ..limits() });
     for _ in 0..10 {
@@ -220,5 +238,5 @@ fn it_says_how_long_until_it_is_full() {
     let per_s = gauges.bytes / 10;
     let expected = (100_000 - gauges.bytes) / per_s;
     let said = gauges.full_in.unwrap().as_secs();
-    assert!(said.abs_diff(expected) * 10 < expected, "{said} s, expected about {expected} s");
+    assert!(said.abs_diff(expected) * 5 < expected, "{said} s, expected about {expected} s");
 }

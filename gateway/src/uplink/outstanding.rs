@@ -385,7 +385,7 @@ mod tests {
             (PublishOutcome::Lost, Count::EventDroppedLost),
         ] {
             let mut counters = Counters::default();
-            let mut uplink = Uplink::new(PublishOrigin::Shard(ShardIndex(0)), 10, 1_000);
+            let mut uplink = Uplink::<Waiter>::new(PublishOrigin::Shard(ShardIndex(0)), 10, 1_000);
             let publication = uplink.publish(event(Qos::AtMostOnce, 1), "roost.up", None, None);
             assert_eq!(publication.on_loss, OnLoss::Report);
             let next = uplink.published(publication.token, outcome, &mut counters);
@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_quarter_of_the_window_is_left_to_qos_1() {
-        let mut uplink = Uplink::new(PublishOrigin::Shard(ShardIndex(0)), 4, 1_000);
+        let mut uplink = Uplink::<Waiter>::new(PublishOrigin::Shard(ShardIndex(0)), 4, 1_000);
         for n in 0..3 {
             assert!(uplink.has_room(Qos::AtMostOnce));
             uplink.publish(event(Qos::AtMostOnce, n), "x", None, None);
@@ -404,7 +404,8 @@ mod tests {
         assert!(!uplink.has_room(Qos::AtMostOnce) && uplink.has_room(Qos::AtLeastOnce));
         uplink.publish(event(Qos::AtLeastOnce, 3), "x", None, None);
         assert!(!uplink.has_room(Qos::AtLeastOnce));
-        let by_bytes = Uplink { bytes: 1_000, ..Uplink::new(PublishOrigin::Shard(ShardIndex(0)), 4, 1_000) };
+        let by_bytes =
+            Uplink { bytes: 1_000, ..Uplink::<Waiter>::new(PublishOrigin::Shard(ShardIndex(0)), 4, 1_000) };
         assert!(!by_bytes.has_room(Qos::AtLeastOnce));
     }
 }

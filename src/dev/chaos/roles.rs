@@ -144,7 +144,7 @@ impl Roles {
         eu.and(us).and(router).and(backend)
     }
 
-    async fn links(&self, which: std::ops::Range<usize>, state: State, lasts: Duration) {
+    async fn links(&self, which: std::ops::Range<usize>, state: WanState, lasts: Duration) {
         let links = self.links.get(which).unwrap_or_default();
         links.iter().for_each(|link| link.be(state));
         tokio::time::sleep(lasts).await;

@@ -38,7 +38,6 @@ pub(super) struct Bench {
     pub(super) states: Vec<SpoolState>,
     /// What is at the backend and not answered, by number.
     in_flight: BTreeMap<u64, PublishToken>,
-    pub(super) in_flight_max: usize,
     /// Not taken by the test yet.
     arrived: Vec<u64>,
     /// Of everything that was published, in order.
@@ -70,7 +69,6 @@ impl Bench {
             safe: Vec::new(),
             states: Vec::new(),
             in_flight: BTreeMap::new(),
-            in_flight_max: 0,
             arrived: Vec::new(),
             ids: Vec::new(),
             replayed: Vec::new(),
@@ -240,7 +238,6 @@ impl Bench {
                     let message = &publication.message;
                     let number = std::str::from_utf8(&message.body).unwrap().parse().unwrap();
                     self.in_flight.insert(number, publication.token);
-                    self.in_flight_max = self.in_flight_max.max(self.in_flight.len());
                     self.arrived.push(number);
                     self.ids.push(message.properties.message_id.clone().unwrap());
                     self.replayed.push(message.properties.bool(header::REPLAYED).unwrap());
