@@ -274,12 +274,9 @@ pub(super) async fn close(mut core: Spool, mut disk: Disk) {
     let status = disk.log.status().borrow().clone();
     if let Some((covers, record)) = core.last_mark(stands(&status)) {
         let snapshot = disk.log.mark(Lsn(covers));
-        match spawn_blocking(move || snapshot.write([record])).await {
-            Ok(Ok(written)) => {
-                disk.install(written);
-            }
-            // What is not marked is published again, with the same ids.
-            Ok(Err(_)) | Err(_) => {}
+        // What is not marked is published again, with the same ids.
+        if let Ok(Ok(written)) = spawn_blocking(move || snapshot.write([record])).await {
+            disk.install(written);
         }
     }
     let left = core.gauges().events;
