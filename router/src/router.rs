@@ -15,6 +15,7 @@ mod rivals;
 mod run;
 mod settlements;
 mod sightings;
+mod supersede;
 mod syncs;
 #[cfg(test)]
 mod tests;

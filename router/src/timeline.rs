@@ -34,6 +34,8 @@ pub(crate) enum Step {
     Interrupted,
     /// The same message id came again.
     Repeated,
+    /// A later command with its supersede key took its place; boxed, since a step is small.
+    Superseded { by: Box<MessageId> },
     /// It ended.
     Ended { state: ReceiptState, reason: Option<ReceiptReason> },
     /// The broker has its final receipt.
@@ -180,6 +182,7 @@ impl Timelines {
             | Step::NotHeld
             | Step::Interrupted
             | Step::Repeated
+            | Step::Superseded { .. }
             | Step::Ended { .. }
             | Step::Told => None,
         };
@@ -263,6 +266,7 @@ impl Step {
             Self::NotHeld => "not_held",
             Self::Interrupted => "interrupted",
             Self::Repeated => "repeated",
+            Self::Superseded { .. } => "superseded",
             Self::Ended { .. } => "ended",
             Self::Told => "told",
         }
@@ -294,6 +298,9 @@ impl Step {
             Self::Interrupted => "its gateway was lost: the device may have it; it waits again".to_owned(),
             Self::Repeated => {
                 "the same message id came again: answered with where this one stands".to_owned()
+            }
+            Self::Superseded { by } => {
+                format!("message id {by}, a later command with the same supersede key, took its place")
             }
             Self::Ended { state, reason: None } => format!("ended: {state}"),
             Self::Ended { state, reason: Some(reason) } => {

@@ -27,4 +27,5 @@ mod presence;
 mod prometheus;
 mod roaming;
 mod spans;
+mod supersede;
 mod unknown_device;

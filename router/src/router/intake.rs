@@ -43,6 +43,10 @@ struct Refused {
 /// AMQP's bound on a queue's name, as on every short string.
 const QUEUE_NAME_BYTES_MAX: usize = 255;
 
+/// The longest supersede key: as long as AMQP's short strings, which names are everywhere else. An empty one is a mistake of its
+/// sender's more likely than a key.
+const SUPERSEDE_KEY_BYTES_MAX: usize = 255;
+
 impl RouterCore {
     pub(super) fn command_came(&mut self, now: Now, source: SourceToken, message: Box<Message>) {
         self.message_came(now, message, |message| Source::Queue(source, message));
@@ -97,17 +101,12 @@ impl RouterCore {
 
     fn request_came(&mut self, now: Now, source: Source, request: CommandRequest) {
         let Some(source) = self.repeated(now, source, &request.device, &request.message_id) else { return };
-        if let Some(queue) = request.receipt_to.as_ref().filter(|queue| queue.len() > QUEUE_NAME_BYTES_MAX) {
-            let detail = format!(
-                "{} has {} bytes, at most {QUEUE_NAME_BYTES_MAX} name a queue",
-                header::RECEIPT_TO,
-                queue.len()
-            );
+        if let Some(detail) = what_is_too_long(&request) {
             let refused = Refused {
                 device: request.device,
                 message_id: Some(request.message_id),
                 wanted: request.receipts,
-                receipt_to: None,
+                receipt_to: request.receipt_to.filter(|queue| queue.len() <= QUEUE_NAME_BYTES_MAX),
                 state: ReceiptState::Rejected,
                 reason: ReceiptReason::Invalid,
                 detail: Some(detail),
@@ -143,6 +142,10 @@ impl RouterCore {
         let mailbox = self.mailboxes.get(&request.device);
         let (waiting, waiting_bytes) =
             mailbox.map_or((0, 0), |mailbox| (mailbox.waiting_count(), mailbox.waiting_bytes()));
+        // Those that it takes the place of make room for it.
+        let replaced = mailbox.zip(request.supersede_key.as_deref());
+        let (replaced, replaced_bytes) = replaced.map_or((0, 0), |(mailbox, key)| mailbox.waiting_with(key));
+        let (waiting, waiting_bytes) = (waiting - replaced, waiting_bytes - replaced_bytes);
         let (payload, headers) = (request.payload.len(), header_bytes(request));
         // What the prefetch had let in before the pause is still taken.
         let slack = if matches!(source, Source::Http(_)) { 0 } else { limits.prefetch };
@@ -178,17 +181,17 @@ impl RouterCore {
         let lifetime = request.lifetime_ms.map_or(self.limits.lifetime, std::time::Duration::from_millis);
         let deadline = now.wall + lifetime;
         let given_to = self.clear_target(now, &device);
-        let bytes = request.payload.len();
         let command = Arc::new(Accepted { sequence, at: now.wall, deadline, given_to, request });
-        let lsn = self.record(Record::Accepted(command));
-        let mailbox = self.mailboxes.entry(device).or_default();
-        mailbox.put(sequence, lsn, bytes, 0);
+        let lsn = self.record(Record::Accepted(command.clone()));
+        let mailbox = self.mailboxes.entry(device.clone()).or_default();
+        mailbox.put(sequence, lsn, &command.request, 0);
         match source {
             Source::Http(request) => mailbox.watch(sequence, request),
             Source::Queue(token, _) | Source::Expired(token) => self.say_after(lsn, Output::Ack(token)),
         }
         self.unsafe_yet.push_back((lsn, sequence));
         self.timers.set(Timer::Expiry(sequence), now.boot + lifetime);
+        self.supersede(now, &device);
         self.pause_if_full();
     }
 
@@ -382,6 +385,18 @@ impl Source {
             Self::Http(request) => Some(*request),
         }
     }
+}
+
+/// What a command says at a length that it cannot have, in words.
+fn what_is_too_long(request: &CommandRequest) -> Option<String> {
+    if let Some(queue) = request.receipt_to.as_ref().filter(|queue| queue.len() > QUEUE_NAME_BYTES_MAX) {
+        let (name, bytes) = (header::RECEIPT_TO, queue.len());
+        return Some(format!("{name} has {bytes} bytes, at most {QUEUE_NAME_BYTES_MAX} name a queue"));
+    }
+    let key = request.supersede_key.as_ref()?;
+    let fits = (1..=SUPERSEDE_KEY_BYTES_MAX).contains(&key.len());
+    let (name, bytes) = (header::SUPERSEDE_KEY, key.len());
+    (!fits).then(|| format!("{name} has {bytes} bytes, it may have 1 to {SUPERSEDE_KEY_BYTES_MAX}"))
 }
 
 /// A dead-letter has the key of its new queue; the one that names the device is in the `x-death` header, the last death first.

@@ -17,6 +17,7 @@ use crate::{Lsn, Publication};
 impl RouterCore {
     /// Does what can be done for a device's commands now. Call it whenever something has changed for them.
     pub(super) fn offer(&mut self, now: Now, device: &Device) {
+        self.supersede(now, device);
         loop {
             self.refresh_hold(device);
             let Some(mailbox) = self.mailboxes.get(device) else { return };

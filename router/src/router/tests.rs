@@ -7,6 +7,7 @@ mod intake;
 mod membership;
 mod questions;
 mod restart;
+mod supersede;
 mod traces;
 mod tracing;
 mod turns;

@@ -136,7 +136,10 @@ impl Judged {
                     Some(ReceiptReason::DeliveryLimit) => true,
                     _ => !got.contains(command),
                 },
-                ReceiptState::Unknown | ReceiptState::Superseded => true,
+                ReceiptState::Superseded => {
+                    !got.contains(command) && self.was_replaced(world, command, outcome)
+                }
+                ReceiptState::Unknown => true,
                 ReceiptState::Accepted | ReceiptState::Parked | ReceiptState::Forwarded => false,
             };
             if !is_honest {
@@ -148,6 +151,22 @@ impl Judged {
             }
         }
         broken
+    }
+
+    /// Whether a later command for the same device has the same key, and the receipt names it.
+    fn was_replaced(&self, world: &World, command: &str, outcome: &Receipt) -> bool {
+        let order = |command: &str| {
+            let number: usize = command.strip_prefix('c')?.parse().ok()?;
+            world.service.orders.get(number).map(|order| &order.request)
+        };
+        let by = outcome.detail.as_deref().and_then(|detail| detail.strip_prefix("message id "));
+        let Some(by) = by.and_then(|detail| detail.strip_suffix(" took its place")) else { return false };
+        let (Some(old), Some(new)) = (order(command), order(by)) else { return false };
+        let is_later = self.place(by).is_some_and(|place| place > outcome.command_id.sequence);
+        is_later
+            && old.device == new.device
+            && old.supersede_key.is_some()
+            && old.supersede_key == new.supersede_key
     }
 
     /// On each connection commands come in the order of custody, each once; and first arrivals do over all connections.

@@ -160,6 +160,9 @@ fn order(number: usize, settings: &Settings, devices: &[Device], chance: &mut Ch
         2..30 if !is_for_ghost => request.lifetime_ms = None,
         _ => {}
     }
+    if chance.one_in(5) {
+        request.supersede_key = Some(format!("k{}", chance.below(2)));
+    }
     let first = chance.between(3 * SECOND, settings.heals_at);
     // In bursts, now and then: several at one moment, from one sender, for one device.
     let first = if chance.one_in(3) { first / (20 * SECOND) * (20 * SECOND) + 5 * SECOND } else { first };
