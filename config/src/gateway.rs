@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use roost_backend::AmqpAddress;
-use roost_wire::{GatewayId, Region};
+use roost_wire::{AnswerTopic, GatewayId, Region};
 
 use crate::section::Section;
 use crate::tracing::TracingSettings;
@@ -31,6 +31,8 @@ pub struct GatewaySettings {
     pub limits: GatewayLimits,
     /// `uplink`
     pub uplink: UplinkSettings,
+    /// `answer_topic`: where devices answer commands, with `{device}` as one level.
+    pub answer_topic: AnswerTopic,
     /// `mesh`
     pub mesh: MeshSettings,
     /// `tracing`; off by default.
@@ -121,6 +123,7 @@ impl GatewaySettings {
             amqp: default_amqp(),
             limits: GatewayLimits::default(),
             uplink: UplinkSettings::default(),
+            answer_topic: AnswerTopic::default(),
             mesh: MeshSettings::default(),
             tracing: None,
             shutdown_grace: SHUTDOWN_GRACE,
@@ -136,6 +139,7 @@ impl GatewaySettings {
         let amqp = root.or("amqp", default_amqp(), parsed::<AmqpAddress>);
         let limits = GatewayLimits::read(root.section("limits"));
         let uplink = UplinkSettings::read(root.section("uplink"));
+        let answer_topic = root.or("answer_topic", AnswerTopic::default(), parsed::<AnswerTopic>);
         let mesh = MeshSettings::read(root.section("mesh"));
         let tracing = TracingSettings::read(root.section("tracing"));
         let shutdown_grace = root.or("shutdown_grace_s", SHUTDOWN_GRACE, seconds(1..=3_600));
@@ -152,6 +156,7 @@ impl GatewaySettings {
             amqp,
             limits,
             uplink,
+            answer_topic,
             mesh,
             tracing,
             shutdown_grace,

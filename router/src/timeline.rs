@@ -9,6 +9,7 @@ use roost_wire::{
 };
 use serde::Serialize;
 
+use crate::DropReason;
 use crate::counters::reason_text;
 use crate::decide::{Decision, ParkReason, RejectReason};
 
@@ -40,6 +41,10 @@ pub(crate) enum Step {
     Ended { state: ReceiptState, reason: Option<ReceiptReason> },
     /// The broker has its final receipt.
     Told,
+    /// The device's answer is in the queue of who waits for it.
+    Replied,
+    /// The device's answer did not get there.
+    ReplyLost(DropReason),
 }
 
 /// A decision, with its gateways by number.
@@ -184,7 +189,9 @@ impl Timelines {
             | Step::Repeated
             | Step::Superseded { .. }
             | Step::Ended { .. }
-            | Step::Told => None,
+            | Step::Told
+            | Step::Replied
+            | Step::ReplyLost(_) => None,
         };
         (step.name(), step.words(&self.names), given)
     }
@@ -269,6 +276,8 @@ impl Step {
             Self::Superseded { .. } => "superseded",
             Self::Ended { .. } => "ended",
             Self::Told => "told",
+            Self::Replied => "replied",
+            Self::ReplyLost(_) => "reply_lost",
         }
     }
 
@@ -307,6 +316,8 @@ impl Step {
                 format!("ended: {state} ({})", reason_text(*reason))
             }
             Self::Told => "the final receipt is published and confirmed".to_owned(),
+            Self::Replied => "the device's answer is in the queue of who waits for it".to_owned(),
+            Self::ReplyLost(reason) => format!("the device's answer did not get there ({})", reason.as_str()),
         }
     }
 }

@@ -11,7 +11,8 @@ use super::collector;
 
 /// The settings as the gateway takes them.
 pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
-    let GatewaySettings { id, region, listen, admin, amqp, limits: from, uplink, mesh, .. } = settings;
+    let GatewaySettings { id, region, listen, admin, amqp, limits: from, uplink, answer_topic, mesh, .. } =
+        settings;
     let own = Limits::default();
     let limits = Limits {
         decode: DecodeLimits { packet_bytes_max: from.packet_bytes_max, ..own.decode },
@@ -32,6 +33,7 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
         lease: mesh.lease,
         limits,
         uplink: rules(uplink),
+        answers: answer_topic.clone(),
         ..GatewayConfig::new(id.clone(), region.clone(), *listen, *admin, amqp.clone())
     }
 }

@@ -1,5 +1,6 @@
 //! A client's PUBLISH: checked, given to local subscribers and the uplink, acknowledged when it is safe.
 
+use roost_backend::contract;
 use roost_wire::{BootTime, Event, Now, Qos, Topic};
 
 use super::close::Farewell;
@@ -39,7 +40,7 @@ impl Shard {
         let delivery = publish.delivery;
         let payload_bytes = publish.payload.len() as u64;
         let message = Message::from_publish(now.boot, publish);
-        let refusal = refusal.or_else(|| self.refusal_of_headers(&message));
+        let refusal = refusal.or_else(|| self.refusal_of_headers(id, &message));
         match delivery {
             Delivery::AtMostOnce => {
                 self.count(Count::PublishQos0);
@@ -97,12 +98,24 @@ impl Shard {
         Ok(())
     }
 
+    /// The exchange that a client's publish goes to: that of answers, if it is one of this client, or what the rules say; `None` if it
+    /// stays here.
+    fn exchange(&self, id: ConnectionId, topic: &str) -> Option<&str> {
+        let answers = &self.config.answers;
+        let is_answer = answers.may_be_answer(topic)
+            && self
+                .session_of(id)
+                .and_then(|key| self.sessions.get(&key))
+                .is_some_and(|session| answers.is_answer(&session.device.id, topic));
+        if is_answer { Some(contract::ANSWERS) } else { self.config.uplink.exchange(topic) }
+    }
+
     /// Why an event could not carry the message's headers through AMQP.
-    fn refusal_of_headers(&self, message: &Message) -> Option<(Count, ReasonCode)> {
+    fn refusal_of_headers(&self, id: ConnectionId, message: &Message) -> Option<(Count, ReasonCode)> {
         let content_type = message.properties.as_ref().and_then(|p| p.content_type.as_ref());
         let fits = message.topic.len() + message.properties_bytes() <= HEADERS_BYTES_MAX
             && content_type.is_none_or(|text| text.len() <= CONTENT_TYPE_BYTES_MAX);
-        if fits || self.config.uplink.exchange(&message.topic).is_none() {
+        if fits || self.exchange(id, &message.topic).is_none() {
             return None;
         }
         Some((Count::PublishHeadersTooLarge, ReasonCode::QuotaExceeded))
@@ -110,7 +123,7 @@ impl Shard {
 
     fn route_unacknowledged(&mut self, now: Now, id: ConnectionId, message: Message) {
         let had_locally = self.deliver_locally(now, id, &message, QoS::AtMostOnce);
-        let Some(exchange) = self.config.uplink.exchange(&message.topic).map(str::to_owned) else {
+        let Some(exchange) = self.exchange(id, &message.topic).map(str::to_owned) else {
             if !had_locally {
                 self.count(Count::PublishUnwanted);
             }
@@ -160,7 +173,7 @@ impl Shard {
         if let Some(key) = self.full_subscriber(id, message) {
             return Some(HeldBy::Subscriber(key));
         }
-        self.config.uplink.exchange(&message.topic)?;
+        self.exchange(id, &message.topic)?;
         let device =
             self.session_of(id).and_then(|key| self.sessions.get(&key)).map(|session| &session.device);
         if device.is_some_and(|device| self.uplink.is_trying_again(device)) {
@@ -173,7 +186,7 @@ impl Shard {
     pub(super) fn route(&mut self, now: Now, id: ConnectionId, publish: Parked) {
         let Parked { number, message, dup, read_at } = publish;
         let had_locally = self.deliver_locally(now, id, &message, QoS::AtLeastOnce);
-        let exchange = self.config.uplink.exchange(&message.topic).map(str::to_owned);
+        let exchange = self.exchange(id, &message.topic).map(str::to_owned);
         let parts = Parts { message, qos: Qos::AtLeastOnce, dup, read_at };
         let event = exchange.and_then(|exchange| Some((self.event(now, id, parts)?, exchange)));
         match event {

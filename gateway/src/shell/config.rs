@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use roost_backend::AmqpAddress;
 use roost_ops::TracingConfig;
-use roost_wire::{GatewayId, Region, ShardId};
+use roost_wire::{AnswerTopic, GatewayId, Region, ShardId};
 
 use crate::{Limits, UplinkRules};
 
@@ -32,6 +32,8 @@ pub struct GatewayConfig {
     pub limits: Limits,
     /// What becomes an event.
     pub uplink: UplinkRules,
+    /// Where devices answer commands.
+    pub answers: AnswerTopic,
     /// Where its spans go; off by default.
     pub tracing: Option<TracingConfig>,
 }
@@ -62,6 +64,7 @@ impl GatewayConfig {
             lease: Self::LEASE,
             limits: Limits::default(),
             uplink: UplinkRules::default(),
+            answers: AnswerTopic::default(),
             tracing: None,
         }
     }

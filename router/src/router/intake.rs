@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use roost_backend::contract;
 use roost_wire::{
     CommandProblem, CommandRequest, Device, HeaderValue, Headers, Message, MessageId, Now, Receipt,
     ReceiptReason, ReceiptState, ReceiptsWanted, envelope::header,
@@ -101,7 +102,7 @@ impl RouterCore {
 
     fn request_came(&mut self, now: Now, source: Source, request: CommandRequest) {
         let Some(source) = self.repeated(now, source, &request.device, &request.message_id) else { return };
-        if let Some(detail) = what_is_too_long(&request) {
+        if let Some(detail) = what_is_wrong(&request) {
             let refused = Refused {
                 device: request.device,
                 message_id: Some(request.message_id),
@@ -327,7 +328,8 @@ impl RouterCore {
         self.timelines.begin(now.wall, sequence, source.way());
         let forget_at = now.wall + self.limits.lifetime + self.limits.remembered;
         let watchers: Vec<RequestId> = source.request().into_iter().collect();
-        let lsn = self.conclude(now, Final { receipt, wanted, receipt_to, forget_at }, &watchers);
+        let lsn =
+            self.conclude(now, Final { receipt, wanted, receipt_to, forget_at, reply: None }, &watchers);
         match source {
             Source::Http(_) => {}
             Source::Expired(token) => self.say_after(lsn, Output::Ack(token)),
@@ -387,11 +389,14 @@ impl Source {
     }
 }
 
-/// What a command says at a length that it cannot have, in words.
-fn what_is_too_long(request: &CommandRequest) -> Option<String> {
+/// What a command says that it cannot say, in words.
+fn what_is_wrong(request: &CommandRequest) -> Option<String> {
     if let Some(queue) = request.receipt_to.as_ref().filter(|queue| queue.len() > QUEUE_NAME_BYTES_MAX) {
         let (name, bytes) = (header::RECEIPT_TO, queue.len());
         return Some(format!("{name} has {bytes} bytes, at most {QUEUE_NAME_BYTES_MAX} name a queue"));
+    }
+    if let Some(queue) = request.reply_to.as_ref().filter(|queue| contract::is_inner_queue(queue)) {
+        return Some(format!("reply_to is {queue:?}, a queue of the mesh's own"));
     }
     let key = request.supersede_key.as_ref()?;
     let fits = (1..=SUPERSEDE_KEY_BYTES_MAX).contains(&key.len());

@@ -1,5 +1,6 @@
 //! The core against scripted gateways: what it says, in which order, and after what is on disk.
 
+mod answers;
 mod bench;
 mod custody;
 mod gauges;

@@ -15,7 +15,9 @@ use roost_gateway::{
     ShardIndex, UplinkRules,
 };
 use roost_wire::mesh::Report as _;
-use roost_wire::{ControlReport, Delivery, GatewayId, Incarnation, LinkId, Now, Region, ShardId};
+use roost_wire::{
+    AnswerTopic, ControlReport, Delivery, GatewayId, Incarnation, LinkId, Now, Region, ShardId,
+};
 
 use crate::amqp::FromBroker;
 use crate::amqp::consumer::{Arrived, ConsumingEnd, Heard};
@@ -93,6 +95,7 @@ impl GatewayNode {
             hash_seed: chance.bits(),
             limits: self.limits.clone(),
             uplink: UplinkRules::default(),
+            answers: AnswerTopic::default(),
             trace_ids: None,
         });
         let router = ShardId(0);
