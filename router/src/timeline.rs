@@ -67,6 +67,8 @@ pub(crate) enum Way {
     Amqp,
     /// Out of the shard queue, where its lifetime had ended.
     Expired,
+    /// Out of the shard queue, to which it had come back too often.
+    GivenUp,
     /// By the HTTP API.
     Http,
 }
@@ -288,6 +290,9 @@ impl Step {
             Self::Taken(Way::Http) => "taken over HTTP".to_owned(),
             Self::Taken(Way::Expired) => {
                 "its lifetime had ended in the shard queue, before the router took it".to_owned()
+            }
+            Self::Taken(Way::GivenUp) => {
+                "it had come back to the shard queue too often, before the router took it".to_owned()
             }
             Self::Safe => "on the router's disk: the mesh answers for it".to_owned(),
             Self::Decided(decided) => match decided.with_names(names) {

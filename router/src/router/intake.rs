@@ -26,6 +26,8 @@ enum Source {
     Queue(SourceToken, Box<Message>),
     /// The queue of those that expired in the shard queue.
     Expired(SourceToken),
+    /// The same queue, where the broker has put it because it came back to the shard queue too often.
+    GivenUp(SourceToken, Box<Message>),
     /// HTTP.
     Http(RequestId),
 }
@@ -56,8 +58,12 @@ impl RouterCore {
     /// A dead-letter of the shard queue. Checked against the journal: what is known there was requeued when a link was lost, and
     /// is answered for already.
     pub(super) fn expired_came(&mut self, now: Now, source: SourceToken, mut message: Box<Message>) {
-        restore_key(&mut message);
-        self.message_came(now, message, |_| Source::Expired(source));
+        match last_death(&mut message).as_deref() {
+            Some("delivery_limit") => {
+                self.message_came(now, message, |message| Source::GivenUp(source, message));
+            }
+            _ => self.message_came(now, message, |_| Source::Expired(source)),
+        }
     }
 
     pub(super) fn http_came(&mut self, now: Now, request: RequestId, command: Box<CommandRequest>) {
@@ -116,6 +122,8 @@ impl RouterCore {
         }
         let end = match &source {
             Source::Expired(_) => Some((ReceiptState::Expired, ReceiptReason::ExpiredInQueue)),
+            // Whatever it is that made it come back may be the message itself: it is not taken once more.
+            Source::GivenUp(..) => Some((ReceiptState::Rejected, ReceiptReason::DeliveryLimit)),
             Source::Queue(..) | Source::Http(_) => self.admit(&source, &request).err().map(|reason| {
                 let (kind, label) = Decision::Reject(reason).labels();
                 self.counters.decision(kind, label);
@@ -188,7 +196,9 @@ impl RouterCore {
         mailbox.put(sequence, lsn, &command.request, 0);
         match source {
             Source::Http(request) => mailbox.watch(sequence, request),
-            Source::Queue(token, _) | Source::Expired(token) => self.say_after(lsn, Output::Ack(token)),
+            Source::Queue(token, _) | Source::Expired(token) | Source::GivenUp(token, _) => {
+                self.say_after(lsn, Output::Ack(token));
+            }
         }
         self.unsafe_yet.push_back((lsn, sequence));
         self.timers.set(Timer::Expiry(sequence), now.boot + lifetime);
@@ -233,7 +243,7 @@ impl RouterCore {
         if sequence.is_none() && end.is_none() {
             return Some(source);
         }
-        if let Source::Expired(token) = source {
+        if let Source::Expired(token) | Source::GivenUp(token, _) = source {
             self.counters.drop(DropReason::ExpiredButKnown);
             self.say_after(self.last, Output::Ack(token));
             return None;
@@ -256,7 +266,7 @@ impl RouterCore {
         receipt.duplicate = true;
         let gate = self.last;
         match source {
-            Source::Queue(token, _) | Source::Expired(token) => {
+            Source::Queue(token, _) | Source::Expired(token) | Source::GivenUp(token, _) => {
                 let request = self.journal.command(sequence).map(|live| &live.command.request);
                 if let Some(request) = request.filter(|request| request.receipts == ReceiptsWanted::All) {
                     for to in addresses(request.receipt_to.clone()) {
@@ -285,7 +295,9 @@ impl RouterCore {
             Source::Http(request) => {
                 self.say_after(gate, Output::Answer { request, receipt: Box::new(receipt) })
             }
-            Source::Queue(token, _) | Source::Expired(token) if end.is_wanted() => {
+            Source::Queue(token, _) | Source::Expired(token) | Source::GivenUp(token, _)
+                if end.is_wanted() =>
+            {
                 if let Some(queue) = end.receipt_to.clone() {
                     let to = crate::ReceiptAddress::Queue(queue);
                     let what = Publication::Receipt { to, receipt: Box::new(receipt.clone()) };
@@ -295,7 +307,9 @@ impl RouterCore {
                 let what = Publication::Receipt { to, receipt: Box::new(receipt) };
                 self.publish(gate, what, Then::Ack(token));
             }
-            Source::Queue(token, _) | Source::Expired(token) => self.say_after(gate, Output::Ack(token)),
+            Source::Queue(token, _) | Source::Expired(token) | Source::GivenUp(token, _) => {
+                self.say_after(gate, Output::Ack(token));
+            }
         }
     }
 
@@ -333,7 +347,7 @@ impl RouterCore {
         match source {
             Source::Http(_) => {}
             Source::Expired(token) => self.say_after(lsn, Output::Ack(token)),
-            Source::Queue(token, message) => {
+            Source::Queue(token, message) | Source::GivenUp(token, message) => {
                 let reason = crate::counters::reason_text(reason);
                 let words = detail.map_or_else(|| reason.to_owned(), |detail| format!("{reason}: {detail}"));
                 self.publish(lsn, dead_letter(*message, Some(&device), &words), Then::Ack(token));
@@ -370,20 +384,21 @@ impl Source {
         match self {
             Self::Queue(..) => Way::Amqp,
             Self::Expired(_) => Way::Expired,
+            Self::GivenUp(..) => Way::GivenUp,
             Self::Http(_) => Way::Http,
         }
     }
 
     fn token(&self) -> Option<SourceToken> {
         match self {
-            Self::Queue(token, _) | Self::Expired(token) => Some(*token),
+            Self::Queue(token, _) | Self::Expired(token) | Self::GivenUp(token, _) => Some(*token),
             Self::Http(_) => None,
         }
     }
 
     fn request(&self) -> Option<RequestId> {
         match self {
-            Self::Queue(..) | Self::Expired(_) => None,
+            Self::Queue(..) | Self::Expired(_) | Self::GivenUp(..) => None,
             Self::Http(request) => Some(*request),
         }
     }
@@ -404,14 +419,19 @@ fn what_is_wrong(request: &CommandRequest) -> Option<String> {
     (!fits).then(|| format!("{name} has {bytes} bytes, it may have 1 to {SUPERSEDE_KEY_BYTES_MAX}"))
 }
 
-/// A dead-letter has the key of its new queue; the one that names the device is in the `x-death` header, the last death first.
-fn restore_key(message: &mut Message) {
+/// Why a dead-letter is one. It has the key of its new queue; the one that names the device is in the `x-death` header, the last
+/// death first, and is given back to it.
+fn last_death(message: &mut Message) -> Option<String> {
     let list = |headers: &Headers, name: &str| match headers.get(name) {
         Some(HeaderValue::List(list)) => list.first().cloned(),
         _ => None,
     };
-    let Some(HeaderValue::Table(death)) = list(&message.properties.headers, "x-death") else { return };
+    let Some(HeaderValue::Table(death)) = list(&message.properties.headers, "x-death") else { return None };
     if let Some(HeaderValue::Text(key)) = list(&death, "routing-keys") {
         message.routing_key = key;
+    }
+    match death.get("reason") {
+        Some(HeaderValue::Text(reason)) => Some(reason.clone()),
+        _ => None,
     }
 }
