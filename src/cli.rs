@@ -200,6 +200,9 @@ pub(crate) struct SendArguments {
     /// The idempotency key: a second command with the same one is the first [default: a new one]
     #[arg(long, value_name = "ID")]
     pub(crate) message_id: Option<MessageId>,
+    /// Take the place of earlier commands for the device that have this key and still wait
+    #[arg(long, value_name = "KEY")]
+    pub(crate) supersede_key: Option<String>,
     /// How long to wait for the final receipt
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = span::parse_wait)]
     pub(crate) wait: Duration,

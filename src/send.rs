@@ -36,6 +36,8 @@ struct CommandBody {
     message_id: Option<String>,
     receipts: &'static str,
     offline: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    supersede_key: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -84,6 +86,7 @@ fn body(arguments: &SendArguments) -> anyhow::Result<CommandBody> {
             OfflineArgument::Park => "park",
             OfflineArgument::Fail => "fail",
         },
+        supersede_key: arguments.supersede_key.clone(),
     })
 }
 
@@ -227,6 +230,7 @@ mod tests {
             message_id: None,
             receipts: "final",
             offline: "park",
+            supersede_key: None,
         };
         assert_eq!(
             serde_json::to_value(body).unwrap(),

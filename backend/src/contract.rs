@@ -14,6 +14,8 @@ pub const RECEIPTS: &str = "roost.receipts";
 pub const PRESENCE: &str = "roost.presence";
 /// Broadcasts to all gateways.
 pub const FANOUT: &str = "roost.fanout";
+/// Answers of devices to commands, on their way to the router, which knows who waits for them: the mesh's own.
+pub const ANSWERS: &str = "roost.answers";
 /// Poison and rejected messages: an exchange, and the bounded queue behind it.
 pub const DEAD: &str = "roost.dead";
 /// Events that no queue wanted: an exchange, and the bounded queue behind it.
@@ -95,12 +97,20 @@ pub fn control_queue(gateway: &GatewayId, incarnation: Incarnation, link: LinkId
     format!("roost.control.{gateway}.{incarnation}.{link}")
 }
 
+/// Whether a queue is one of those that the mesh's own processes read.
+#[must_use]
+pub fn is_inner_queue(name: &str) -> bool {
+    let kinds = ["router", "expired", "sightings", "settle", "lock", "inbox", "control"];
+    let kind = name.strip_prefix("roost.").and_then(|rest| rest.split_once('.'));
+    kind.is_some_and(|(kind, _)| kinds.contains(&kind))
+}
+
 impl Topology {
     /// The whole durable part of the contract, for that many shards. Whoever connects declares it. With one shard every command
     /// is its; what spreads them over more is not there yet, and each of several shards would get them all.
     #[must_use]
     pub fn contract(shards: u16) -> Self {
-        let topics = [UP, DOWN, RECEIPTS, PRESENCE, FANOUT, DEAD, UNROUTED];
+        let topics = [UP, DOWN, RECEIPTS, PRESENCE, FANOUT, ANSWERS, DEAD, UNROUTED];
         let mut exchanges: Vec<Exchange> =
             topics.into_iter().map(|name| Exchange::new(name, ExchangeKind::Topic)).collect();
         exchanges.push(Exchange::new(MESH, ExchangeKind::Direct));
@@ -141,6 +151,8 @@ fn of_shard(shard: ShardId) -> Topology {
         .bind(&router, DOWN, "#")
         .bind(&sightings, MESH, &sightings_key(shard))
         .bind(&settle, MESH, &settle_key(shard))
+        // Behind the settlements: the same queue, so that its bound on what is not acknowledged holds for both.
+        .bind(&settle, ANSWERS, "#")
 }
 
 fn replicated(name: &str) -> Queue {
@@ -160,7 +172,7 @@ mod tests {
         let exchanges: BTreeSet<&str> = contract.exchanges.iter().map(|e| e.name.as_str()).collect();
         let queues: BTreeSet<&str> = contract.queues.iter().map(|q| q.name.as_str()).collect();
         assert_eq!((exchanges.len(), queues.len()), (contract.exchanges.len(), contract.queues.len()));
-        assert_eq!((exchanges.len(), queues.len()), (8, 2 + 3 * 4));
+        assert_eq!((exchanges.len(), queues.len()), (9, 2 + 3 * 4));
         for binding in &contract.bindings {
             assert!(exchanges.contains(binding.exchange.as_str()), "{binding:?}");
             assert!(queues.contains(binding.queue.as_str()), "{binding:?}");
@@ -183,6 +195,24 @@ mod tests {
             contract.queues.iter().filter(|queue| queue.kind == QueueKind::Quorum).collect();
         assert_eq!(quorum.len(), 2 * 3);
         assert!(quorum.iter().all(|queue| queue.delivery_limit == Some(DELIVERY_LIMIT)), "{quorum:?}");
+    }
+
+    #[test]
+    fn the_queues_between_gateways_and_routers_are_known_by_their_names() {
+        let (shard, gateway) = (ShardId(0), GatewayId::parse("eu-1").unwrap());
+        let inner = [
+            router_queue(shard),
+            expired_queue(shard),
+            sightings_queue(shard),
+            settle_queue(shard),
+            lock_queue(shard),
+            inbox_queue(&gateway, Incarnation(1), LinkId(1)),
+            control_queue(&gateway, Incarnation(1), LinkId(1)),
+        ];
+        assert!(inner.iter().all(|name| is_inner_queue(name)), "{inner:?}");
+        for other in [DEAD, UNROUTED, "answers", "roost.router", "roost.routers.0", "my.roost.router.0", ""] {
+            assert!(!is_inner_queue(other), "{other}");
+        }
     }
 
     #[test]

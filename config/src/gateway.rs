@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use roost_backend::AmqpAddress;
-use roost_wire::{GatewayId, Region};
+use roost_wire::{AnswerTopic, GatewayId, Region};
 
 use crate::section::Section;
 use crate::spool::SpoolSettings;
@@ -34,6 +34,8 @@ pub struct GatewaySettings {
     pub uplink: UplinkSettings,
     /// `spool`
     pub spool: SpoolSettings,
+    /// `answer_topic`: where devices answer commands, with `{device}` as one level.
+    pub answer_topic: AnswerTopic,
     /// `mesh`
     pub mesh: MeshSettings,
     /// `tracing`; off by default.
@@ -125,6 +127,7 @@ impl GatewaySettings {
             limits: GatewayLimits::default(),
             uplink: UplinkSettings::default(),
             spool: SpoolSettings::default(),
+            answer_topic: AnswerTopic::default(),
             mesh: MeshSettings::default(),
             tracing: None,
             shutdown_grace: SHUTDOWN_GRACE,
@@ -141,6 +144,7 @@ impl GatewaySettings {
         let limits = GatewayLimits::read(root.section("limits"));
         let uplink = UplinkSettings::read(root.section("uplink"));
         let spool = SpoolSettings::read(root.section("spool"));
+        let answer_topic = root.or("answer_topic", AnswerTopic::default(), parsed::<AnswerTopic>);
         let mesh = MeshSettings::read(root.section("mesh"));
         let tracing = TracingSettings::read(root.section("tracing"));
         let shutdown_grace = root.or("shutdown_grace_s", SHUTDOWN_GRACE, seconds(1..=3_600));
@@ -161,6 +165,7 @@ impl GatewaySettings {
             limits,
             uplink,
             spool,
+            answer_topic,
             mesh,
             tracing,
             shutdown_grace,

@@ -217,6 +217,7 @@ mod tests {
             payload: Bytes::new(),
             qos: Qos::AtLeastOnce,
             content_type: None,
+            correlation_id: None,
             user_properties: Vec::new(),
             trace: None,
         };

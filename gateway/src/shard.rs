@@ -31,7 +31,7 @@ pub use hand_over::HandOver;
 pub use input::{Backend, Input};
 use local::Match;
 pub use output::Output;
-use roost_wire::{BootTime, Device, GatewayId, Incarnation, Now, Region, TraceIds};
+use roost_wire::{AnswerTopic, BootTime, Device, GatewayId, Incarnation, Now, Region, TraceIds};
 use spooling::Spooling;
 use timers::{TimerFor, Timers};
 use turn::Turn;
@@ -60,6 +60,8 @@ pub struct ShardConfig {
     pub limits: Limits,
     /// What becomes an event.
     pub uplink: UplinkRules,
+    /// Where devices answer commands.
+    pub answers: AnswerTopic,
     /// The ids of its spans; without them it makes none.
     pub trace_ids: Option<TraceIds>,
 }

@@ -1,6 +1,7 @@
 //! The gateway's core as a whole, without a shell: one shard, one link, clients that speak MQTT through the codec, and a
 //! backend and a router played by the test.
 
+mod answers;
 mod backpressure;
 mod commands;
 mod connecting;

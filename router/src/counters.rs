@@ -31,6 +31,8 @@ pub struct Counters {
     pub snapshots: u64,
     /// Leases that lapsed.
     pub lapses: u64,
+    /// Answers of devices that are in the queues of those who wait for them.
+    pub answers: u64,
 }
 
 /// Why something was dropped, refused or is done again.
@@ -72,11 +74,23 @@ pub enum DropReason {
     NotSynced,
     /// A device's coming or going that is not published: too much of that is not confirmed.
     PresenceBacklog,
+    /// A device's answer that can't be read.
+    AnswerUnreadable,
+    /// A device's answer that nobody waits for: no command wants one, or it is forgotten.
+    AnswerUnexpected,
+    /// A device's answer to a command for another device.
+    AnswerOfAnother,
+    /// A device's answer to a command that has one.
+    AnswerRepeated,
+    /// A device's answer whose queue is gone.
+    AnswerQueueGone,
+    /// A device's answer that its queue refused: it is in `roost.dead`.
+    AnswerRefused,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 24] = [
         Self::Undecodable,
         Self::UnreadableReport,
         Self::WrongUser,
@@ -95,6 +109,12 @@ impl DropReason {
         Self::PublishedAgain,
         Self::NotSynced,
         Self::PresenceBacklog,
+        Self::AnswerUnreadable,
+        Self::AnswerUnexpected,
+        Self::AnswerOfAnother,
+        Self::AnswerRepeated,
+        Self::AnswerQueueGone,
+        Self::AnswerRefused,
     ];
 
     /// The reason as metrics write it.
@@ -119,6 +139,12 @@ impl DropReason {
             Self::PublishedAgain => "published_again",
             Self::NotSynced => "not_synced",
             Self::PresenceBacklog => "presence_backlog",
+            Self::AnswerUnreadable => "answer_unreadable",
+            Self::AnswerUnexpected => "answer_unexpected",
+            Self::AnswerOfAnother => "answer_of_another",
+            Self::AnswerRepeated => "answer_repeated",
+            Self::AnswerQueueGone => "answer_queue_gone",
+            Self::AnswerRefused => "answer_refused",
         }
     }
 }

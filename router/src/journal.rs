@@ -4,6 +4,7 @@
 //! itself (order, checksums, fsync, segments) is the shell's: it calls [`Record::encode`], and after a start gives every
 //! record back in order, the snapshot's first. [`Journal::snapshot`] is the shortest list of records that builds the same index.
 
+mod answers;
 mod finals;
 mod gateways;
 mod index;
@@ -12,7 +13,7 @@ mod record;
 pub use gateways::KnownGateway;
 pub use index::{Journal, Live};
 pub(crate) use record::header_bytes;
-pub use record::{Accepted, Final, GivenTo, Record, RecordError};
+pub use record::{Accepted, Final, GivenTo, Record, RecordError, Reply};
 
 #[cfg(test)]
 mod tests;

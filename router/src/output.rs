@@ -96,6 +96,12 @@ pub enum Publication {
         /// Counted within it.
         number: u64,
     },
+    /// A device's answer to a command, to the queue that the command's sender named, through the default exchange. Mandatory, so
+    /// that a queue that is gone is known. Published again after a lost connection.
+    Answer {
+        /// The answer; exchange, key and properties are set by the core.
+        message: Box<Message>,
+    },
     /// A message that is not a command, or was rejected: the message to the exchange `roost.dead` (key `tenant.device`, or its
     /// old key if that names no device), with the header `roost-reason`. Published again after a lost connection.
     DeadLetter {
@@ -118,7 +124,7 @@ impl Publication {
     #[must_use]
     pub const fn mandatory(&self) -> bool {
         match self {
-            Self::Delivery { .. } => true,
+            Self::Delivery { .. } | Self::Answer { .. } => true,
             Self::Control { .. }
             | Self::Receipt { .. }
             | Self::Presence(_)
@@ -133,7 +139,11 @@ impl Publication {
     pub const fn publish_again(&self) -> bool {
         match self {
             Self::Delivery { .. } | Self::Control { .. } => false,
-            Self::Receipt { .. } | Self::Presence(_) | Self::Marker { .. } | Self::DeadLetter { .. } => true,
+            Self::Receipt { .. }
+            | Self::Presence(_)
+            | Self::Marker { .. }
+            | Self::Answer { .. }
+            | Self::DeadLetter { .. } => true,
         }
     }
 
@@ -152,7 +162,7 @@ impl Publication {
                 let marker = SettlementReport::Marker { run, number };
                 direct(contract::MESH, &contract::settle_key(shard), DeliveryMode::Persistent, &marker)
             }
-            Self::DeadLetter { message } => *message,
+            Self::Answer { message } | Self::DeadLetter { message } => *message,
         }
     }
 }

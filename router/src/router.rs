@@ -1,6 +1,7 @@
 //! The whole router: a plain state machine. This file holds its state and the ways in and out; each kind of thing that can happen
 //! has a file of its own.
 
+mod answers;
 mod dead_letter;
 mod expiry;
 mod explain;
@@ -15,6 +16,7 @@ mod rivals;
 mod run;
 mod settlements;
 mod sightings;
+mod supersede;
 mod syncs;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use gauges::{GatewayGauges, Gauges};
 use publications::Publications;
+use roost_backend::contract;
 use roost_wire::{BootTime, Device, GatewayId, Now, RouterRun, ShardId, TraceContext, WallTime};
 
 use syncs::EarlySync;
@@ -70,6 +73,9 @@ pub struct RouterCore {
     /// Devices with commands in custody: bounded by those.
     mailboxes: BTreeMap<Device, Mailbox>,
     publications: Publications,
+    /// Commands whose answer is being published, each with the id of the message it came in. Bounded by the prefetch of the
+    /// settlement queue.
+    answering: BTreeMap<u64, Box<str>>,
     epochs: u64,
     markers: u64,
     is_paused: bool,
@@ -139,6 +145,7 @@ impl RouterCore {
             questions: Questions::default(),
             mailboxes: BTreeMap::new(),
             publications: Publications::default(),
+            answering: BTreeMap::new(),
             epochs: 0,
             markers: 0,
             is_paused: false,
@@ -159,6 +166,9 @@ impl RouterCore {
                     // Which run of a gateway is the newer one is said here and nowhere else: it is read again until it is on disk.
                     let gate = if self.last == before { Lsn::ZERO } else { self.last };
                     self.say_after(gate, Output::Ack(source));
+                }
+                Queue::Settlements if message.exchange == contract::ANSWERS => {
+                    self.answer_came(now, source, message);
                 }
                 Queue::Settlements => {
                     self.settlements_came(now, &message);
@@ -269,6 +279,7 @@ impl RouterCore {
             | Record::TakenBack { .. }
             | Record::Interrupted { .. }
             | Record::ReceiptPublished { .. }
+            | Record::Answered { .. }
             | Record::GatewaySeen { .. }
             | Record::GatewaySynced { .. }
             | Record::GatewayLost { .. } => None,

@@ -9,6 +9,7 @@ use roost_wire::{
 };
 use serde::Serialize;
 
+use crate::DropReason;
 use crate::counters::reason_text;
 use crate::decide::{Decision, ParkReason, RejectReason};
 
@@ -34,10 +35,16 @@ pub(crate) enum Step {
     Interrupted,
     /// The same message id came again.
     Repeated,
+    /// A later command with its supersede key took its place; boxed, since a step is small.
+    Superseded { by: Box<MessageId> },
     /// It ended.
     Ended { state: ReceiptState, reason: Option<ReceiptReason> },
     /// The broker has its final receipt.
     Told,
+    /// The device's answer is in the queue of who waits for it.
+    Replied,
+    /// The device's answer did not get there.
+    ReplyLost(DropReason),
 }
 
 /// A decision, with its gateways by number.
@@ -60,6 +67,8 @@ pub(crate) enum Way {
     Amqp,
     /// Out of the shard queue, where its lifetime had ended.
     Expired,
+    /// Out of the shard queue, to which it had come back too often.
+    GivenUp,
     /// By the HTTP API.
     Http,
 }
@@ -180,8 +189,11 @@ impl Timelines {
             | Step::NotHeld
             | Step::Interrupted
             | Step::Repeated
+            | Step::Superseded { .. }
             | Step::Ended { .. }
-            | Step::Told => None,
+            | Step::Told
+            | Step::Replied
+            | Step::ReplyLost(_) => None,
         };
         (step.name(), step.words(&self.names), given)
     }
@@ -263,8 +275,11 @@ impl Step {
             Self::NotHeld => "not_held",
             Self::Interrupted => "interrupted",
             Self::Repeated => "repeated",
+            Self::Superseded { .. } => "superseded",
             Self::Ended { .. } => "ended",
             Self::Told => "told",
+            Self::Replied => "replied",
+            Self::ReplyLost(_) => "reply_lost",
         }
     }
 
@@ -275,6 +290,9 @@ impl Step {
             Self::Taken(Way::Http) => "taken over HTTP".to_owned(),
             Self::Taken(Way::Expired) => {
                 "its lifetime had ended in the shard queue, before the router took it".to_owned()
+            }
+            Self::Taken(Way::GivenUp) => {
+                "it had come back to the shard queue too often, before the router took it".to_owned()
             }
             Self::Safe => "on the router's disk: the mesh answers for it".to_owned(),
             Self::Decided(decided) => match decided.with_names(names) {
@@ -295,11 +313,16 @@ impl Step {
             Self::Repeated => {
                 "the same message id came again: answered with where this one stands".to_owned()
             }
+            Self::Superseded { by } => {
+                format!("message id {by}, a later command with the same supersede key, took its place")
+            }
             Self::Ended { state, reason: None } => format!("ended: {state}"),
             Self::Ended { state, reason: Some(reason) } => {
                 format!("ended: {state} ({})", reason_text(*reason))
             }
             Self::Told => "the final receipt is published and confirmed".to_owned(),
+            Self::Replied => "the device's answer is in the queue of who waits for it".to_owned(),
+            Self::ReplyLost(reason) => format!("the device's answer did not get there ({})", reason.as_str()),
         }
     }
 }

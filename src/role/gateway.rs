@@ -13,7 +13,19 @@ use super::collector;
 
 /// The settings as the gateway takes them.
 pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
-    let GatewaySettings { id, region, data, listen, admin, amqp, limits: from, uplink, mesh, .. } = settings;
+    let GatewaySettings {
+        id,
+        region,
+        data,
+        listen,
+        admin,
+        amqp,
+        limits: from,
+        uplink,
+        answer_topic,
+        mesh,
+        ..
+    } = settings;
     let own = Limits::default();
     let limits = Limits {
         decode: DecodeLimits { packet_bytes_max: from.packet_bytes_max, ..own.decode },
@@ -35,6 +47,7 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
         limits,
         uplink: rules(uplink),
         spool: data.as_ref().map(|data| spool(data, &settings.spool, uplink)),
+        answers: answer_topic.clone(),
         ..GatewayConfig::new(id.clone(), region.clone(), *listen, *admin, amqp.clone())
     }
 }

@@ -3,6 +3,7 @@
 //! One file per behaviour. A scenario is an `async fn(Backend)` and runs twice, against the embedded broker and
 //! against RabbitMQ; what has no broker in it runs once.
 
+mod answers;
 mod away;
 mod bad_commands;
 mod bad_configuration;
@@ -28,4 +29,5 @@ mod prometheus;
 mod roaming;
 mod spans;
 mod spool;
+mod supersede;
 mod unknown_device;

@@ -8,7 +8,7 @@ use roost_harness::{Family, PATIENCE, eventually};
 use crate::busy::{Busy, PRIVATE};
 
 /// Only trouble sets these, or they are set for a moment only; each with where a test sets it, or why none can be sure to.
-const QUIET: [(&str, &str); 51] = [
+const QUIET: [(&str, &str); 52] = [
     ("roost_backend_blocked_total", "backend: embedded::core::tests, a full memory"),
     ("roost_backend_connections_refused_total", "backend: tests/embedded, the bound on connections"),
     ("roost_backend_dead_lettered_total", "e2e: expired"),
@@ -46,6 +46,7 @@ const QUIET: [(&str, &str); 51] = [
     ("roost_link_publishes_unsent", A_MOMENT),
     ("roost_link_redeliveries_total", "backend: tests/link/consuming"),
     ("roost_link_republished_total", "backend: tests/link/trouble"),
+    ("roost_router_answers_total", "e2e: answers"),
     ("roost_router_closes_total", "e2e: roaming"),
     ("roost_router_http_not_taken_total", "router: tests/shell/takeover"),
     ("roost_router_lease_lapses_total", "router: router::tests::membership"),

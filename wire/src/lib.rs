@@ -3,7 +3,8 @@
 //! The crate's story, from the outside in:
 //!
 //! - Names are parsed once and never again a bare string: [`Tenant`], [`DeviceId`], [`Device`], [`GatewayId`], [`Region`],
-//!   [`MessageId`]; [`Topic`] and [`TopicFilter`] are MQTT's; [`RoutingKey`] is AMQP's, escaped and cut to fit.
+//!   [`MessageId`]; [`Topic`] and [`TopicFilter`] are MQTT's, and [`AnswerTopic`] is where a device
+//!   answers commands; [`RoutingKey`] is AMQP's, escaped and cut to fit.
 //! - [`TraceContext`] says which trace a message belongs to.
 //! - Turns are numbers with a meaning: [`Incarnation`], [`LinkId`], [`SessionId`], [`RouterRun`], [`Epoch`], [`SyncNumber`].
 //! - [`Message`] is an AMQP message without an AMQP library.
@@ -14,6 +15,7 @@
 //!   router answers with [`ControlReport`]. These are ours alone: JSON, versioned, bounded ([`mesh`]).
 //! - The router tells the sender ([`Receipt`]) and whoever listens ([`Presence`]).
 
+mod answer_topic;
 mod control;
 mod device;
 pub mod envelope;
@@ -30,6 +32,7 @@ mod topic;
 mod trace;
 mod turn;
 
+pub use answer_topic::{AnswerTopic, AnswerTopicError};
 pub use control::{CloseReason, Control, ControlReport};
 pub use device::{Device, DeviceId, DeviceParseError};
 pub use envelope::{

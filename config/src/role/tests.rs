@@ -76,6 +76,10 @@ fn every_mistake_is_found_where_it_is() {
             "mesh:\n  heartbeat_s: 4\n  lease_s: 7\n",
             "f.yaml:6:12: lease_s: 7 is less than twice heartbeat_s, 4: one lost heartbeat would end the lease",
         ),
+        (
+            "answer_topic: devices/answer\n",
+            r#"f.yaml:4:15: answer_topic: "devices/answer" is no topic for answers: {device} does not stand in it"#,
+        ),
         ("mesh: {shards: 2}\n", "f.yaml:4:16: shards: 2 is not in 1 to 1"),
         (
             "uplink:\n  rules:\n    - filter: a/#/b\n",

@@ -35,6 +35,7 @@ fuzz_target!(|steps: Vec<Step>| {
         hash_seed: 1,
         limits: Limits { queue_messages_max: 4, uplink_events_max: 4, ..Limits::default() },
         uplink: UplinkRules::default(),
+        answers: roost_wire::AnswerTopic::default(),
         trace_ids: None,
     });
     let mut now = Now::default();

@@ -258,6 +258,10 @@ impl Shard {
             None => packet::Delivery::AtMostOnce,
         };
         let pairs = user_properties(delivery);
+        let answer_to = delivery
+            .correlation_id
+            .as_ref()
+            .map(|_| self.config.answers.of_command(&delivery.device.id, delivery.id));
         let publish = PublishRef {
             topic: delivery.topic.as_str(),
             delivery: as_delivery,
@@ -267,6 +271,8 @@ impl Shard {
                 message_expiry_s: Some(seconds_left(deadline.since(now.boot))),
                 user_properties: &pairs,
                 content_type: delivery.content_type.as_deref(),
+                response_topic: answer_to.as_deref(),
+                correlation_data: delivery.correlation_id.as_deref().map(str::as_bytes),
                 ..PublishPropertiesRef::default()
             },
         };

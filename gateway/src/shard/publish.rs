@@ -1,5 +1,6 @@
 //! A client's PUBLISH: checked, given to local subscribers and the uplink, acknowledged when it is safe.
 
+use roost_backend::contract;
 use roost_wire::{BootTime, Event, Now, Qos, Topic};
 
 use super::close::Farewell;
@@ -11,7 +12,7 @@ use crate::packet::{Delivery, PayloadFormat, ProtocolVersion, Publish, QoS, Reas
 use crate::session::PublishNumber;
 use crate::trace::{self, Begun, Ending};
 use crate::uplink::{EventEnd, Next, Waiter, retry};
-use crate::{ConnectionId, Count, Notice, PublishOutcome, PublishToken};
+use crate::{Acknowledge, ConnectionId, Count, Notice, PublishOutcome, PublishToken, UplinkOrder};
 
 /// What an event is made of.
 struct Parts {
@@ -39,7 +40,7 @@ impl Shard {
         let delivery = publish.delivery;
         let payload_bytes = publish.payload.len() as u64;
         let message = Message::from_publish(now.boot, publish);
-        let refusal = refusal.or_else(|| self.refusal_of_headers(&message));
+        let refusal = refusal.or_else(|| self.refusal_of_headers(id, &message));
         match delivery {
             Delivery::AtMostOnce => {
                 self.count(Count::PublishQos0);
@@ -97,12 +98,33 @@ impl Shard {
         Ok(())
     }
 
+    /// The exchange that a client's publish goes to: that of answers, if it is one of this client, or what the rules say; `None` if it
+    /// stays here.
+    fn exchange(&self, id: ConnectionId, topic: &str) -> Option<&str> {
+        self.carried(id, topic).map(|(exchange, _, _)| exchange)
+    }
+
+    /// The same, with how it is acknowledged, and in which order it goes: as the rules say, also for an answer.
+    fn carried(&self, id: ConnectionId, topic: &str) -> Option<(&str, Acknowledge, UplinkOrder)> {
+        let answers = &self.config.answers;
+        let is_answer = answers.may_be_answer(topic)
+            && self
+                .session_of(id)
+                .and_then(|key| self.sessions.get(&key))
+                .is_some_and(|session| answers.is_answer(&session.device.id, topic));
+        match (is_answer, self.config.uplink.carried(topic)) {
+            (false, carried) => carried,
+            (true, Some((_, acknowledge, order))) => Some((contract::ANSWERS, acknowledge, order)),
+            (true, None) => Some((contract::ANSWERS, Acknowledge::Confirmed, UplinkOrder::Strict)),
+        }
+    }
+
     /// Why an event could not carry the message's headers through AMQP.
-    fn refusal_of_headers(&self, message: &Message) -> Option<(Count, ReasonCode)> {
+    fn refusal_of_headers(&self, id: ConnectionId, message: &Message) -> Option<(Count, ReasonCode)> {
         let content_type = message.properties.as_ref().and_then(|p| p.content_type.as_ref());
         let fits = message.topic.len() + message.properties_bytes() <= HEADERS_BYTES_MAX
             && content_type.is_none_or(|text| text.len() <= CONTENT_TYPE_BYTES_MAX);
-        if fits || self.config.uplink.exchange(&message.topic).is_none() {
+        if fits || self.exchange(id, &message.topic).is_none() {
             return None;
         }
         Some((Count::PublishHeadersTooLarge, ReasonCode::QuotaExceeded))
@@ -110,7 +132,7 @@ impl Shard {
 
     fn route_unacknowledged(&mut self, now: Now, id: ConnectionId, message: Message) {
         let had_locally = self.deliver_locally(now, id, &message, QoS::AtMostOnce);
-        let Some(exchange) = self.config.uplink.exchange(&message.topic).map(str::to_owned) else {
+        let Some(exchange) = self.exchange(id, &message.topic).map(str::to_owned) else {
             if !had_locally {
                 self.count(Count::PublishUnwanted);
             }
@@ -161,7 +183,7 @@ impl Shard {
         if let Some(key) = self.full_subscriber(id, message) {
             return Some(HeldBy::Subscriber(key));
         }
-        let (_, acknowledge, _) = self.config.uplink.carried(&message.topic)?;
+        let (_, acknowledge, _) = self.carried(id, &message.topic)?;
         if self.spooling.takes(acknowledge) {
             return (!self.spool_has_room()).then_some(HeldBy::Spool);
         }
@@ -177,7 +199,7 @@ impl Shard {
     pub(super) fn route(&mut self, now: Now, id: ConnectionId, publish: Parked) {
         let Parked { number, message, dup, read_at } = publish;
         let had_locally = self.deliver_locally(now, id, &message, QoS::AtLeastOnce);
-        let carried = self.config.uplink.carried(&message.topic);
+        let carried = self.carried(id, &message.topic);
         let carried = carried.map(|(exchange, acknowledge, order)| (exchange.to_owned(), acknowledge, order));
         let parts = Parts { message, qos: Qos::AtLeastOnce, dup, read_at };
         let event = carried.and_then(|carried| Some((self.event(now, id, parts)?, carried)));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use roost_backend::AmqpAddress;
 use roost_ops::TracingConfig;
-use roost_wire::{GatewayId, Region, ShardId};
+use roost_wire::{AnswerTopic, GatewayId, Region, ShardId};
 
 use super::spool::SpoolConfig;
 use crate::{Limits, UplinkRules};
@@ -35,6 +35,8 @@ pub struct GatewayConfig {
     pub uplink: UplinkRules,
     /// Where events wait whose rule says `spooled`.
     pub spool: Option<SpoolConfig>,
+    /// Where devices answer commands.
+    pub answers: AnswerTopic,
     /// Where its spans go; off by default.
     pub tracing: Option<TracingConfig>,
 }
@@ -66,6 +68,7 @@ impl GatewayConfig {
             limits: Limits::default(),
             uplink: UplinkRules::default(),
             spool: None,
+            answers: AnswerTopic::default(),
             tracing: None,
         }
     }

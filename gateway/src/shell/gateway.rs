@@ -238,6 +238,7 @@ fn shard_config(config: &GatewayConfig, incarnation: Incarnation) -> ShardConfig
         hash_seed: rand::random(),
         limits: config.limits.clone(),
         uplink: config.uplink.clone(),
+        answers: config.answers.clone(),
         trace_ids: config.tracing.as_ref().map(|tracing| TraceIds::new(rand::random(), tracing.sample)),
     }
 }

@@ -23,6 +23,7 @@ fn shard(index: u16) -> Shard {
         hash_seed: 3,
         limits: limits(),
         uplink: UplinkRules::default(),
+        answers: roost_wire::AnswerTopic::default(),
         trace_ids: None,
     })
 }

@@ -155,6 +155,7 @@ impl World {
             hash_seed: 11,
             limits,
             uplink,
+            answers: roost_wire::AnswerTopic::default(),
             trace_ids,
         };
         let link = LinkConfig {

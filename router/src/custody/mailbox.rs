@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use roost_wire::{BootTime, Epoch, GatewayId, Incarnation, ReceiptReason, ReceiptState, Region, SessionId};
+use roost_wire::{
+    BootTime, CommandRequest, Epoch, GatewayId, Incarnation, ReceiptReason, ReceiptState, Region, SessionId,
+};
 
 use super::Hold;
 use crate::{Lsn, RequestId};
@@ -18,6 +20,8 @@ pub(crate) struct Mailbox {
     pub(crate) is_resting: bool,
     waiting: usize,
     waiting_bytes: usize,
+    /// How many commands have a supersede key.
+    keyed: usize,
 }
 
 /// One command.
@@ -26,6 +30,8 @@ pub(crate) struct Entry {
     /// The record of its acceptance.
     pub(crate) lsn: Lsn,
     pub(crate) bytes: usize,
+    /// A later command with the same one takes its place while it waits.
+    key: Option<Box<str>>,
     /// How often it was given to a gateway.
     pub(crate) attempt: u32,
     /// How often it was written to the device and not answered.
@@ -51,10 +57,13 @@ pub(crate) struct LastGiven {
 
 impl Mailbox {
     /// Takes a command in, behind the others.
-    pub(crate) fn put(&mut self, sequence: u64, lsn: Lsn, bytes: usize, attempt: u32) {
+    pub(crate) fn put(&mut self, sequence: u64, lsn: Lsn, request: &CommandRequest, attempt: u32) {
+        let (bytes, key) = (request.payload.len(), request.supersede_key.as_deref());
+        self.keyed += usize::from(key.is_some());
         let entry = Entry {
             lsn,
             bytes,
+            key: key.map(Into::into),
             attempt,
             unanswered: 0,
             given_at: BootTime::default(),
@@ -70,7 +79,9 @@ impl Mailbox {
 
     /// A command has ended.
     pub(crate) fn remove(&mut self, sequence: u64) -> Option<Entry> {
+        let was_first = self.first_waiting(Lsn(u64::MAX)) == Some(sequence);
         let entry = self.entries.remove(&sequence)?;
+        self.keyed -= usize::from(entry.key.is_some());
         if entry.is_outstanding {
             if let Some(hold) = &mut self.hold {
                 hold.outstanding.remove(&sequence);
@@ -78,6 +89,10 @@ impl Mailbox {
         } else {
             self.waiting -= 1;
             self.waiting_bytes -= entry.bytes;
+        }
+        if was_first {
+            // The next one may have another topic.
+            self.unsubscribed = None;
         }
         Some(entry)
     }
@@ -143,6 +158,35 @@ impl Mailbox {
         let waits =
             self.entries.iter().filter(move |(_, entry)| !entry.is_outstanding && entry.lsn <= durable);
         waits.map(|(sequence, _)| *sequence)
+    }
+
+    /// The commands that wait, are durable and have a later one with the same key behind them, in order, each with the newest of
+    /// those.
+    pub(crate) fn superseded(&self, durable: Lsn) -> Vec<(u64, u64)> {
+        if self.keyed < 2 {
+            return Vec::new();
+        }
+        let mut newest: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut superseded = Vec::new();
+        for (sequence, entry) in self.entries.iter().rev() {
+            let Some(key) = entry.key.as_deref() else { continue };
+            let by = *newest.entry(key).or_insert(*sequence);
+            if by != *sequence && !entry.is_outstanding && entry.lsn <= durable {
+                superseded.push((*sequence, by));
+            }
+        }
+        superseded.reverse();
+        superseded
+    }
+
+    /// How many commands wait that one more with this key would take the place of, and how many bytes they have.
+    pub(crate) fn waiting_with(&self, key: &str) -> (usize, usize) {
+        if self.keyed == 0 {
+            return (0, 0);
+        }
+        let same =
+            self.entries.values().filter(|entry| !entry.is_outstanding && entry.key.as_deref() == Some(key));
+        same.fold((0, 0), |(count, bytes), entry| (count + 1, bytes + entry.bytes))
     }
 
     pub(crate) fn waiting_count(&self) -> usize {

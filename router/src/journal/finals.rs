@@ -6,6 +6,7 @@ use std::sync::Arc;
 use roost_wire::{Device, MessageId, WallTime};
 
 use super::Final;
+use super::answers::Answers;
 
 /// The finals that are remembered, in three orders.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -14,6 +15,10 @@ pub(super) struct Finals {
     by_time: BTreeSet<(WallTime, u64)>,
     by_device: BTreeMap<Device, BTreeMap<MessageId, u64>>,
     owed: BTreeSet<u64>,
+    /// Those that their device may still answer.
+    awaiting: BTreeMap<Device, BTreeSet<u64>>,
+    /// Of commands in custody, too: they become finals.
+    answers: Answers,
 }
 
 impl Finals {
@@ -22,6 +27,9 @@ impl Finals {
         if let Some(id) = &end.receipt.message_id {
             let ids = self.by_device.entry(end.receipt.device.clone()).or_default();
             ids.insert(id.clone(), sequence);
+        }
+        if end.awaits_answer() && !self.answers.has(sequence) {
+            self.awaiting.entry(end.receipt.device.clone()).or_default().insert(sequence);
         }
         self.by_time.insert((end.forget_at, sequence));
         self.by_sequence.insert(sequence, end);
@@ -32,6 +40,30 @@ impl Finals {
 
     pub(super) fn receipt_published(&mut self, sequence: u64) {
         self.owed.remove(&sequence);
+    }
+
+    /// The device has answered a command.
+    pub(super) fn answered(&mut self, sequence: u64, message: &str) {
+        self.answers.insert(sequence, message);
+        self.awaits_no_longer(sequence);
+    }
+
+    pub(super) fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
+    /// The commands of a device that have ended and that it may still answer, in order.
+    pub(super) fn awaiting(&self, device: &Device) -> impl Iterator<Item = u64> {
+        self.awaiting.get(device).into_iter().flatten().copied()
+    }
+
+    fn awaits_no_longer(&mut self, sequence: u64) {
+        let Some(end) = self.by_sequence.get(&sequence) else { return };
+        let Some(places) = self.awaiting.get_mut(&end.receipt.device) else { return };
+        places.remove(&sequence);
+        if places.is_empty() {
+            self.awaiting.remove(&end.receipt.device);
+        }
     }
 
     pub(super) fn find(&self, device: &Device, id: &MessageId) -> Option<&Arc<Final>> {
@@ -84,6 +116,8 @@ impl Finals {
     }
 
     fn forget(&mut self, sequence: u64) {
+        self.awaits_no_longer(sequence);
+        self.answers.forget(sequence);
         let Some(end) = self.by_sequence.remove(&sequence) else { return };
         self.by_time.remove(&(end.forget_at, sequence));
         self.owed.remove(&sequence);

@@ -7,7 +7,7 @@ use roost_wire::{CommandId, Device, GatewayId, MessageId, RouterRun, WallTime};
 
 use super::finals::Finals;
 use super::gateways::KnownGateways;
-use super::{Accepted, Final, GivenTo, KnownGateway, Record};
+use super::{Accepted, Final, GivenTo, KnownGateway, Record, Reply};
 
 /// What the journal holds: the commands in custody, the finals that are remembered, the receipts that are owed, the
 /// gateways that are known, and the run.
@@ -63,6 +63,11 @@ impl Journal {
             }
             Record::Finished { end, owed } => self.finish(end, *owed),
             Record::ReceiptPublished { sequence } => self.finals.receipt_published(*sequence),
+            Record::Answered { sequence, message } => {
+                if self.live.contains_key(sequence) || self.finals.of(*sequence).is_some() {
+                    self.finals.answered(*sequence, message);
+                }
+            }
             Record::GatewaySeen { gateway, incarnation } => self.gateways.seen(gateway, *incarnation),
             Record::GatewaySynced { gateway, incarnation, number } => {
                 self.gateways.synced(gateway, *incarnation, *number);
@@ -96,6 +101,9 @@ impl Journal {
         for end in self.finals.iter() {
             let owed = self.finals.is_owed(end.receipt.command_id.sequence);
             records.push(Record::Finished { end: end.clone(), owed });
+        }
+        for (sequence, message) in self.finals.answers().iter() {
+            records.push(Record::Answered { sequence, message: message.to_owned() });
         }
         records
     }
@@ -145,6 +153,34 @@ impl Journal {
     #[must_use]
     pub fn final_at(&self, sequence: u64) -> Option<&Arc<Final>> {
         self.finals.of(sequence)
+    }
+
+    /// Where the answer to a command goes, and whose it has to be; none if nobody waits for one, or it is not remembered.
+    #[must_use]
+    pub fn reply(&self, sequence: u64) -> Option<(&Device, Reply)> {
+        if let Some(live) = self.live.get(&sequence) {
+            let request = &live.command.request;
+            return Some((&request.device, Reply::of(request)?));
+        }
+        let end = self.finals.of(sequence).filter(|end| end.awaits_answer())?;
+        Some((&end.receipt.device, end.reply.clone()?))
+    }
+
+    /// Whether a command has its answer.
+    #[must_use]
+    pub fn is_answered(&self, sequence: u64) -> bool {
+        self.finals.answers().has(sequence)
+    }
+
+    /// The command that a message has answered.
+    #[must_use]
+    pub fn answered_by(&self, message: &str) -> Option<u64> {
+        self.finals.answers().command(message)
+    }
+
+    /// The commands of a device that have ended, and that it may have and still answer, in order.
+    pub fn awaiting(&self, device: &Device) -> impl Iterator<Item = u64> {
+        self.finals.awaiting(device)
     }
 
     /// The finals whose receipt is not published yet, in order.

@@ -54,6 +54,13 @@ pub enum Record {
         /// Of which command.
         sequence: u64,
     },
+    /// The device's answer to a command is with its sender, or nobody is there to have it. It has no other.
+    Answered {
+        /// Which command.
+        sequence: u64,
+        /// The id of the message that the answer came in.
+        message: String,
+    },
     /// A gateway's incarnation was seen for the first time: the ones before it are void. Durable before anything is
     /// forwarded to it.
     GatewaySeen {
@@ -140,6 +147,28 @@ pub struct Final {
     pub receipt_to: Option<String>,
     /// When its message id may be forgotten.
     pub forget_at: WallTime,
+    /// Who waits for the device's answer.
+    pub reply: Option<Reply>,
+}
+
+/// Where the device's answer to a command goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The queue.
+    pub to: String,
+    /// What the sender knows it by.
+    pub correlation_id: String,
+}
+
+impl Reply {
+    /// What a command says of that. Without a correlation id its message id stands for one.
+    #[must_use]
+    pub fn of(request: &CommandRequest) -> Option<Self> {
+        let to = request.reply_to.clone().filter(|queue| !queue.is_empty())?;
+        let correlation_id = request.correlation_id.clone();
+        let correlation_id = correlation_id.unwrap_or_else(|| request.message_id.as_str().to_owned());
+        Some(Self { to, correlation_id })
+    }
 }
 
 /// Why bytes are not a record. The log has checked them, so another build wrote them: the start fails and says so.
@@ -198,8 +227,13 @@ impl Record {
             | Self::ReceiptPublished { sequence } => w.int(*sequence),
             Self::Finished { end, owed } => {
                 write_final(&mut w, end);
-                w.int(u64::from(*owed))
+                w.int(u64::from(*owed));
+                match &end.reply {
+                    Some(reply) => w.text(&reply.to).text(&reply.correlation_id),
+                    None => &mut w,
+                }
             }
+            Self::Answered { sequence, message } => w.int(*sequence).text(message),
             Self::GatewaySeen { gateway, incarnation } => w.text(gateway.as_str()).int(incarnation.0),
             Self::GatewaySynced { gateway, incarnation, number } => {
                 w.text(gateway.as_str()).int(incarnation.0).int(number.0)
@@ -239,6 +273,13 @@ impl Record {
                 number: SyncNumber(r.int("number")?),
             },
             11 => Self::GatewayLost { gateway: r.name("gateway")? },
+            12 => Self::Answered { sequence: r.int("sequence")?, message: r.text("message")?.to_owned() },
+            13 => {
+                let (end, owed) = (read_final(&mut r)?, r.flag("owed")?);
+                let (to, correlation_id) = (r.text("reply to")?.to_owned(), r.text("reply to")?.to_owned());
+                let end = Final { reply: Some(Reply { to, correlation_id }), ..end };
+                Self::Finished { end: Arc::new(end), owed }
+            }
             kind => return Err(RecordError::Kind { kind }),
         };
         match r.left() {
@@ -247,7 +288,7 @@ impl Record {
         }
     }
 
-    const fn kind(&self) -> u8 {
+    fn kind(&self) -> u8 {
         match self {
             Self::RunStarted { .. } => 1,
             Self::Used { .. } => 2,
@@ -255,11 +296,14 @@ impl Record {
             Self::Given { .. } => 4,
             Self::TakenBack { .. } => 5,
             Self::Interrupted { .. } => 6,
+            // Of its own, so that what earlier builds wrote reads as ever.
+            Self::Finished { end, .. } if end.reply.is_some() => 13,
             Self::Finished { .. } => 7,
             Self::ReceiptPublished { .. } => 8,
             Self::GatewaySeen { .. } => 9,
             Self::GatewaySynced { .. } => 10,
             Self::GatewayLost { .. } => 11,
+            Self::Answered { .. } => 12,
         }
     }
 }
@@ -269,6 +313,22 @@ impl Final {
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         self.wanted != ReceiptsWanted::None
+    }
+
+    /// Whether the device may have it and somebody waits for its answer.
+    #[must_use]
+    pub fn awaits_answer(&self) -> bool {
+        let may_have_it = match self.receipt.state {
+            ReceiptState::Delivered | ReceiptState::Sent | ReceiptState::Unknown => true,
+            ReceiptState::Accepted
+            | ReceiptState::Parked
+            | ReceiptState::Forwarded
+            | ReceiptState::Expired
+            | ReceiptState::Rejected
+            | ReceiptState::Superseded
+            | ReceiptState::Unreachable => false,
+        };
+        may_have_it && self.reply.is_some()
     }
 }
 
@@ -394,7 +454,8 @@ fn read_final(r: &mut Reader<'_>) -> Result<Final, RecordError> {
     };
     let wanted = read_wanted(r)?;
     let receipt_to = r.optional_text("receipt to")?.map(str::to_owned);
-    Ok(Final { receipt, wanted, receipt_to, forget_at: WallTime::from_millis(r.int("forget at")?) })
+    let forget_at = WallTime::from_millis(r.int("forget at")?);
+    Ok(Final { receipt, wanted, receipt_to, forget_at, reply: None })
 }
 
 fn write_device<'w>(w: &'w mut Writer, device: &Device) -> &'w mut Writer {

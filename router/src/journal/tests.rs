@@ -84,26 +84,30 @@ fn end(sequence: impl Strategy<Value = u64>) -> impl Strategy<Value = Final> {
         (sequence, device(), proptest::option::of("[!-~]{1,8}"), states, reasons, text()),
         (proptest::option::of((any::<u64>(), any::<u64>())), proptest::option::of("g[0-2]"), any::<u32>()),
         (time(), time(), wanted(), text(), time()),
+        proptest::option::of(("[a-z]{1,4}", "[!-~]{0,4}")),
     )
-        .prop_map(|((sequence, device, id, state, reason, detail), (epoch, gateway, attempt), rest)| {
-            let receipt = Receipt {
-                version: Receipt::VERSION,
-                state,
-                device,
-                message_id: id.map(|id| id.parse().unwrap()),
-                command_id: CommandId { journal: 7, sequence },
-                epoch: epoch.map(|(run, counter)| Epoch { run: RouterRun(run), counter }),
-                region: gateway.as_ref().map(|_| "eu".parse().unwrap()),
-                gateway: gateway.map(|id| id.parse().unwrap()),
-                attempt,
-                reason,
-                detail,
-                accepted_at: rest.0,
-                at: rest.1,
-                duplicate: false,
-            };
-            Final { receipt, wanted: rest.2, receipt_to: rest.3, forget_at: rest.4 }
-        })
+        .prop_map(
+            |((sequence, device, id, state, reason, detail), (epoch, gateway, attempt), rest, reply)| {
+                let receipt = Receipt {
+                    version: Receipt::VERSION,
+                    state,
+                    device,
+                    message_id: id.map(|id| id.parse().unwrap()),
+                    command_id: CommandId { journal: 7, sequence },
+                    epoch: epoch.map(|(run, counter)| Epoch { run: RouterRun(run), counter }),
+                    region: gateway.as_ref().map(|_| "eu".parse().unwrap()),
+                    gateway: gateway.map(|id| id.parse().unwrap()),
+                    attempt,
+                    reason,
+                    detail,
+                    accepted_at: rest.0,
+                    at: rest.1,
+                    duplicate: false,
+                };
+                let reply = reply.map(|(to, correlation_id)| Reply { to, correlation_id });
+                Final { receipt, wanted: rest.2, receipt_to: rest.3, forget_at: rest.4, reply }
+            },
+        )
 }
 
 fn record(sequences: std::ops::Range<u64>) -> impl Strategy<Value = Record> {
@@ -121,6 +125,7 @@ fn record(sequences: std::ops::Range<u64>) -> impl Strategy<Value = Record> {
         (end(sequence()), any::<bool>())
             .prop_map(|(end, owed)| Record::Finished { end: Arc::new(end), owed }),
         sequence().prop_map(|sequence| Record::ReceiptPublished { sequence }),
+        (sequence(), "[a-c]").prop_map(|(sequence, message)| Record::Answered { sequence, message }),
         (gateway(), incarnation())
             .prop_map(|(gateway, incarnation)| Record::GatewaySeen { gateway, incarnation }),
         (gateway(), incarnation(), any::<u64>()).prop_map(|(gateway, incarnation, number)| {
@@ -144,7 +149,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_no_record_is_refused_and_costs_nothing(kind in 0..14_u8, bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+    fn what_is_no_record_is_refused_and_costs_nothing(kind in 0..16_u8, bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
         let mut record = vec![Record::VERSION, kind];
         record.extend(bytes);
         if let Ok(read) = Record::decode(&record) {

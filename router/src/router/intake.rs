@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use roost_backend::contract;
 use roost_wire::{
     CommandProblem, CommandRequest, Device, HeaderValue, Headers, Message, MessageId, Now, Receipt,
     ReceiptReason, ReceiptState, ReceiptsWanted, envelope::header,
@@ -25,6 +26,8 @@ enum Source {
     Queue(SourceToken, Box<Message>),
     /// The queue of those that expired in the shard queue.
     Expired(SourceToken),
+    /// The same queue, where the broker has put it because it came back to the shard queue too often.
+    GivenUp(SourceToken, Box<Message>),
     /// HTTP.
     Http(RequestId),
 }
@@ -43,6 +46,10 @@ struct Refused {
 /// AMQP's bound on a queue's name, as on every short string.
 const QUEUE_NAME_BYTES_MAX: usize = 255;
 
+/// The longest supersede key: as long as AMQP's short strings, which names are everywhere else. An empty one is a mistake of its
+/// sender's more likely than a key.
+const SUPERSEDE_KEY_BYTES_MAX: usize = 255;
+
 impl RouterCore {
     pub(super) fn command_came(&mut self, now: Now, source: SourceToken, message: Box<Message>) {
         self.message_came(now, message, |message| Source::Queue(source, message));
@@ -51,8 +58,12 @@ impl RouterCore {
     /// A dead-letter of the shard queue. Checked against the journal: what is known there was requeued when a link was lost, and
     /// is answered for already.
     pub(super) fn expired_came(&mut self, now: Now, source: SourceToken, mut message: Box<Message>) {
-        restore_key(&mut message);
-        self.message_came(now, message, |_| Source::Expired(source));
+        match last_death(&mut message).as_deref() {
+            Some("delivery_limit") => {
+                self.message_came(now, message, |message| Source::GivenUp(source, message));
+            }
+            _ => self.message_came(now, message, |_| Source::Expired(source)),
+        }
     }
 
     pub(super) fn http_came(&mut self, now: Now, request: RequestId, command: Box<CommandRequest>) {
@@ -97,17 +108,12 @@ impl RouterCore {
 
     fn request_came(&mut self, now: Now, source: Source, request: CommandRequest) {
         let Some(source) = self.repeated(now, source, &request.device, &request.message_id) else { return };
-        if let Some(queue) = request.receipt_to.as_ref().filter(|queue| queue.len() > QUEUE_NAME_BYTES_MAX) {
-            let detail = format!(
-                "{} has {} bytes, at most {QUEUE_NAME_BYTES_MAX} name a queue",
-                header::RECEIPT_TO,
-                queue.len()
-            );
+        if let Some(detail) = what_is_wrong(&request) {
             let refused = Refused {
                 device: request.device,
                 message_id: Some(request.message_id),
                 wanted: request.receipts,
-                receipt_to: None,
+                receipt_to: request.receipt_to.filter(|queue| queue.len() <= QUEUE_NAME_BYTES_MAX),
                 state: ReceiptState::Rejected,
                 reason: ReceiptReason::Invalid,
                 detail: Some(detail),
@@ -116,6 +122,8 @@ impl RouterCore {
         }
         let end = match &source {
             Source::Expired(_) => Some((ReceiptState::Expired, ReceiptReason::ExpiredInQueue)),
+            // Whatever it is that made it come back may be the message itself: it is not taken once more.
+            Source::GivenUp(..) => Some((ReceiptState::Rejected, ReceiptReason::DeliveryLimit)),
             Source::Queue(..) | Source::Http(_) => self.admit(&source, &request).err().map(|reason| {
                 let (kind, label) = Decision::Reject(reason).labels();
                 self.counters.decision(kind, label);
@@ -143,6 +151,10 @@ impl RouterCore {
         let mailbox = self.mailboxes.get(&request.device);
         let (waiting, waiting_bytes) =
             mailbox.map_or((0, 0), |mailbox| (mailbox.waiting_count(), mailbox.waiting_bytes()));
+        // Those that it takes the place of make room for it.
+        let replaced = mailbox.zip(request.supersede_key.as_deref());
+        let (replaced, replaced_bytes) = replaced.map_or((0, 0), |(mailbox, key)| mailbox.waiting_with(key));
+        let (waiting, waiting_bytes) = (waiting - replaced, waiting_bytes - replaced_bytes);
         let (payload, headers) = (request.payload.len(), header_bytes(request));
         // What the prefetch had let in before the pause is still taken.
         let slack = if matches!(source, Source::Http(_)) { 0 } else { limits.prefetch };
@@ -178,17 +190,19 @@ impl RouterCore {
         let lifetime = request.lifetime_ms.map_or(self.limits.lifetime, std::time::Duration::from_millis);
         let deadline = now.wall + lifetime;
         let given_to = self.clear_target(now, &device);
-        let bytes = request.payload.len();
         let command = Arc::new(Accepted { sequence, at: now.wall, deadline, given_to, request });
-        let lsn = self.record(Record::Accepted(command));
-        let mailbox = self.mailboxes.entry(device).or_default();
-        mailbox.put(sequence, lsn, bytes, 0);
+        let lsn = self.record(Record::Accepted(command.clone()));
+        let mailbox = self.mailboxes.entry(device.clone()).or_default();
+        mailbox.put(sequence, lsn, &command.request, 0);
         match source {
             Source::Http(request) => mailbox.watch(sequence, request),
-            Source::Queue(token, _) | Source::Expired(token) => self.say_after(lsn, Output::Ack(token)),
+            Source::Queue(token, _) | Source::Expired(token) | Source::GivenUp(token, _) => {
+                self.say_after(lsn, Output::Ack(token));
+            }
         }
         self.unsafe_yet.push_back((lsn, sequence));
         self.timers.set(Timer::Expiry(sequence), now.boot + lifetime);
+        self.supersede(now, &device);
         self.pause_if_full();
     }
 
@@ -229,7 +243,7 @@ impl RouterCore {
         if sequence.is_none() && end.is_none() {
             return Some(source);
         }
-        if let Source::Expired(token) = source {
+        if let Source::Expired(token) | Source::GivenUp(token, _) = source {
             self.counters.drop(DropReason::ExpiredButKnown);
             self.say_after(self.last, Output::Ack(token));
             return None;
@@ -252,7 +266,7 @@ impl RouterCore {
         receipt.duplicate = true;
         let gate = self.last;
         match source {
-            Source::Queue(token, _) | Source::Expired(token) => {
+            Source::Queue(token, _) | Source::Expired(token) | Source::GivenUp(token, _) => {
                 let request = self.journal.command(sequence).map(|live| &live.command.request);
                 if let Some(request) = request.filter(|request| request.receipts == ReceiptsWanted::All) {
                     for to in addresses(request.receipt_to.clone()) {
@@ -281,7 +295,9 @@ impl RouterCore {
             Source::Http(request) => {
                 self.say_after(gate, Output::Answer { request, receipt: Box::new(receipt) })
             }
-            Source::Queue(token, _) | Source::Expired(token) if end.is_wanted() => {
+            Source::Queue(token, _) | Source::Expired(token) | Source::GivenUp(token, _)
+                if end.is_wanted() =>
+            {
                 if let Some(queue) = end.receipt_to.clone() {
                     let to = crate::ReceiptAddress::Queue(queue);
                     let what = Publication::Receipt { to, receipt: Box::new(receipt.clone()) };
@@ -291,7 +307,9 @@ impl RouterCore {
                 let what = Publication::Receipt { to, receipt: Box::new(receipt) };
                 self.publish(gate, what, Then::Ack(token));
             }
-            Source::Queue(token, _) | Source::Expired(token) => self.say_after(gate, Output::Ack(token)),
+            Source::Queue(token, _) | Source::Expired(token) | Source::GivenUp(token, _) => {
+                self.say_after(gate, Output::Ack(token));
+            }
         }
     }
 
@@ -324,11 +342,12 @@ impl RouterCore {
         self.timelines.begin(now.wall, sequence, source.way());
         let forget_at = now.wall + self.limits.lifetime + self.limits.remembered;
         let watchers: Vec<RequestId> = source.request().into_iter().collect();
-        let lsn = self.conclude(now, Final { receipt, wanted, receipt_to, forget_at }, &watchers);
+        let lsn =
+            self.conclude(now, Final { receipt, wanted, receipt_to, forget_at, reply: None }, &watchers);
         match source {
             Source::Http(_) => {}
             Source::Expired(token) => self.say_after(lsn, Output::Ack(token)),
-            Source::Queue(token, message) => {
+            Source::Queue(token, message) | Source::GivenUp(token, message) => {
                 let reason = crate::counters::reason_text(reason);
                 let words = detail.map_or_else(|| reason.to_owned(), |detail| format!("{reason}: {detail}"));
                 self.publish(lsn, dead_letter(*message, Some(&device), &words), Then::Ack(token));
@@ -365,33 +384,54 @@ impl Source {
         match self {
             Self::Queue(..) => Way::Amqp,
             Self::Expired(_) => Way::Expired,
+            Self::GivenUp(..) => Way::GivenUp,
             Self::Http(_) => Way::Http,
         }
     }
 
     fn token(&self) -> Option<SourceToken> {
         match self {
-            Self::Queue(token, _) | Self::Expired(token) => Some(*token),
+            Self::Queue(token, _) | Self::Expired(token) | Self::GivenUp(token, _) => Some(*token),
             Self::Http(_) => None,
         }
     }
 
     fn request(&self) -> Option<RequestId> {
         match self {
-            Self::Queue(..) | Self::Expired(_) => None,
+            Self::Queue(..) | Self::Expired(_) | Self::GivenUp(..) => None,
             Self::Http(request) => Some(*request),
         }
     }
 }
 
-/// A dead-letter has the key of its new queue; the one that names the device is in the `x-death` header, the last death first.
-fn restore_key(message: &mut Message) {
+/// What a command says that it cannot say, in words.
+fn what_is_wrong(request: &CommandRequest) -> Option<String> {
+    if let Some(queue) = request.receipt_to.as_ref().filter(|queue| queue.len() > QUEUE_NAME_BYTES_MAX) {
+        let (name, bytes) = (header::RECEIPT_TO, queue.len());
+        return Some(format!("{name} has {bytes} bytes, at most {QUEUE_NAME_BYTES_MAX} name a queue"));
+    }
+    if let Some(queue) = request.reply_to.as_ref().filter(|queue| contract::is_inner_queue(queue)) {
+        return Some(format!("reply_to is {queue:?}, a queue of the mesh's own"));
+    }
+    let key = request.supersede_key.as_ref()?;
+    let fits = (1..=SUPERSEDE_KEY_BYTES_MAX).contains(&key.len());
+    let (name, bytes) = (header::SUPERSEDE_KEY, key.len());
+    (!fits).then(|| format!("{name} has {bytes} bytes, it may have 1 to {SUPERSEDE_KEY_BYTES_MAX}"))
+}
+
+/// Why a dead-letter is one. It has the key of its new queue; the one that names the device is in the `x-death` header, the last
+/// death first, and is given back to it.
+fn last_death(message: &mut Message) -> Option<String> {
     let list = |headers: &Headers, name: &str| match headers.get(name) {
         Some(HeaderValue::List(list)) => list.first().cloned(),
         _ => None,
     };
-    let Some(HeaderValue::Table(death)) = list(&message.properties.headers, "x-death") else { return };
+    let Some(HeaderValue::Table(death)) = list(&message.properties.headers, "x-death") else { return None };
     if let Some(HeaderValue::Text(key)) = list(&death, "routing-keys") {
         message.routing_key = key;
+    }
+    match death.get("reason") {
+        Some(HeaderValue::Text(reason)) => Some(reason.clone()),
+        _ => None,
     }
 }

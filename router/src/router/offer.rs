@@ -8,7 +8,7 @@ use super::receipts::End;
 use crate::custody::{Hold, LastGiven, Mailbox};
 use crate::decide::{Decision, Facts, ParkReason, RejectReason, Whereabouts, decide};
 use crate::gateway::Standing;
-use crate::journal::{GivenTo, Record};
+use crate::journal::{GivenTo, Record, Reply};
 use crate::location::Location;
 use crate::timeline::Step;
 use crate::timers::Timer;
@@ -17,6 +17,7 @@ use crate::{Lsn, Publication};
 impl RouterCore {
     /// Does what can be done for a device's commands now. Call it whenever something has changed for them.
     pub(super) fn offer(&mut self, now: Now, device: &Device) {
+        self.supersede(now, device);
         loop {
             self.refresh_hold(device);
             let Some(mailbox) = self.mailboxes.get(device) else { return };
@@ -165,6 +166,7 @@ impl RouterCore {
             payload: request.payload.clone(),
             qos: request.qos,
             content_type: request.content_type.clone(),
+            correlation_id: Reply::of(request).map(|reply| reply.correlation_id),
             user_properties: request.user_properties.clone(),
             trace: request.trace.map(|came| self.traces.place(came, self.journal.command_id(sequence))),
         });

@@ -6,6 +6,7 @@ use std::time::Duration;
 use roost_wire::{Device, Epoch, GatewayId, Now, Presence};
 
 use super::RouterCore;
+use super::answers::Answer;
 use crate::journal::Record;
 use crate::timeline::Step;
 use crate::timers::Timer;
@@ -43,6 +44,8 @@ pub(super) enum Then {
     Ack(SourceToken),
     /// There is room for one more of its kind.
     Presence,
+    /// A device's answer is with its sender, or goes elsewhere.
+    Answer(Answer),
 }
 
 /// How long a publication that the broker refused waits before it is published again: a queue is full, and one second later it
@@ -107,6 +110,9 @@ impl RouterCore {
                 }
                 self.request_sync(now, &gateway);
             }
+            (Then::Answer(answer), outcome) if answer.is_ended_by(outcome) => {
+                self.answer_published(now, answer, outcome);
+            }
             (then, PublishOutcome::Nacked | PublishOutcome::Lost) => {
                 self.counters.drop(DropReason::PublishedAgain);
                 self.timers.set(Timer::Publish(token), now.boot + PUBLISH_AGAIN);
@@ -133,7 +139,8 @@ impl RouterCore {
 
     fn follow(&mut self, now: Now, then: Then) {
         match then {
-            Then::Done | Then::Given { .. } => {}
+            // Answers were followed above.
+            Then::Done | Then::Given { .. } | Then::Answer(_) => {}
             Then::Ack(source) => self.say(Output::Ack(source)),
             Then::Presence => self.publications.presences -= 1,
             Then::ReceiptPublished { sequence } => {

@@ -7,7 +7,7 @@ use roost_wire::{Device, Epoch, GatewayId, Now, Receipt, ReceiptReason, ReceiptS
 use super::RouterCore;
 use super::publications::Then;
 use crate::custody::{Entry, LastGiven};
-use crate::journal::{Final, Record};
+use crate::journal::{Final, Record, Reply};
 use crate::timeline::Step;
 use crate::timers::Timer;
 use crate::{Lsn, Output, Publication, ReceiptAddress};
@@ -108,6 +108,7 @@ impl RouterCore {
             wanted: request.receipts,
             receipt_to: request.receipt_to.clone(),
             forget_at: live.command.deadline.max(now.wall) + self.limits.remembered,
+            reply: Reply::of(request),
         };
         let receipt = self.traces.is_recorded(request.trace).then(|| end.receipt.clone());
         let lsn = self.conclude(now, end, &entry.map(|entry: Entry| entry.watchers).unwrap_or_default());

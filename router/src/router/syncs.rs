@@ -37,7 +37,7 @@ impl RouterCore {
             let (command, request) = (&live.command, &live.command.request);
             let attempt = u32::from(live.given_to.is_some());
             let mailbox: &mut Mailbox = self.mailboxes.entry(request.device.clone()).or_default();
-            mailbox.put(command.sequence, Lsn::ZERO, request.payload.len(), attempt);
+            mailbox.put(command.sequence, Lsn::ZERO, request, attempt);
             let due = now.boot + command.deadline.since(now.wall);
             self.timers.set(Timer::Expiry(command.sequence), due);
         }

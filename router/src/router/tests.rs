@@ -1,5 +1,6 @@
 //! The core against scripted gateways: what it says, in which order, and after what is on disk.
 
+mod answers;
 mod bench;
 mod custody;
 mod gauges;
@@ -7,6 +8,7 @@ mod intake;
 mod membership;
 mod questions;
 mod restart;
+mod supersede;
 mod traces;
 mod tracing;
 mod turns;

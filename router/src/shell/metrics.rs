@@ -59,6 +59,11 @@ impl Snapshot {
                 ("roost_router_syncs_total", "Syncs read to their end.", c.syncs),
                 ("roost_router_snapshots_total", "Snapshots read to their end.", c.snapshots),
                 ("roost_router_lease_lapses_total", "Leases of gateways that lapsed.", c.lapses),
+                (
+                    "roost_router_answers_total",
+                    "Answers of devices in the queues of those who wait.",
+                    c.answers,
+                ),
             ],
         );
         page.family("roost_router_decisions_total", Counter, "Decisions by kind and reason.");

@@ -40,6 +40,7 @@ pub(super) fn record(record: &Record, trace: Option<TraceContext>) {
         | Record::TakenBack { .. }
         | Record::Interrupted { .. }
         | Record::ReceiptPublished { .. }
+        | Record::Answered { .. }
         | Record::GatewaySeen { .. }
         | Record::GatewaySynced { .. }
         | Record::GatewayLost { .. } => {}
@@ -69,6 +70,7 @@ pub(super) fn publication(what: &Publication) {
         Publication::Control { .. }
         | Publication::Presence(_)
         | Publication::Marker { .. }
+        | Publication::Answer { .. }
         | Publication::DeadLetter { .. } => {}
     }
 }

@@ -117,7 +117,7 @@ named! {
         Down = "down",
         /// From a command's due time to its final receipt.
         Receipt = "receipt",
-        /// From a command's due time to the consumption of its answer from `roost.up`.
+        /// From a command's due time to the consumption of its answer, from the queue that the command names or from `roost.up`.
         Answer = "answer",
     }
 }

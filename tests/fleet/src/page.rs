@@ -44,7 +44,7 @@ impl Summary {
             ("Events: from their due time to roost.up", "up"),
             ("Commands: from their due time to the device", "down"),
             ("Receipts: from a command's due time", "receipt"),
-            ("Answers: from their command's due time to roost.up", "answer"),
+            ("Answers: from their command's due time to its sender", "answer"),
             ("Own messages: from their due time back to the device", "echo"),
             ("Acknowledgements: from a message's due time", "publish"),
             ("Connections: from their due time to CONNACK", "connect"),

@@ -39,7 +39,7 @@ pub struct Verdict {
     /// Receipts: a final one is owed for each confirmed command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipts: Option<DirectionVerdict>,
-    /// Answers to commands: acknowledged by the broker, consumed from `roost.up`. Absent if nobody was asked for one.
+    /// Answers to commands: acknowledged by the broker, consumed by the commands' sender. Absent if nobody was asked for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers: Option<DirectionVerdict>,
     /// Own messages: acknowledged by the broker, received by the device that published them.

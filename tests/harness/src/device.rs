@@ -68,6 +68,8 @@ pub struct Message {
     pub duplicate: bool,
     /// v5 user properties; empty for 3.1.1 and for mosquitto.
     pub user_properties: Vec<(String, String)>,
+    /// v5 Response Topic and Correlation Data, if a [`DeviceKind::RumqttcV5`] got both.
+    pub answer_to: Option<(String, Vec<u8>)>,
 }
 
 impl Message {
@@ -223,6 +225,23 @@ impl Device {
         }
     }
 
+    /// Answers a command as it asks to: at QoS 1, to its Response Topic, with its Correlation Data. Awaits the PUBACK.
+    ///
+    /// # Errors
+    /// As [`Device::publish`].
+    ///
+    /// # Panics
+    /// If the command does not ask for an answer, or this is another client than [`DeviceKind::RumqttcV5`].
+    pub async fn answer(&mut self, command: &Message, payload: &[u8]) -> Result<(), Lost> {
+        let (topic, data) = command.answer_to.as_ref().expect("the command asks for an answer");
+        match &mut self.client {
+            Client::V5(client) => client.publish_correlated(topic, payload, data).await,
+            Client::V4(_) | Client::Mosquitto(_) | Client::Script(_) => {
+                panic!("this client publishes without correlation data")
+            }
+        }
+    }
+
     /// The next message that was received.
     ///
     /// # Errors
@@ -351,5 +370,6 @@ fn parse_message(event: &Value) -> Message {
                 )
             })
             .collect(),
+        answer_to: None,
     }
 }

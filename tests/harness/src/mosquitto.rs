@@ -135,6 +135,7 @@ fn parse(line: &str) -> Message {
         qos: qos.parse().expect("mosquitto_sub writes the QoS"),
         duplicate: false,
         user_properties: Vec::new(),
+        answer_to: None,
     }
 }
 

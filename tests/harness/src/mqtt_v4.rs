@@ -90,6 +90,7 @@ fn message(publish: Publish) -> Message {
         qos: publish.qos as u8,
         duplicate: publish.dup,
         user_properties: Vec::new(),
+        answer_to: None,
     }
 }
 

@@ -48,10 +48,28 @@ impl V5 {
         pairs: &[(&str, &str)],
     ) -> Result<(), Lost> {
         let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let properties = PublishProperties {
-            user_properties: pairs.iter().map(pair).collect(),
-            ..PublishProperties::default()
-        };
+        let user_properties = pairs.iter().map(pair).collect();
+        let properties = PublishProperties { user_properties, ..PublishProperties::default() };
+        self.publish_with(topic, payload, properties).await
+    }
+
+    pub(crate) async fn publish_correlated(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        data: &[u8],
+    ) -> Result<(), Lost> {
+        let correlation_data = Some(data.to_vec().into());
+        let properties = PublishProperties { correlation_data, ..PublishProperties::default() };
+        self.publish_with(topic, payload, properties).await
+    }
+
+    async fn publish_with(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        properties: PublishProperties,
+    ) -> Result<(), Lost> {
         let (level, payload) = (QoS::AtLeastOnce, payload.to_vec());
         let published = self.client.publish_with_properties(topic, level, false, payload, properties).await;
         published.map_err(|_| self.answers.why())?;
@@ -109,12 +127,14 @@ async fn take(packet: Packet, signals: &Signals) {
 }
 
 fn message(publish: Publish) -> Message {
+    let properties = publish.properties.unwrap_or_default();
     Message {
         topic: String::from_utf8_lossy(&publish.topic).into_owned(),
         payload: publish.payload.to_vec(),
         qos: publish.qos as u8,
         duplicate: publish.dup,
-        user_properties: publish.properties.map(|properties| properties.user_properties).unwrap_or_default(),
+        answer_to: properties.response_topic.zip(properties.correlation_data.map(|data| data.to_vec())),
+        user_properties: properties.user_properties,
     }
 }
 

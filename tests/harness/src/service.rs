@@ -39,6 +39,10 @@ pub struct Publication {
     pub expiration_ms: Option<u64>,
     /// Whether it asks for QoS 1: `delivery_mode` 2, else 1.
     pub persistent: bool,
+    /// The `reply_to` property; only lapin writes it.
+    pub reply_to: Option<String>,
+    /// The `correlation_id` property; only lapin writes it.
+    pub correlation_id: Option<String>,
     /// Headers, all of them text.
     pub headers: Vec<(String, String)>,
 }
@@ -61,6 +65,12 @@ impl Publication {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The same, asking for an answer.
+    pub fn answered_to(self, queue: &str, correlation_id: &str) -> Self {
+        let (reply_to, correlation_id) = (Some(queue.to_owned()), Some(correlation_id.to_owned()));
+        Self { reply_to, correlation_id, ..self }
     }
 
     /// The same, to expire after `ms` milliseconds.
@@ -155,6 +165,19 @@ impl Service {
             }
         };
         done.unwrap_or_else(|lost| panic!("cannot consume {pattern} from {exchange}: {lost:?}"));
+    }
+
+    /// Consumes an exclusive queue of its own from now on; its name.
+    ///
+    /// # Panics
+    /// When the broker refuses, or with another client than lapin.
+    pub async fn listen(&mut self) -> String {
+        match &mut self.client {
+            Client::Lapin(client) => {
+                client.listen().await.unwrap_or_else(|lost| panic!("cannot listen: {lost:?}"))
+            }
+            Client::Script(_) => panic!("this client consumes from exchanges only"),
+        }
     }
 
     /// Publishes and awaits the confirm.

@@ -39,21 +39,32 @@ impl Lapin {
     }
 
     pub(crate) async fn consume(&mut self, exchange: &str, pattern: &str) -> Result<(), Lost> {
-        let consumer = self.consumer(exchange, pattern).await.map_err(lost)?;
+        let (_, consumer) = self.consumer(Some((exchange, pattern))).await.map_err(lost)?;
         // Ends with the connection, which this owns.
         tokio::spawn(forward(consumer, self.deliveries.clone()));
         Ok(())
     }
 
-    async fn consumer(&self, exchange: &str, pattern: &str) -> Result<Consumer, lapin::Error> {
+    pub(crate) async fn listen(&mut self) -> Result<String, Lost> {
+        let (queue, consumer) = self.consumer(None).await.map_err(lost)?;
+        tokio::spawn(forward(consumer, self.deliveries.clone()));
+        Ok(queue)
+    }
+
+    /// A queue of its own and its consumer, bound to an exchange by a pattern.
+    async fn consumer(&self, bound: Option<(&str, &str)>) -> Result<(String, Consumer), lapin::Error> {
         let channel = self.connection.create_channel().await?;
         let options =
             QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
         let queue = channel.queue_declare("".into(), options, FieldTable::default()).await?;
         let name = queue.name().clone();
-        let (bind, table) = (QueueBindOptions::default(), FieldTable::default());
-        channel.queue_bind(name.clone(), exchange.into(), pattern.into(), bind, table).await?;
-        channel.basic_consume(name, "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
+        if let Some((exchange, pattern)) = bound {
+            let (bind, table) = (QueueBindOptions::default(), FieldTable::default());
+            channel.queue_bind(name.clone(), exchange.into(), pattern.into(), bind, table).await?;
+        }
+        let (options, table) = (BasicConsumeOptions::default(), FieldTable::default());
+        let consumer = channel.basic_consume(name.clone(), "".into(), options, table).await?;
+        Ok((name.as_str().to_owned(), consumer))
     }
 
     pub(crate) async fn publish(&mut self, publication: &Publication) -> Result<(), Lost> {
@@ -94,6 +105,12 @@ fn properties(publication: &Publication) -> BasicProperties {
         .with_headers(headers);
     if let Some(message_id) = &publication.message_id {
         properties = properties.with_message_id(message_id.as_str().into());
+    }
+    if let Some(queue) = &publication.reply_to {
+        properties = properties.with_reply_to(queue.as_str().into());
+    }
+    if let Some(id) = &publication.correlation_id {
+        properties = properties.with_correlation_id(id.as_str().into());
     }
     if let Some(expiration_ms) = publication.expiration_ms {
         properties = properties.with_expiration(expiration_ms.to_string().into());

@@ -113,6 +113,7 @@ async fn a_service_works(kind: ServiceKind) {
         expiration_ms: Some(60_000),
         persistent: true,
         headers: vec![("roost-topic".to_owned(), "a/ü".to_owned())],
+        ..Publication::default()
     };
     service.publish(&publication).await.expect("RabbitMQ confirms it");
     let delivery = service.next().await;

@@ -26,6 +26,8 @@ pub(crate) struct Device {
     is_calm: bool,
     next_event: u64,
     unacknowledged: VecDeque<(PacketId, u64)>,
+    /// Answers to commands: to which topic, and to which command.
+    answers: VecDeque<(PacketId, Text, String)>,
     next_packet_id: PacketId,
     gateway: usize,
     /// At which gateways the session that may have been kept has its subscription.
@@ -68,6 +70,12 @@ pub(crate) enum Act {
         command: String,
         reason: ReasonCode,
     },
+    /// Answers a command that it has acknowledged, where the command says.
+    Answer {
+        socket: SocketId,
+        topic: Text,
+        command: String,
+    },
     Leave(SocketId),
     /// It has had enough for ever.
     Retire,
@@ -103,6 +111,10 @@ pub(crate) enum Want {
     EventSafe {
         number: u64,
     },
+    /// An answer was acknowledged.
+    AnswerSafe {
+        command: String,
+    },
 }
 
 impl Device {
@@ -128,6 +140,7 @@ impl Device {
             is_calm: false,
             next_event: 0,
             unacknowledged: VecDeque::new(),
+            answers: VecDeque::new(),
             next_packet_id: PacketId::FIRST,
             gateway: chance.below(gateways as u64) as usize,
             subscribed_at: BTreeSet::new(),
@@ -141,7 +154,9 @@ impl Device {
     /// Where it believes to be connected, subscribed and with nothing unacknowledged.
     pub(crate) fn settled_at(&self) -> Option<SocketId> {
         match self.state {
-            State::Online { socket, is_subscribed: true, .. } if self.unacknowledged.is_empty() => {
+            State::Online { socket, is_subscribed: true, .. }
+                if self.unacknowledged.is_empty() && self.answers.is_empty() =>
+            {
                 Some(socket)
             }
             State::Online { .. } | State::Connecting { .. } | State::Away => None,
@@ -174,6 +189,14 @@ impl Device {
                 let note = Note::Acknowledges { command, is_success: !reason.is_error() };
                 vec![Want::Write { socket, packet, note: Some(note) }]
             }
+            Act::Answer { socket, topic, command }
+                if self.is_online_at(socket) && self.answers.len() < UNACKNOWLEDGED_MAX =>
+            {
+                let packet_id = self.packet_id();
+                let packet = answer(packet_id, topic.clone(), &command, false);
+                self.answers.push_back((packet_id, topic, command));
+                vec![Want::Write { socket, packet, note: None }]
+            }
             Act::Leave(socket) if self.is_online_at(socket) && !self.is_calm => {
                 let mut wants = Vec::new();
                 let (says_so, tells) = (chance.one_in(2), chance.one_in(2));
@@ -191,7 +214,11 @@ impl Device {
                 let packet = Packet::Disconnect(Disconnect::default());
                 vec![Want::Write { socket, packet, note: None }, Want::Close { socket, tells: true }]
             }
-            Act::Connect | Act::LosePatience(_) | Act::Acknowledge { .. } | Act::Leave(_) => Vec::new(),
+            Act::Connect
+            | Act::LosePatience(_)
+            | Act::Acknowledge { .. }
+            | Act::Answer { .. }
+            | Act::Leave(_) => Vec::new(),
         }
     }
 
@@ -241,10 +268,12 @@ impl Device {
             Packet::Puback(ack) => {
                 assert!(!ack.reason.is_error(), "no queue is ever full here: {ack:?}");
                 let found = self.unacknowledged.iter().position(|(packet_id, _)| *packet_id == ack.packet_id);
-                let Some((_, number)) = found.and_then(|at| self.unacknowledged.remove(at)) else {
-                    return Vec::new();
-                };
-                vec![Want::EventSafe { number }]
+                if let Some((_, number)) = found.and_then(|at| self.unacknowledged.remove(at)) {
+                    return vec![Want::EventSafe { number }];
+                }
+                let found = self.answers.iter().position(|(packet_id, ..)| *packet_id == ack.packet_id);
+                let answer = found.and_then(|at| self.answers.remove(at));
+                answer.map(|(_, _, command)| Want::AnswerSafe { command }).into_iter().collect()
             }
             Packet::Publish(publish) => self.command(socket, &publish, chance),
             Packet::Pingresp => {
@@ -301,6 +330,12 @@ impl Device {
                 note: None,
             })
             .collect();
+        let again = self.answers.iter().map(|(packet_id, topic, command)| Want::Write {
+            socket,
+            packet: answer(*packet_id, topic.clone(), command, true),
+            note: None,
+        });
+        wants.extend(again);
         if !is_subscribed {
             let after = if self.is_calm { 0 } else { self.habits.subscribes_after };
             wants.push(later(after, Act::Subscribe(socket)));
@@ -369,12 +404,19 @@ impl Device {
             pairs.find(|pair| pair.name.as_str() == "roost-command-id").map(|pair| pair.value.to_string())
         });
         let mut wants = vec![Want::Got { socket, command: command.clone(), command_id }];
+        let answer_to = properties.and_then(|properties| properties.response_topic.as_ref());
+        let answer_to = answer_to.filter(|_| !self.is_calm).map(Text::detached);
         if let Delivery::AtLeastOnce { packet_id, .. } = publish.delivery {
             let does = |one_in: u64, chance: &mut Chance| one_in > 0 && chance.one_in(one_in);
             if !self.is_calm && does(self.habits.silent_one_in, chance) {
                 return wants;
             }
             let refuses = !self.is_calm && does(self.habits.refuses_one_in, chance);
+            if let Some(topic) = answer_to.filter(|_| !refuses) {
+                // Before its acknowledgement, or after.
+                let after = chance.between(MILLI, 800 * MILLI);
+                wants.push(later(after, Act::Answer { socket, topic, command: command.clone() }));
+            }
             let reason = if refuses { ReasonCode::ImplementationSpecificError } else { ReasonCode::Success };
             let act = Act::Acknowledge { socket, packet_id, command, reason };
             wants.push(later(self.habits.acknowledges_after, act));
@@ -415,6 +457,17 @@ impl Device {
             properties: None,
         })
     }
+}
+
+/// What a device answers says what it answers.
+fn answer(packet_id: PacketId, topic: Text, command: &str, dup: bool) -> Packet {
+    Packet::Publish(Publish {
+        topic,
+        delivery: Delivery::AtLeastOnce { packet_id, dup },
+        retain: false,
+        payload: Bytes::from(command.to_owned()),
+        properties: None,
+    })
 }
 
 fn later(after: Micros, act: Act) -> Want {

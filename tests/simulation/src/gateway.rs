@@ -17,7 +17,7 @@ use roost_gateway::{
 };
 use roost_wire::mesh::Report as _;
 use roost_wire::{
-    ControlReport, Delivery, GatewayId, Incarnation, LinkId, Now, Region, ShardId, TopicFilter,
+    AnswerTopic, ControlReport, Delivery, GatewayId, Incarnation, LinkId, Now, Region, ShardId, TopicFilter,
 };
 
 use crate::amqp::FromBroker;
@@ -109,6 +109,7 @@ impl GatewayNode {
             hash_seed: chance.bits(),
             limits: self.limits.clone(),
             uplink: self.rules(),
+            answers: AnswerTopic::default(),
             trace_ids: None,
         });
         let router = ShardId(0);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use roost_gateway::UplinkOrder;
 use roost_wire::{Device, Event, GatewayId, Message, Receipt, ReceiptReason, ReceiptState};
 
-use crate::service::{EVENTS, RECEIPTS};
+use crate::service::{ANSWERS, EVENTS, RECEIPTS};
 use crate::witness::Arrival;
 use crate::world::World;
 
@@ -17,6 +17,7 @@ pub(crate) fn check(world: &mut World) -> Vec<String> {
     }
     let events = world.broker.drain(world.at, EVENTS);
     let receipts = world.broker.drain(world.at, RECEIPTS);
+    let answers = world.broker.drain(world.at, ANSWERS);
     let receipts: Vec<Receipt> = receipts
         .iter()
         .map(|message| serde_json::from_slice(&message.body).expect("the router's receipts are readable"))
@@ -25,6 +26,7 @@ pub(crate) fn check(world: &mut World) -> Vec<String> {
     broken.extend(events_are_all_there(world, &events));
     broken.extend(events_are_in_order(world, &events));
     broken.extend(judged.finals());
+    broken.extend(judged.answers_are_with_their_senders(world, &answers));
     broken.extend(judged.receipts_are_honest(world));
     broken.extend(judged.commands_are_in_order(world));
     broken.extend(judged.order_is_as_sent(world));
@@ -144,7 +146,10 @@ impl Judged {
                     Some(ReceiptReason::DeliveryLimit) => true,
                     _ => !got.contains(command),
                 },
-                ReceiptState::Unknown | ReceiptState::Superseded => true,
+                ReceiptState::Superseded => {
+                    !got.contains(command) && self.was_replaced(world, command, outcome)
+                }
+                ReceiptState::Unknown => true,
                 ReceiptState::Accepted | ReceiptState::Parked | ReceiptState::Forwarded => false,
             };
             if !is_honest {
@@ -155,6 +160,46 @@ impl Judged {
                 ));
             }
         }
+        broken
+    }
+
+    /// Whether a later command for the same device has the same key, and the receipt names it.
+    fn was_replaced(&self, world: &World, command: &str, outcome: &Receipt) -> bool {
+        let order = |command: &str| {
+            let number: usize = command.strip_prefix('c')?.parse().ok()?;
+            world.service.orders.get(number).map(|order| &order.request)
+        };
+        let by = outcome.detail.as_deref().and_then(|detail| detail.strip_prefix("message id "));
+        let Some(by) = by.and_then(|detail| detail.strip_suffix(" took its place")) else { return false };
+        let (Some(old), Some(new)) = (order(command), order(by)) else { return false };
+        let is_later = self.place(by).is_some_and(|place| place > outcome.command_id.sequence);
+        is_later
+            && old.device == new.device
+            && old.supersede_key.is_some()
+            && old.supersede_key == new.supersede_key
+    }
+
+    /// An answer that its device was told is safe is with its sender, once or as itself again, and is that of its command.
+    fn answers_are_with_their_senders(&self, world: &World, answers: &[Message]) -> Vec<String> {
+        let mut ids: BTreeMap<String, BTreeSet<Option<String>>> = BTreeMap::new();
+        let mut broken = Vec::new();
+        for answer in answers {
+            let body = String::from_utf8_lossy(&answer.body).into_owned();
+            let about = answer.properties.correlation_id.clone().unwrap_or_default();
+            if about != body {
+                broken.push(format!("the answer to {body} came as the one to {about}"));
+            }
+            ids.entry(about).or_default().insert(answer.properties.message_id.clone());
+        }
+        let twice = ids.iter().filter(|(_, ids)| ids.len() > 1);
+        broken.extend(twice.map(|(command, ids)| format!("{command} has the answers {ids:?}")));
+        // Whoever refused it, or never acknowledged it, has no answer to it.
+        let is_rejected = |command: &str| {
+            self.outcome(command).is_some_and(|outcome| outcome.state == ReceiptState::Rejected)
+        };
+        let safe = world.witness.safe_answers.iter();
+        let lost = safe.filter(|command| !ids.contains_key(*command) && !is_rejected(command));
+        broken.extend(lost.map(|command| format!("the answer to {command} was acknowledged and is lost")));
         broken
     }
 

@@ -19,6 +19,8 @@ use crate::time::{Clock, Micros, SECOND};
 pub(crate) const EVENTS: &str = "service.events";
 /// Every receipt.
 pub(crate) const RECEIPTS: &str = "service.receipts";
+/// Every answer of a device.
+pub(crate) const ANSWERS: &str = "service.answers";
 
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -53,6 +55,7 @@ impl Service {
     pub(crate) fn new(clock: Clock, settings: &Settings, devices: &[Device], chance: &mut Chance) -> Self {
         let orders = (0..settings.commands).map(|number| order(number, settings, devices, chance)).collect();
         let watch = Topology::of(Queue::classic(EVENTS)).bind(EVENTS, contract::UP, "#");
+        let watch = watch.and(Topology::of(Queue::classic(ANSWERS)));
         let watch = watch.and(Topology::of(Queue::classic(RECEIPTS))).bind(RECEIPTS, contract::RECEIPTS, "#");
         Self {
             clock,
@@ -159,6 +162,12 @@ fn order(number: usize, settings: &Settings, devices: &[Device], chance: &mut Ch
         1 => request.payload = vec![b'x'; settings.router.payload_bytes_max + 1].into(),
         2..30 if !is_for_ghost => request.lifetime_ms = None,
         _ => {}
+    }
+    if chance.one_in(3) {
+        request.reply_to = Some(ANSWERS.to_owned());
+    }
+    if chance.one_in(5) {
+        request.supersede_key = Some(format!("k{}", chance.below(2)));
     }
     let first = chance.between(3 * SECOND, settings.heals_at);
     // In bursts, now and then: several at one moment, from one sender, for one device.

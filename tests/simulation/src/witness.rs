@@ -12,6 +12,8 @@ use crate::time::Micros;
 pub(crate) struct Witness {
     /// Events that their device was told are safe: device and number.
     pub(crate) safe_events: BTreeSet<(usize, u64)>,
+    /// Commands whose answer their device was told is safe.
+    pub(crate) safe_answers: BTreeSet<String>,
     /// Commands that reached a device, in order.
     pub(crate) arrivals: Vec<Arrival>,
     /// Acknowledgements of commands that reached their gateway.
@@ -79,6 +81,11 @@ impl Witness {
 
     pub(crate) fn event_safe(&mut self, device: usize, number: u64) {
         self.safe_events.insert((device, number));
+    }
+
+    pub(crate) fn answer_safe(&mut self, command: String) {
+        self.note("an answer was acknowledged");
+        self.safe_answers.insert(command);
     }
 
     pub(crate) fn told_over_http(&mut self, receipt: Receipt) {

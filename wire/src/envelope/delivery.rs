@@ -33,6 +33,8 @@ pub struct Delivery {
     pub qos: Qos,
     /// To the device as v5 Content Type.
     pub content_type: Option<String>,
+    /// To the device as v5 Correlation Data, beside a Response Topic. None: nobody waits for its answer.
+    pub correlation_id: Option<String>,
     /// To the device as v5 User Properties, in order.
     pub user_properties: Vec<(String, String)>,
     /// Where it is in a trace: the header `traceparent`. One that is malformed counts as none.
@@ -59,6 +61,7 @@ impl Delivery {
         let mut properties = Properties {
             message_id: Some(self.id.to_string()),
             content_type: self.content_type,
+            correlation_id: self.correlation_id,
             delivery_mode: DeliveryMode::Transient,
             ..Properties::default()
         };
@@ -105,6 +108,7 @@ impl Delivery {
                 _ => return Err(DeliveryError { header: header::QOS }),
             },
             content_type: p.content_type.clone(),
+            correlation_id: p.correlation_id.clone(),
             user_properties: header::read_user_properties(p)
                 .ok_or(DeliveryError { header: header::USER_PROPERTIES })?,
             trace: header::trace(p),
@@ -136,6 +140,7 @@ mod tests {
             payload: payload.into(),
             qos: Qos::try_from(qos).unwrap(),
             content_type: None,
+            correlation_id: Some("question".to_owned()),
             user_properties: vec![("k".to_owned(), "v".to_owned())],
             trace: TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").ok(),
         }

@@ -75,6 +75,7 @@ impl World {
             payload: Bytes::from(sequence.to_string()),
             qos: Qos::AtLeastOnce,
             content_type: None,
+            correlation_id: None,
             user_properties: Vec::new(),
             trace: None,
         }

@@ -249,17 +249,44 @@ fn requests_beyond_the_bound_hear_once() {
     assert_eq!(bench.core.counters().drops.len(), 1);
 }
 
-#[test]
-fn a_command_that_expired_in_the_shard_queue_gets_its_receipt_once() {
-    let mut bench = Bench::new();
-    let mut letter = command("d", "c1").into_message("");
-    // As RabbitMQ dead-letters: the key is the new queue's, the old one stands in x-death, and the expiration is gone.
+/// As RabbitMQ dead-letters: the key is the new queue's, the old one stands in x-death, and the expiration is gone.
+fn dead(command: CommandRequest, reason: &str) -> Message {
+    let mut letter = command.into_message("");
     letter.routing_key = "roost.expired.0".into();
     letter.properties.expiration = None;
     let mut death = Headers::new();
     death.insert("routing-keys".into(), HeaderValue::List(vec!["main.d".into()]));
-    death.insert("reason".into(), "expired".into());
+    death.insert("reason".into(), reason.into());
     letter.properties.headers.insert("x-death".into(), HeaderValue::List(vec![HeaderValue::Table(death)]));
+    letter
+}
+
+#[test]
+fn a_command_that_the_broker_gave_up_is_rejected_and_kept_with_the_reason() {
+    let mut bench = Bench::new();
+    let letter = dead(command("d", "c1"), "delivery_limit");
+    let source = bench.deliver(Queue::Expired, letter.clone());
+    let receipt = bench.receipts().remove(0);
+    assert_eq!((receipt.state, receipt.reason), (ReceiptState::Rejected, Some(ReceiptReason::DeliveryLimit)));
+    let (_, kept) = bench.dead_letters().remove(0);
+    assert_eq!(
+        (kept.routing_key.as_str(), kept.properties.text(header::REASON)),
+        ("main.d", Some("delivery_limit"))
+    );
+    assert!(bench.acks().contains(&source));
+    // One that was taken before the link was lost is answered for already.
+    let (mut bench, _) = Bench::ready(&["g1"]);
+    bench.send(command("d", "c1"));
+    bench.said.clear();
+    let source = bench.deliver(Queue::Expired, letter);
+    assert_eq!((bench.acks(), bench.receipts(), bench.dead_letters()), (vec![source], vec![], vec![]));
+    assert_eq!(bench.core.journal().commands(), 1);
+}
+
+#[test]
+fn a_command_that_expired_in_the_shard_queue_gets_its_receipt_once() {
+    let mut bench = Bench::new();
+    let letter = dead(command("d", "c1"), "expired");
     for round in 0..2 {
         let source = bench.deliver(Queue::Expired, letter.clone());
         assert!(bench.acks().contains(&source));

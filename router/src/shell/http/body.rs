@@ -20,6 +20,7 @@ pub(super) struct CommandBody {
     message_id: Option<String>,
     receipts: Option<ReceiptsWanted>,
     offline: Option<Offline>,
+    supersede_key: Option<String>,
 }
 
 impl CommandBody {
@@ -49,6 +50,7 @@ impl CommandBody {
         command.lifetime_ms = self.expires_ms;
         command.receipts = self.receipts.unwrap_or_default();
         command.offline = self.offline.unwrap_or_default();
+        command.supersede_key = self.supersede_key;
         Ok(command)
     }
 

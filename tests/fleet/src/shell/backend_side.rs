@@ -1,4 +1,4 @@
-//! The backend side: consumes `roost.up`, sends commands to `roost.down`, takes their receipts.
+//! The backend side: consumes `roost.up`, sends commands to `roost.down`, takes their receipts and answers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use roost_backend::shell::{
 };
 use roost_backend::{AmqpAddress, Queue, Topology};
 use roost_wire::envelope::CommandRequest;
-use roost_wire::{BootTime, Device, DeviceId, MessageId, Qos, Receipt, ReceiptState, Tenant};
+use roost_wire::{BootTime, Device, DeviceId, LinkId, MessageId, Qos, Receipt, ReceiptState, Tenant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -26,8 +26,8 @@ const CLOSE: Duration = Duration::from_secs(5);
 /// What the draws of this file are for.
 const RECIPIENT: u64 = 5 << 32;
 
-/// Which queue of the consumer's plan has the events; the other one has the receipts.
-const EVENTS: usize = 0;
+/// Which queue of the consumer's plan has the receipts: the one behind the events. Behind both are answers, if commands ask for any.
+const RECEIPTS_OF_COMMANDS: usize = 1;
 
 /// A connected backend side.
 pub(super) struct BackendSide {
@@ -68,6 +68,8 @@ pub(super) struct Ledger {
     pub(super) events_new: u64,
     /// Commands that have their final receipt.
     pub(super) receipts_new: u64,
+    /// Where answers go: a queue of the link that is up.
+    answers_to: Option<String>,
     /// How many commands were sent: the token of the next one.
     sent: u64,
     /// Device and serial number of each command that the broker has not answered, by its token.
@@ -92,7 +94,7 @@ impl BackendSide {
         let link =
             |end: &str| LinkConfig::new(address.clone(), format!("roost-fleet-{end}-{:08x}", plan.run));
         let topology = Topology::contract(1);
-        let run = plan.run;
+        let (run, wants_answers) = (plan.run, plan.answer.is_some());
         let (consumer, deliveries) = consumer(link("consumer"), move |link| {
             let events = format!("roost.fleet.{run:08x}.{link}.up");
             let receipts = format!("roost.fleet.{run:08x}.{link}.receipts");
@@ -100,8 +102,12 @@ impl BackendSide {
                 .and(Topology::of(Queue::of_link(&*receipts)))
                 .bind(&events, UP, "#")
                 .bind(&receipts, RECEIPTS, "#");
-            let queues = [events, receipts].map(|name| ConsumeQueue { name, prefetch: PREFETCH });
-            ConsumePlan { topology: Topology::contract(1).and(own), queues: queues.into() }
+            let answers = wants_answers.then(|| answers_queue(run, link));
+            let asked = answers.iter().map(|name| Topology::of(Queue::of_link(&**name)));
+            let topology = asked.fold(Topology::contract(1).and(own), Topology::and);
+            let queues = [events, receipts].into_iter().chain(answers);
+            let queues = queues.map(|name| ConsumeQueue { name, prefetch: PREFETCH }).collect();
+            ConsumePlan { topology, queues }
         });
         let (publisher, outcomes) = publisher(link("publisher"), topology, PublisherConfig::default());
         let (links, up) = watch::channel(Links::default());
@@ -166,7 +172,9 @@ async fn consume(
             _ = &mut close => None,
         };
         match event {
-            Some(ConsumerEvent::Up { .. }) => {
+            Some(ConsumerEvent::Up { link }) => {
+                let answers_to = shared.plan.answer.is_some().then(|| answers_queue(shared.plan.run, link));
+                shared.ledger().answers_to = answers_to;
                 links.send_modify(|links| links.consuming = true);
             }
             Some(ConsumerEvent::Down { reason, .. }) => {
@@ -239,6 +247,7 @@ impl Ledger {
         let message_id = message_id.expect("letters, digits and dashes make an id");
         let payload = stamp.payload(plan.traffic.size as usize);
         let mut command = CommandRequest::new(Device::new(Tenant::default(), id), message_id, payload);
+        command.reply_to = self.answers_to.clone();
         command.qos = if plan.command_qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
         Publish { message: command.into_message(DOWN), mandatory: true, on_loss: OnLoss::PublishAgain, token }
     }
@@ -258,8 +267,9 @@ impl Ledger {
 
     fn take(&mut self, plan: &Plan, now: BootTime, delivered: &Delivered) {
         match delivered.queue {
-            EVENTS => self.take_event(plan, now, &delivered.message.body),
-            _ => self.take_receipt(plan, now, &delivered.message.body),
+            RECEIPTS_OF_COMMANDS => self.take_receipt(plan, now, &delivered.message.body),
+            // An event, or an answer: the payload says which.
+            _ => self.take_event(plan, now, &delivered.message.body),
         }
     }
 
@@ -302,6 +312,11 @@ impl Ledger {
         let at = pending.iter().position(|(number, _)| *number == sequence)?;
         pending.remove(at).map(|(_, due)| due)
     }
+}
+
+/// The queue of one link that gets answers.
+fn answers_queue(run: u32, link: LinkId) -> String {
+    format!("roost.fleet.{run:08x}.{link}.answers")
 }
 
 /// Device and serial number in a command's message id.

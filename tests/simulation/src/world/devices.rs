@@ -23,6 +23,7 @@ impl World {
                     self.witness.got(self.at, device, socket, command, command_id);
                 }
                 Want::EventSafe { number } => self.witness.event_safe(device, number),
+                Want::AnswerSafe { command } => self.witness.answer_safe(command),
             }
         }
     }

@@ -196,7 +196,7 @@ impl World {
                 let marker = SettlementReport::Marker { run, number };
                 self.settle.ready.push_back(message(marker.to_body()));
             }
-            Publication::Presence(_) | Publication::DeadLetter { .. } => {}
+            Publication::Presence(_) | Publication::Answer { .. } | Publication::DeadLetter { .. } => {}
         }
     }
 
