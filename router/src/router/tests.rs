@@ -1,6 +1,7 @@
 //! The core against scripted gateways: what it says, in which order, and after what is on disk.
 
 mod bench;
+mod contests;
 mod custody;
 mod gauges;
 mod intake;
