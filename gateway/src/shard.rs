@@ -17,6 +17,7 @@ mod park;
 mod publish;
 mod read;
 mod subscribe;
+mod takeovers;
 mod timeout;
 mod timers;
 mod turn;
@@ -31,6 +32,7 @@ pub use input::{Backend, Input};
 use local::Match;
 pub use output::Output;
 use roost_wire::{BootTime, Device, GatewayId, Incarnation, Now, Region, TraceIds};
+use takeovers::Takeovers;
 use timers::{TimerFor, Timers};
 use turn::Turn;
 
@@ -74,6 +76,7 @@ pub struct Shard {
     connections: HashMap<ConnectionId, Connection, Seeded>,
     sessions: HashMap<SessionKey, Session, Seeded>,
     by_device: HashMap<Device, SessionKey, Seeded>,
+    takeovers: Takeovers,
     subscriptions: SubscriptionTree<SessionKey>,
     timers: Timers,
     uplink: Uplink,
@@ -158,6 +161,7 @@ impl Shard {
             connections: HashMap::with_hasher(seed),
             sessions: HashMap::with_hasher(seed),
             by_device: HashMap::with_hasher(seed),
+            takeovers: Takeovers::new(limits.takeovers_burst, limits.takeover_every, seed),
             subscriptions: SubscriptionTree::new(config.hash_seed, SUBSCRIPTIONS_TOTAL_MAX),
             timers: Timers::new(seed),
             backend: Backend::Away,

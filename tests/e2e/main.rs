@@ -26,5 +26,6 @@ mod pairs;
 mod presence;
 mod prometheus;
 mod roaming;
+mod shared_client_id;
 mod spans;
 mod unknown_device;
