@@ -53,6 +53,8 @@ counts! {
     RefusedConnections => "connects_refused", "connections_full";
     /// Refused: the shard has as many sessions as it may.
     RefusedSessions => "connects_refused", "sessions_full";
+    /// Refused: clients take over this client id from each other again and again.
+    RefusedTakeovers => "connects_refused", "takeovers";
     /// Refused: the gateway goes away.
     RefusedDraining => "connects_refused", "draining";
     /// Refused: the spool is full.

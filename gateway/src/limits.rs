@@ -18,6 +18,11 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// How long a session is kept that its client wants kept. A longer wish is cut, and CONNACK says so.
     pub session_expiry_max: Duration,
+    /// How often in a row a live connection of one client id may be taken over. Beyond: the newcomer's CONNACK is 0x9F (v3.1.1: 0x03),
+    /// and the one that is connected stays.
+    pub takeovers_burst: u32,
+    /// After this time one more takeover of that id is allowed.
+    pub takeover_every: Duration,
     /// Subscriptions of one session. Beyond: SUBACK 0x97 (v3.1.1: 0x80).
     pub subscriptions_max: usize,
     /// Publishes at QoS 1 that one client may have unacknowledged: the Receive Maximum of CONNACK. Beyond: v5 is
@@ -65,6 +70,11 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(10),
             // A long weekend and then some: what is away for longer starts anew.
             session_expiry_max: Duration::from_secs(7 * 24 * 3_600),
+            // A device that loses its connection with each handover of its radio is not refused; two that share an id and reconnect
+            // each second are told apart from it within half a minute.
+            takeovers_burst: 20,
+            // About the keep alive of an impatient device: who is refused wrongly gets through with its next attempts.
+            takeover_every: Duration::from_secs(10),
             // Applications subscribe to a list of devices one by one; devices to a handful of topics.
             subscriptions_max: 1_000,
             // 100 publishes of a device on a 200 ms path are 500 a second: more than devices send.

@@ -2,7 +2,7 @@
 
 use roost_wire::{Device, SessionId};
 
-use crate::Count;
+use crate::{ConnectionId, Count};
 
 /// One thing that happened to a device's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,15 @@ pub enum Notice {
         /// Why.
         why: Count,
     },
+    /// A CONNECT is about to be refused, since clients take over this id from each other again and again.
+    SharedClientId {
+        /// Which id.
+        device: Device,
+        /// The connection that is refused.
+        newcomer: ConnectionId,
+        /// The one that stays, if it is at this gateway.
+        holder: Option<ConnectionId>,
+    },
     /// A publish was refused that left its client connected.
     PublishRefused {
         /// Whose.
@@ -46,6 +55,7 @@ impl Notice {
         match self {
             Self::Connected { device, .. }
             | Self::Closed { device, .. }
+            | Self::SharedClientId { device, .. }
             | Self::PublishRefused { device, .. } => Some(device),
             Self::Refused { device, .. } => device.as_ref(),
         }

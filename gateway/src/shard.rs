@@ -18,6 +18,7 @@ mod publish;
 mod read;
 mod spooling;
 mod subscribe;
+mod takeovers;
 mod timeout;
 mod timers;
 mod turn;
@@ -33,6 +34,7 @@ use local::Match;
 pub use output::Output;
 use roost_wire::{AnswerTopic, BootTime, Device, GatewayId, Incarnation, Now, Region, TraceIds};
 use spooling::Spooling;
+use takeovers::Takeovers;
 use timers::{TimerFor, Timers};
 use turn::Turn;
 
@@ -78,6 +80,7 @@ pub struct Shard {
     connections: HashMap<ConnectionId, Connection, Seeded>,
     sessions: HashMap<SessionKey, Session, Seeded>,
     by_device: HashMap<Device, SessionKey, Seeded>,
+    takeovers: Takeovers,
     subscriptions: SubscriptionTree<SessionKey>,
     timers: Timers,
     uplink: Uplink<Waiter>,
@@ -171,6 +174,7 @@ impl Shard {
             connections: HashMap::with_hasher(seed),
             sessions: HashMap::with_hasher(seed),
             by_device: HashMap::with_hasher(seed),
+            takeovers: Takeovers::new(limits.takeovers_burst, limits.takeover_every, seed),
             subscriptions: SubscriptionTree::new(config.hash_seed, SUBSCRIPTIONS_TOTAL_MAX),
             timers: Timers::new(seed),
             backend: Backend::Away,

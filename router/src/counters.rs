@@ -21,6 +21,8 @@ pub struct Counters {
     pub forwarded: u64,
     /// Questions asked (one for all gateways together).
     pub questions: u64,
+    /// Devices that several gateways claimed and for which these were asked.
+    pub contests: u64,
     /// Sessions that the router had closed.
     pub closes: u64,
     /// Syncs asked for.
@@ -60,6 +62,8 @@ pub enum DropReason {
     TooManyGateways,
     /// A device forgotten because the location table is full.
     TooManyLocations,
+    /// A device that two gateways claim, taken for where it was heard last: too many are being asked for.
+    TooManyContests,
     /// A final forgotten before its time.
     ForgottenEarly,
     /// An HTTP request beyond the bound that hears of one command.
@@ -90,7 +94,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Undecodable,
         Self::UnreadableReport,
         Self::WrongUser,
@@ -102,6 +106,7 @@ impl DropReason {
         Self::BrokenList,
         Self::TooManyGateways,
         Self::TooManyLocations,
+        Self::TooManyContests,
         Self::ForgottenEarly,
         Self::TooManyWatchers,
         Self::InboxGone,
@@ -132,6 +137,7 @@ impl DropReason {
             Self::BrokenList => "broken_list",
             Self::TooManyGateways => "too_many_gateways",
             Self::TooManyLocations => "too_many_locations",
+            Self::TooManyContests => "too_many_contests",
             Self::ForgottenEarly => "forgotten_early",
             Self::TooManyWatchers => "too_many_watchers",
             Self::InboxGone => "inbox_gone",

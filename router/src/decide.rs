@@ -37,6 +37,11 @@ pub enum Whereabouts {
     },
     /// The gateways are being asked.
     Asking,
+    /// More than one gateway claims it, and these are being asked.
+    Contested {
+        /// Which, the one that was heard first first.
+        gateways: Vec<GatewayId>,
+    },
     /// All were asked, a moment ago, and none holds it.
     Absent {
         /// Whether one that might hold it could not answer.
@@ -90,6 +95,8 @@ pub enum ParkReason {
     DeviceAway,
     /// The gateways are being asked.
     Asking,
+    /// Two gateways claim the device, and both are being asked.
+    Contested,
     /// No gateway holds the device.
     DeviceAbsent,
     /// No gateway that could be asked holds the device; one that might could not be asked.
@@ -132,6 +139,7 @@ pub fn decide(whereabouts: &Whereabouts, command: Facts) -> Decision {
         Whereabouts::Unsubscribed { gateway: _ } => ParkReason::NoSubscription,
         Whereabouts::Away { gateway: _ } => ParkReason::DeviceAway,
         Whereabouts::Asking => ParkReason::Asking,
+        Whereabouts::Contested { gateways: _ } => ParkReason::Contested,
         Whereabouts::Absent { unsure: false } => ParkReason::DeviceAbsent,
         Whereabouts::Absent { unsure: true } => ParkReason::GatewayUnsure,
     };
@@ -143,7 +151,7 @@ pub fn decide(whereabouts: &Whereabouts, command: Facts) -> Decision {
 
 impl ParkReason {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Recovering,
         Self::HoldEnding,
         Self::WindowFull,
@@ -151,6 +159,7 @@ impl ParkReason {
         Self::NoSubscription,
         Self::DeviceAway,
         Self::Asking,
+        Self::Contested,
         Self::DeviceAbsent,
         Self::GatewayUnsure,
         Self::NoGateways,
@@ -167,6 +176,7 @@ impl ParkReason {
             | Self::GatewayNotReady
             | Self::NoSubscription
             | Self::Asking
+            | Self::Contested
             | Self::GatewayUnsure
             | Self::NoGateways => false,
         }
@@ -184,7 +194,7 @@ impl ParkReason {
             | Self::NoGateways => Some(ReceiptReason::GatewayUnsure),
             Self::NoSubscription => Some(ReceiptReason::NoSubscription),
             Self::DeviceAway => Some(ReceiptReason::DeviceAway),
-            Self::Asking => Some(ReceiptReason::Asking),
+            Self::Asking | Self::Contested => Some(ReceiptReason::Asking),
             Self::DeviceAbsent => Some(ReceiptReason::DeviceUnknown),
         }
     }
@@ -200,6 +210,7 @@ impl ParkReason {
             Self::NoSubscription => "no_subscription",
             Self::DeviceAway => "device_away",
             Self::Asking => "asking",
+            Self::Contested => "contested",
             Self::DeviceAbsent => "device_absent",
             Self::GatewayUnsure => "gateway_unsure",
             Self::NoGateways => "no_gateways",
@@ -225,6 +236,9 @@ impl ParkReason {
             }
             Self::DeviceAway => "the device is known to be away; the next acceptance brings its commands",
             Self::Asking => "the gateways are being asked who holds the device",
+            Self::Contested => {
+                "two gateways claim it; asked: it waits until they have said which of them still holds the device"
+            }
             Self::DeviceAbsent => "every gateway was asked a moment ago, and none holds the device",
             Self::GatewayUnsure => "no gateway that answers holds the device; one that does not answer might",
             Self::NoGateways => "no gateway is alive that could be asked",
@@ -320,6 +334,7 @@ mod tests {
             (Whereabouts::Unsubscribed { gateway: g() }, park(ParkReason::NoSubscription)),
             (Whereabouts::Away { gateway: g() }, park(ParkReason::DeviceAway)),
             (Whereabouts::Asking, park(ParkReason::Asking)),
+            (Whereabouts::Contested { gateways: vec![g(), g()] }, park(ParkReason::Contested)),
             (Whereabouts::Absent { unsure: false }, park(ParkReason::DeviceAbsent)),
             (Whereabouts::Absent { unsure: true }, park(ParkReason::GatewayUnsure)),
         ];

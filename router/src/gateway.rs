@@ -357,6 +357,13 @@ impl Gateway {
         self.lease_until.is_some() && self.answered_at.is_some() && self.link.is_some()
     }
 
+    /// Whether nothing of it is heard for so long that an answer can't be counted on. One that was never heard in this run of the
+    /// router may be on its way.
+    pub(crate) fn has_lapsed(&self) -> bool {
+        let was_heard = self.answered_at.is_some() || self.marker.is_some() || self.lost;
+        self.lease_until.is_none() && was_heard
+    }
+
     /// Where its commands go, and the number they carry.
     pub(crate) fn inbox(&self) -> Option<(&str, SyncNumber)> {
         let (link, synced) = (self.link.as_ref()?, self.synced.as_ref()?);

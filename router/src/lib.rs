@@ -5,7 +5,8 @@
 //! - [`RouterCore`] is the whole: it takes an [`Input`] with the time, and gives [`Output`]s to be performed in order. What it
 //!   may use is in [`Limits`], what it did is in [`Counters`].
 //! - [`journal`] is what survives a crash: [`journal::Record`]s, and the index that they build when they are replayed.
-//! - [`location`] says where each device is, by the interval rule over [`clock`] bounds; [`gateway`] says which run of each gateway
+//! - [`location`] says where each device is, by the interval rule over [`clock`] bounds, and `contest`
+//!   who is asked where that does not tell; [`gateway`] says which run of each gateway
 //!   counts, whether its lease runs, and whether it has synced.
 //! - [`decide`](mod@decide) is the one place that says what happens to a command: forward, ask, park or reject.
 //! - `custody` keeps the commands of each device in order, with the hold through which they go to one gateway.
@@ -13,6 +14,7 @@
 //!   happened to this command, and why".
 
 pub mod clock;
+mod contest;
 mod counters;
 mod custody;
 pub mod decide;

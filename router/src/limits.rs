@@ -62,6 +62,9 @@ pub struct Limits {
     pub absent_remembered: Duration,
     /// How soon a question that is not answered is asked again: 10 s.
     pub question_repeat: Duration,
+    /// Devices that two gateways claim and for which these are being asked at once: 10,000, a tenth of a large gateway's devices
+    /// moving within one round trip. Beyond: the last acceptance to arrive counts, counted, and its rival is closed.
+    pub contests_max: usize,
     /// Presence that the broker has not confirmed: 100,000, a reconnect storm of a large gateway. More is dropped and counted:
     /// the location is right all the same, and whoever listens compares sessions.
     pub presences_max: usize,
@@ -111,6 +114,7 @@ impl Default for Limits {
             gateways_max: 1_024,
             voided_max: 16,
             questions_max: 1_000,
+            contests_max: 10_000,
             absent_remembered: Duration::from_secs(10),
             question_repeat: Duration::from_secs(10),
             presences_max: 100_000,

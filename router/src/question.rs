@@ -38,9 +38,15 @@ pub(crate) struct Absence {
 
 impl Questions {
     pub(crate) fn open(&mut self, device: &Device, waiting: BTreeSet<GatewayId>) -> QuestionId {
+        let id = self.draw();
+        self.by_id.insert(id, device.clone());
+        self.open.insert(device.clone(), Question { id, waiting, unsure: false });
+        id
+    }
+
+    /// A number that no question has had.
+    pub(crate) fn draw(&mut self) -> QuestionId {
         self.last = self.last.next();
-        self.by_id.insert(self.last, device.clone());
-        self.open.insert(device.clone(), Question { id: self.last, waiting, unsure: false });
         self.last
     }
 

@@ -2,6 +2,7 @@
 //! has a file of its own.
 
 mod answers;
+mod contests;
 mod dead_letter;
 mod expiry;
 mod explain;
@@ -56,6 +57,9 @@ pub struct RouterCore {
     /// The newest run that a gateway has spoken of.
     heard: RouterRun,
     last: Lsn,
+    /// The newest record that sightings have led to. No later sighting is acknowledged, and no device's coming or going told, before
+    /// it is durable.
+    sighted: Lsn,
     durable: Lsn,
     outputs: VecDeque<Output>,
     /// What is said once a record is durable. Bounded by the commands in custody and what the queues' prefetch lets in.
@@ -126,7 +130,7 @@ impl RouterCore {
         Self {
             shard,
             id,
-            locations: Locations::new(limits.locations_max),
+            locations: Locations::new(limits.locations_max, limits.contests_max),
             timelines: Timelines::new(limits.timelines_max),
             limits,
             run: journal.run(),
@@ -134,6 +138,7 @@ impl RouterCore {
             run_lsn: run::NOT_BEGUN,
             heard: RouterRun::default(),
             last,
+            sighted: Lsn::ZERO,
             durable: last,
             outputs: VecDeque::new(),
             gated: BTreeMap::new(),
@@ -163,9 +168,12 @@ impl RouterCore {
                 Queue::Sightings => {
                     let before = self.last;
                     self.sightings_came(now, &message);
-                    // Which run of a gateway is the newer one is said here and nowhere else: it is read again until it is on disk.
-                    let gate = if self.last == before { Lsn::ZERO } else { self.last };
-                    self.say_after(gate, Output::Ack(source));
+                    // Which run of a gateway is the newer one is said here and nowhere else: it is read again until it is on disk. And
+                    // none is acknowledged before those that came before it: read again alone, these would be the newest.
+                    if self.last != before {
+                        self.sighted = self.last;
+                    }
+                    self.say_after(self.sighted, Output::Ack(source));
                 }
                 Queue::Settlements if message.exchange == contract::ANSWERS => {
                     self.answer_came(now, source, message);

@@ -27,6 +27,7 @@ mod pairs;
 mod presence;
 mod prometheus;
 mod roaming;
+mod shared_client_id;
 mod spans;
 mod spool;
 mod supersede;

@@ -48,6 +48,8 @@ const QUIET: [(&str, &str); 52] = [
     ("roost_link_republished_total", "backend: tests/link/trouble"),
     ("roost_router_answers_total", "e2e: answers"),
     ("roost_router_closes_total", "e2e: roaming"),
+    ("roost_router_contests_open", A_MOMENT),
+    ("roost_router_contests_total", "router: router::tests::contests"),
     ("roost_router_http_not_taken_total", "router: tests/shell/takeover"),
     ("roost_router_lease_lapses_total", "router: router::tests::membership"),
     ("roost_router_locations_in_doubt", "router: router::tests::gauges"),

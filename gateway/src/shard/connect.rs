@@ -31,6 +31,9 @@ impl Shard {
         if !self.config.placement.holds(&device) {
             return self.hand_over(id, connect, &device);
         }
+        if !self.takeovers.has_turn(now.boot, &device) {
+            return self.refuse_takeover(now, id, &connect, device);
+        }
         if let Some(&key) = self.by_device.get(&device) {
             self.take_over(now, key, connect.clean_start);
         }
@@ -135,6 +138,19 @@ impl Shard {
         self.close_saying(now, id, Notice::Refused { device, why: refused.count }, farewell);
     }
 
+    /// Clients that share an id take it from each other again and again: the one that is connected stays for a while.
+    fn refuse_takeover(&mut self, now: Now, id: ConnectionId, connect: &Connect, device: Device) {
+        let holder = self.by_device.get(&device).and_then(|key| self.sessions[key].connection);
+        let shared = Notice::SharedClientId { device, newcomer: id, holder };
+        self.outputs.push_back(Output::Notice(Box::new(shared)));
+        let refused = Refused {
+            count: Count::RefusedTakeovers,
+            reason: ReasonCode::ConnectionRateExceeded,
+            text: "clients take over this client identifier from each other; give each its own, or come back in ten seconds",
+        };
+        self.refuse(now, id, connect, refused);
+    }
+
     fn hand_over(&mut self, id: ConnectionId, connect: Connect, device: &Device) {
         let Some(connection) = self.connections.remove(&id) else { return };
         self.timers.cancel(TimerFor::Connection(id));
@@ -147,6 +163,7 @@ impl Shard {
     /// Closes the older connection of a device [MQTT-3.1.4-3], and forgets its session if it is not wanted.
     fn take_over(&mut self, now: Now, key: SessionKey, clean_start: bool) {
         if let Some(older) = self.sessions[&key].connection {
+            self.takeovers.note(now.boot, &self.sessions[&key].device);
             self.close(
                 now,
                 older,

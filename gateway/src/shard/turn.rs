@@ -68,6 +68,8 @@ impl Shard {
     fn close_elsewhere(&mut self, now: Now, device: &Device, id: SessionId) {
         let session = self.by_device.get(device).map(|key| &self.sessions[key]);
         let Some(connection) = session.filter(|s| s.id == id).and_then(|s| s.connection) else { return };
+        // The same device taken over by a client elsewhere.
+        self.takeovers.note(now.boot, device);
         self.close(
             now,
             connection,

@@ -1,6 +1,7 @@
 //! What the cores tell of single devices and messages, as lines of the log and as spans.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use roost_ops::{Attribute, Readiness, Span, SpanEvent, SpanFigures, SpanKind, Spans};
@@ -40,6 +41,8 @@ impl Telling {
             Notice::Closed { session, why, .. } => {
                 tracing::debug!(tenant, device, %session, reason = why.reason(), "device disconnected");
             }
+            // Told as what follows, with the addresses.
+            Notice::Refused { why: Count::RefusedTakeovers, .. } | Notice::SharedClientId { .. } => {}
             Notice::Refused { why, .. } => {
                 if let Some(left_out) = self.may_tell(now, *why) {
                     let reason = why.reason();
@@ -79,6 +82,26 @@ impl Telling {
                 );
             }
         }
+    }
+
+    /// Two clients have one id, each at its address as far as that is known.
+    pub(super) fn shared_client_id(
+        &mut self,
+        now: BootTime,
+        device: &Device,
+        (refused, connected): (Option<SocketAddr>, Option<SocketAddr>),
+    ) {
+        let Some(left_out) = self.may_tell(now, Count::RefusedTakeovers) else { return };
+        let (tenant, device) = names(Some(device));
+        let [refused, connected] = [refused, connected].map(|at| at.map(tracing::field::display));
+        tracing::warn!(
+            tenant,
+            device,
+            refused,
+            connected,
+            left_out,
+            "clients take over one client id from each other: one is refused, the one that is connected stays"
+        );
     }
 
     /// With how many of its kind that were not told.

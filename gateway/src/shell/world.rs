@@ -24,7 +24,7 @@ use super::telling::Telling;
 use crate::link::{FromShard, Link, LinkInput, LinkOutput};
 use crate::shard::{Backend, Input, Output, Shard};
 use crate::spool::{Spool, SpoolInput, SpoolOutput};
-use crate::{ConnectionId, PublishOrigin, PublishOutcome, PublishToken, ShardIndex};
+use crate::{ConnectionId, Notice, PublishOrigin, PublishOutcome, PublishToken, ShardIndex};
 
 /// What is read at once, at most. One buffer serves all connections.
 const READ_BYTES: usize = 64 * 1024;
@@ -361,7 +361,16 @@ impl World {
                 }
                 self.link.handle(now, LinkInput::FromShard { shard: SHARD, word });
             }
-            Output::Notice(notice) => self.telling.notice(now.boot, &notice),
+            Output::Notice(notice) => {
+                if let Notice::SharedClientId { device, newcomer, holder } = &*notice {
+                    let address = |id: &ConnectionId| {
+                        self.sockets.get(id).and_then(|socket| socket.stream.peer_addr().ok())
+                    };
+                    let addresses = (address(newcomer), holder.as_ref().and_then(address));
+                    self.telling.shared_client_id(now.boot, device, addresses);
+                }
+                self.telling.notice(now.boot, &notice);
+            }
             Output::Trace(trace) => self.telling.trace(*trace),
             Output::Drained => self.drained.notify_one(),
         }

@@ -6,12 +6,12 @@ use bytes::BytesMut;
 use roost_wire::Sighting;
 
 use super::world::*;
-use crate::Count;
 use crate::packet::{
     Auth, Connect, Disconnect, DisconnectProperties, Packet, ProtocolVersion, QoS, ReasonCode, Text, Will,
     WillProperties,
 };
 use crate::shard::Input;
+use crate::{Count, Notice};
 
 fn will() -> Option<Will> {
     Some(Will {
@@ -273,4 +273,70 @@ fn bounds_on_connections_and_sessions_hold() {
     let stranger = world.open(ProtocolVersion::V5);
     assert!(world.is_closed(stranger));
     assert_eq!((world.count(Count::RefusedSessions), world.count(Count::RefusedConnections)), (1, 1));
+}
+
+#[test]
+fn clients_that_take_one_id_from_each_other_are_slowed_down() {
+    for (version, refused) in
+        [(V5, ReasonCode::ConnectionRateExceeded), (V311, ReasonCode::ServerUnavailable)]
+    {
+        let mut world = World::new();
+        let mut holder = world.connect(version, "d");
+        for _ in 0..limits().takeovers_burst {
+            let next = world.connect(version, "d");
+            assert!(world.is_closed(holder));
+            holder = next;
+        }
+        let (newcomer, connack) = world.try_connect(connect_packet(version, "d"));
+        assert_eq!(connack.reason, refused);
+        assert!(world.is_closed(newcomer) && !world.is_closed(holder), "the one that is connected stays");
+        assert_eq!(world.count(Count::RefusedTakeovers), 1);
+        let told = world.notices.iter().find_map(|notice| match notice {
+            Notice::SharedClientId { newcomer, holder, .. } => Some((*newcomer, *holder)),
+            _ => None,
+        });
+        assert_eq!(told, Some((newcomer, Some(holder))));
+        world.connect(version, "e");
+        world.pass_with_lease(limits().takeover_every);
+        let next = world.connect(version, "d");
+        assert!(world.is_closed(holder), "one turn is back");
+        assert_eq!(world.try_connect(connect_packet(version, "d")).1.reason, refused);
+        // If nobody is connected nothing is taken over, but the id is contested still; a little later it is free.
+        world.cut(next);
+        world.pass_with_lease(limits().takeover_every);
+        world.connect(version, "d");
+    }
+}
+
+#[test]
+fn a_device_that_reconnects_fast_is_not_refused() {
+    let mut world = World::new();
+    for _ in 0..10 * limits().takeovers_burst {
+        let client = world.connect(V5, "d");
+        world.cut(client);
+    }
+    let mut client = world.connect(V5, "d");
+    for _ in 0..3 * limits().takeovers_burst {
+        // Nobody saw its old connection end.
+        world.pass_with_lease(limits().takeover_every);
+        let next = world.connect(V5, "d");
+        assert!(world.is_closed(client));
+        client = next;
+    }
+    assert_eq!(world.count(Count::RefusedTakeovers), 0);
+}
+
+#[test]
+fn a_client_elsewhere_that_takes_the_id_counts_as_much_as_one_here() {
+    let mut world = World::new();
+    for _ in 0..limits().takeovers_burst {
+        let client = world.connect(V5, "d");
+        let device = "d".parse().unwrap();
+        let session = world.session(&device);
+        let reason = roost_wire::CloseReason::TakenOver;
+        world.router_says(1, vec![roost_wire::Control::Close { device, session, reason }]);
+        assert_eq!(world.closed_with(client), Some(ReasonCode::SessionTakenOver));
+    }
+    let (_, connack) = world.try_connect(connect_packet(V5, "d"));
+    assert_eq!(connack.reason, ReasonCode::ConnectionRateExceeded);
 }

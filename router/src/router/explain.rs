@@ -6,7 +6,7 @@ use roost_wire::{Device, MessageId, Now, Offline};
 
 use super::RouterCore;
 use crate::custody::Mailbox;
-use crate::decide::{Decision, Facts, decide};
+use crate::decide::{Decision, Facts, ParkReason, decide};
 use crate::explain::{DecisionView, Explanation, GatewayView, LocationView, MailboxView};
 use crate::gateway::Standing;
 use crate::location::Location;
@@ -34,9 +34,9 @@ impl RouterCore {
         Explanation {
             device: device.clone(),
             online: found.map(|found| found.online),
-            location: found.map(|found| self.location_view(now, found)),
+            location: found.map(|found| self.location_view(now, device, found)),
             mailbox: MailboxView { blocked_by, ..mailbox.map(mailbox_view).unwrap_or_default() },
-            decision: decision_view(&decision),
+            decision: self.decision_view(device, &decision),
         }
     }
 
@@ -91,13 +91,29 @@ impl RouterCore {
         self.locations.len()
     }
 
-    fn location_view(&self, now: Now, found: &Location) -> LocationView {
+    fn decision_view(&self, device: &Device, decision: &Decision) -> DecisionView {
+        let (kind, reason) = decision.labels();
+        let gateways = match decision {
+            Decision::Forward(gateway) => vec![gateway.clone()],
+            Decision::Ask(gateways) => gateways.clone(),
+            Decision::Park(ParkReason::Contested) => self.locations.claimants(device),
+            Decision::Park(_) | Decision::Reject(_) => Vec::new(),
+        };
+        DecisionView { kind, reason, words: decision.words(), gateways }
+    }
+
+    fn location_view(&self, now: Now, device: &Device, found: &Location) -> LocationView {
         let gateway = self.gateways.get(&found.gateway);
         let answered_ago = gateway.and_then(|gateway| gateway.answered_at).map(|at| now.boot.since(at));
         let lease_runs = gateway.is_some_and(|gateway| gateway.standing(self.durable) != Standing::Lapsed);
         let accepted_within_micros =
             found.interval.map(|interval| interval.latest_micros - interval.earliest_micros);
         let sure = match (found.online, lease_runs, accepted_within_micros) {
+            _ if self.locations.is_contested(device) => {
+                let names = self.locations.claimants(device);
+                let names: Vec<&str> = names.iter().map(roost_wire::GatewayId::as_str).collect();
+                format!("not sure: {} claim it and are being asked; this is what was so before", names.join(" and "))
+            }
             (false, _, _) => "sure: its gateway said that the session ended".to_owned(),
             (true, false, _) => "in doubt: its gateway's lease has lapsed".to_owned(),
             (true, true, Some(micros)) => {
@@ -134,16 +150,6 @@ fn mailbox_view(mailbox: &Mailbox) -> MailboxView {
         hold_is_ending: hold.is_some_and(|hold| hold.is_ending),
         blocked_by: None,
     }
-}
-
-fn decision_view(decision: &Decision) -> DecisionView {
-    let (kind, reason) = decision.labels();
-    let gateways = match decision {
-        Decision::Forward(gateway) => vec![gateway.clone()],
-        Decision::Ask(gateways) => gateways.clone(),
-        Decision::Park(_) | Decision::Reject(_) => Vec::new(),
-    };
-    DecisionView { kind, reason, words: decision.words(), gateways }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -23,6 +23,8 @@ pub struct Gauges {
     pub questions_open: usize,
     /// Devices whose turn to be asked for has not come.
     pub questions_waiting: usize,
+    /// Devices that several gateways claim, while these are being asked.
+    pub contests_open: usize,
     /// Devices that have commands in custody.
     pub mailboxes: usize,
     /// Commands that wait in mailboxes.
@@ -61,6 +63,7 @@ impl RouterCore {
             located_away: self.locations.len() - self.locations.online(),
             questions_open: self.questions.len(),
             questions_waiting: self.questions.queued(),
+            contests_open: self.locations.contests(),
             mailboxes: self.mailboxes.len(),
             gated: self.gated.values().map(Vec::len).sum(),
             finals: self.journal.finals(),

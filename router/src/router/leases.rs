@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use roost_wire::{
-    Control, ControlReport, Device, Epoch, GatewayId, Heartbeat, Incarnation, LinkId, Now, PresenceState,
-    ReceiptReason, ReceiptState,
+    Control, ControlReport, Device, Epoch, GatewayId, Heartbeat, Incarnation, LinkId, Now, ReceiptReason,
+    ReceiptState,
 };
 
 use super::RouterCore;
@@ -40,27 +40,36 @@ impl RouterCore {
 
     /// A sighting of a gateway's run has come. False if it is not to be believed: voided by a newer one, or beyond the bound.
     pub(super) fn meet(&mut self, now: Now, id: &GatewayId, incarnation: Incarnation) -> bool {
-        match self.gateways.get(id) {
+        let is_known = match self.gateways.get(id) {
             Some(gateway) if gateway.incarnation == incarnation => return true,
             Some(gateway) if gateway.is_voided(incarnation) => {
                 self.counters.drop(DropReason::VoidedIncarnation);
                 return false;
             }
-            Some(_) => self.begin_incarnation(now, id, incarnation),
-            None => {
-                if !self.make_room() {
-                    self.counters.drop(DropReason::TooManyGateways);
-                    return false;
-                }
-                self.gateways.insert(id.clone(), Gateway::new(incarnation));
-            }
+            Some(_) => true,
+            None => false,
+        };
+        if !is_known && !self.make_room() {
+            self.counters.drop(DropReason::TooManyGateways);
+            return false;
         }
-        let lsn = self.record(Record::GatewaySeen { gateway: id.clone(), incarnation });
+        // First the record: what follows from the new run is told when that is on disk.
+        let lsn = self.saw(id, incarnation);
+        match is_known {
+            true => self.begin_incarnation(now, id, incarnation),
+            false => drop(self.gateways.insert(id.clone(), Gateway::new(incarnation))),
+        }
         if let Some(gateway) = self.gateways.get_mut(id) {
             gateway.seen_lsn = lsn;
         }
         self.apply_early(now, id, incarnation);
         true
+    }
+
+    /// Journals which run of a gateway counts.
+    fn saw(&mut self, id: &GatewayId, incarnation: Incarnation) -> Lsn {
+        self.sighted = self.record(Record::GatewaySeen { gateway: id.clone(), incarnation });
+        self.sighted
     }
 
     /// Whether a report is of a gateway's newest run, as its sightings say.
@@ -73,9 +82,8 @@ impl RouterCore {
         gateway.begin_incarnation(now.boot, incarnation, self.limits.voided_max);
         let holding: Vec<Device> = gateway.holding.iter().cloned().collect();
         self.unanswerable(now, id, false);
-        for (device, was) in self.locations.void(id, incarnation) {
-            self.presence(now, &device, &was, PresenceState::Offline);
-            self.offer(now, &device);
+        for change in self.locations.void(now, id, incarnation) {
+            self.changed(now, change);
         }
         for device in holding {
             self.offer(now, &device);
@@ -122,7 +130,7 @@ impl RouterCore {
         }
         self.timers.set(Timer::Lease(id.clone()), lease_until);
         if is_back {
-            let lsn = self.record(Record::GatewaySeen { gateway: id.clone(), incarnation });
+            let lsn = self.saw(id, incarnation);
             if let Some(gateway) = self.gateways.get_mut(id) {
                 gateway.seen_lsn = lsn;
             }
@@ -149,6 +157,7 @@ impl RouterCore {
         let marker = Publication::Marker { run: self.run, number: self.markers };
         self.publish(self.run_lsn, marker, Then::Done);
         self.unanswerable(now, id, true);
+        self.silent(now, id);
         self.offer_at(now, id);
     }
 

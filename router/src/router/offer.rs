@@ -59,6 +59,9 @@ impl RouterCore {
         }
         let mailbox = self.mailboxes.get(device);
         let hold = mailbox.and_then(|mailbox| mailbox.hold.as_ref());
+        if self.locations.is_contested(device) {
+            return Whereabouts::Contested { gateways: self.locations.claimants(device) };
+        }
         if let Some(hold) = hold.filter(|hold| hold.is_ending) {
             return Whereabouts::HoldEnding { gateway: hold.gateway.clone() };
         }

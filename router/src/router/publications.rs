@@ -73,7 +73,10 @@ impl RouterCore {
             return self.counters.drop(DropReason::PresenceBacklog);
         }
         self.publications.presences += 1;
-        self.publish(self.run_lsn, Publication::Presence(Box::new(presence)), Then::Presence);
+        // Whose run counts is on disk before anybody hears where its devices are: a crash must not take that back. And they are told
+        // in the order in which the router learnt them.
+        let gate = self.run_lsn.max(self.sighted);
+        self.publish(gate, Publication::Presence(Box::new(presence)), Then::Presence);
     }
 
     /// Publishes something once the record is durable.

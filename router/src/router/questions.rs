@@ -46,6 +46,20 @@ impl RouterCore {
     }
 
     pub(super) fn absent(&mut self, now: Now, gateway: &GatewayId, question: QuestionId, device: &Device) {
+        match self.locations.absent(now, question, device, gateway) {
+            Some(change) => self.changed(now, change),
+            None => self.absent_in_doubt(now, gateway, question, device),
+        }
+    }
+
+    /// As [`Self::absent`], to a question of the other kind.
+    pub(super) fn absent_in_doubt(
+        &mut self,
+        now: Now,
+        gateway: &GatewayId,
+        question: QuestionId,
+        device: &Device,
+    ) {
         if self.questions.absent(question, device, gateway) {
             self.conclude_question(now, device);
         }
@@ -61,12 +75,16 @@ impl RouterCore {
 
     /// The control queue of a gateway's old link is lost with what was in it: it is asked again.
     pub(super) fn ask_again(&mut self, gateway: &GatewayId) {
-        let waiting = self.questions.waiting_for(gateway).into_iter();
+        let claimed = self.locations.asked_of(gateway);
+        let waiting = self.questions.waiting_for(gateway).into_iter().chain(claimed);
         let items = waiting.map(|(question, device)| Control::Ask { question, device }).collect();
         self.control(gateway, items);
     }
 
     pub(super) fn question_due(&mut self, now: Now, device: &Device) {
+        if self.locations.is_contested(device) {
+            return self.contest_due(now, device);
+        }
         if !self.mailboxes.contains_key(device) {
             // Its commands have ended meanwhile: nobody wants to know any more.
             return self.end_question(now, device);

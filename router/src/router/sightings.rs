@@ -11,6 +11,7 @@ use roost_wire::{
 use super::RouterCore;
 use crate::gateway::Gateway;
 use crate::location::{Acceptance, Location};
+use crate::timers::Timer;
 use crate::{DropReason, GatewayUsers, Publication};
 
 impl RouterCore {
@@ -37,9 +38,11 @@ impl RouterCore {
                 Sighting::Gone { device, session } => self.gone(now, &gateway, incarnation, &device, session),
                 Sighting::Claim { question, run, present } => {
                     let is_taken = self.present(now, &gateway, incarnation, &present);
-                    if !is_taken && run == self.run {
+                    match is_taken {
+                        _ if run != self.run => {}
+                        true => self.claimed(now, &gateway, question, &present),
                         // The session it has is an older one: as good as none.
-                        self.absent(now, &gateway, question, &present.device);
+                        false => self.absent_in_doubt(now, &gateway, question, &present.device),
                     }
                 }
                 Sighting::Absent { question, run, device } => {
@@ -82,24 +85,23 @@ impl RouterCore {
             online: true,
         };
         let device = &present.device;
-        match self.locations.accept(device, location.clone()) {
+        let can_answer = |id: &GatewayId| self.gateways.get(id).is_some_and(|gateway| !gateway.has_lapsed());
+        match self.locations.accept(device, location, can_answer) {
             Acceptance::Known => {}
-            Acceptance::Older => {
-                let is_elsewhere = self.locations.find(device).is_some_and(|found| found.gateway != *gateway);
-                if is_elsewhere {
+            Acceptance::Older { elsewhere } => {
+                if elsewhere {
                     self.close(gateway, device, present.session);
                 }
                 return false;
             }
-            Acceptance::Taken { rival, forgotten } => {
-                // Of two sessions at one gateway it has closed the older itself.
-                if let Some(rival) = rival.filter(|rival| rival.gateway != *gateway) {
-                    self.close(&rival.gateway, device, rival.session);
-                }
-                if forgotten.is_some() {
-                    self.counters.drop(DropReason::TooManyLocations);
-                }
-                self.presence(now, device, &location, PresenceState::Online);
+            Acceptance::Contested { losers } => {
+                self.close_all(device, losers.iter());
+                self.end_question(now, device);
+                self.ask_claimants(now, device, gateway);
+            }
+            Acceptance::Taken(resolved) => {
+                self.timers.clear(&Timer::Question(device.clone()));
+                self.resolved(now, device, resolved);
             }
         }
         self.end_question(now, device);
@@ -119,10 +121,8 @@ impl RouterCore {
         device: &Device,
         session: SessionId,
     ) {
-        if let Some(was) = self.locations.gone(now, device, gateway, incarnation, session) {
-            self.presence(now, device, &was, PresenceState::Offline);
-            self.offer(now, device);
-        }
+        let change = self.locations.gone(now, device, gateway, incarnation, session);
+        self.changed(now, change);
     }
 
     fn snapshot_part(
@@ -163,15 +163,14 @@ impl RouterCore {
         let Some(listed) = known.snapshot_list.take() else { return };
         known.snapshot();
         self.counters.snapshots += 1;
-        for (device, was) in self.locations.keep_only(now, gateway, &listed) {
-            self.presence(now, &device, &was, PresenceState::Offline);
-            self.offer(now, &device);
+        for change in self.locations.keep_only(now, gateway, &listed) {
+            self.changed(now, change);
         }
     }
 
     /// The older of two sessions is closed, wherever it is. If its gateway can't be told, it announces the session when it is
     /// back, and is told then. A word that our own connection loses is said again: a gateway that is not away announces nothing.
-    fn close(&mut self, gateway: &GatewayId, device: &Device, session: SessionId) {
+    pub(super) fn close(&mut self, gateway: &GatewayId, device: &Device, session: SessionId) {
         self.counters.closes += 1;
         let Some(queue) = self.gateways.get(gateway).and_then(Gateway::control).map(str::to_owned) else {
             return;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bench;
+mod contests;
 mod custody;
 mod gauges;
 mod intake;

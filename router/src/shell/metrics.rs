@@ -54,6 +54,11 @@ impl Snapshot {
                 ("roost_router_duplicates_total", "Commands that repeated a message id.", c.duplicates),
                 ("roost_router_forwarded_total", "Commands put into an inbox, each attempt.", c.forwarded),
                 ("roost_router_questions_total", "Devices asked for, of all gateways at once.", c.questions),
+                (
+                    "roost_router_contests_total",
+                    "Devices that several gateways claimed and for which these were asked.",
+                    c.contests,
+                ),
                 ("roost_router_closes_total", "Sessions that the router had closed.", c.closes),
                 ("roost_router_syncs_requested_total", "Syncs asked for.", c.syncs_requested),
                 ("roost_router_syncs_total", "Syncs read to their end.", c.syncs),
@@ -135,6 +140,11 @@ impl Snapshot {
                     "roost_router_questions_waiting",
                     "Devices whose turn to be asked for has not come.",
                     g.questions_waiting,
+                ),
+                (
+                    "roost_router_contests_open",
+                    "Devices that several gateways claim, while these are being asked.",
+                    g.contests_open,
                 ),
                 ("roost_router_mailboxes", "Devices that have commands in custody.", g.mailboxes),
                 ("roost_router_mailbox_commands", "Commands that wait in mailboxes.", g.commands_waiting),

@@ -50,6 +50,9 @@ pub fn run(plan: Plan) -> Report {
         for ((state, reason), times) in &counters.receipts {
             note(format!("receipt: {state} {reason}"), *times);
         }
+        if counters.contests > 0 {
+            note(CONTESTED.to_owned(), counters.contests);
+        }
         for (reason, times) in &counters.drops {
             note(format!("router drop: {}", reason.as_str()), *times);
         }
@@ -109,6 +112,7 @@ impl Coverage {
         let rejects = RejectReason::NAMES.into_iter().map(|reason| decision("reject", reason));
         let plain = [decision("forward", ""), decision("ask", "")];
         let others = [
+            CONTESTED,
             "a lease lapsed",
             "a delivery came again",
             "a publication was sent again",
@@ -120,6 +124,9 @@ impl Coverage {
         all.filter(|what| !self.happened.contains_key(what)).collect()
     }
 }
+
+/// Two gateways claimed a device, and both were asked.
+const CONTESTED: &str = "two gateways were asked about one device";
 
 fn decision(kind: &str, reason: &str) -> String {
     format!("decision: {kind} {reason}").trim_end().to_owned()

@@ -239,6 +239,16 @@ impl Bench {
         self.sight(gate, vec![Sighting::Gone { device: device(name), session: SessionId(session) }]);
     }
 
+    /// A gateway answers a question: it holds that session of the device, or none.
+    pub(super) fn replies(&mut self, gate: &Gate, question: QuestionId, name: &str, session: Option<u64>) {
+        let run = self.core.run();
+        let answer = match session {
+            Some(session) => Sighting::Claim { question, run, present: self.present(name, session) },
+            None => Sighting::Absent { question, run, device: device(name) },
+        };
+        self.sight(gate, vec![answer]);
+    }
+
     pub(super) fn report(&mut self, gate: &Gate, items: Vec<SettlementItem>) {
         let report = SettlementReport::Gateway {
             gateway: gate.id.clone(),
@@ -330,6 +340,17 @@ impl Bench {
             _ => None,
         });
         asked.collect()
+    }
+
+    /// The sessions that were to be closed: (gateway, session).
+    pub(super) fn closes(&mut self) -> Vec<(String, u64)> {
+        let closed = self.controls().into_iter().filter_map(|(queue, control)| match control {
+            Control::Close { session, .. } => {
+                Some((queue.trim_start_matches("roost.control.").to_owned(), session.0))
+            }
+            _ => None,
+        });
+        closed.collect()
     }
 
     pub(super) fn receipts(&mut self) -> Vec<Receipt> {

@@ -152,6 +152,9 @@ fn two_sessions_of_a_device_do_not_last_and_presence_tells_of_one() {
     let (mut bench, gates) = Bench::ready(&["g1", "g2"]);
     bench.accepted(&gates[0], "d", 1);
     bench.accepted(&gates[1], "d", 7);
+    let asked = bench.questions();
+    bench.replies(&gates[0], asked[0].1, "d", Some(1));
+    bench.replies(&gates[1], asked[1].1, "d", Some(7));
     let close = Control::Close { device: device("d"), session: SessionId(1), reason: CloseReason::TakenOver };
     assert_eq!(bench.controls(), [(gates[0].control(), close)]);
     bench.gone(&gates[0], "d", 1);
@@ -372,8 +375,11 @@ fn a_close_that_was_lost_on_the_way_is_said_again() {
     for outcome in [PublishOutcome::Lost, PublishOutcome::Nacked] {
         let (mut bench, gates) = Bench::ready(&["g1", "g2"]);
         bench.accepted(&gates[0], "d", 1);
-        bench.is_quick = false;
         bench.accepted(&gates[1], "d", 2);
+        let asked = bench.questions();
+        bench.is_quick = false;
+        bench.replies(&gates[0], asked[0].1, "d", Some(1));
+        bench.replies(&gates[1], asked[1].1, "d", Some(2));
         let token = bench.said.iter().find_map(|output| match output {
             Output::Publish { token, what: Publication::Control { queue, .. } }
                 if *queue == gates[0].control() =>

@@ -375,14 +375,16 @@ fn v16_a_gone_that_is_heard_in_time_counts_and_the_live_session_stays() {
     let (mut bench, gates) = Bench::ready(&["g1", "g2"]);
     bench.accepted(&gates[0], "d", 1);
     bench.accepted(&gates[1], "d", 2);
-    // Overlapping, so the last to arrive won; the other was closed, and its gone does not touch the winner.
-    bench.gone(&gates[0], "d", 1);
+    let asked = bench.questions();
     bench.send(command("d", "c1"));
+    assert_eq!((bench.deliveries(), bench.parked("d")), (vec![], "contested"));
+    // It held s1 when it was asked; s1 closes while the other's answer is under way.
+    bench.replies(&gates[0], asked[0].1, "d", Some(1));
+    bench.gone(&gates[0], "d", 1);
     assert_eq!(bench.deliveries_with_tokens()[0].1, gates[1].inbox());
-    let closes: Vec<_> =
-        bench.controls().into_iter().filter(|(_, c)| matches!(c, Control::Close { .. })).collect();
-    assert_eq!(closes.len(), 1);
-    assert_eq!(closes[0].0, gates[0].control(), "the older session, and no other");
+    assert_eq!(bench.closes(), [], "the live session stays, and the other is closed already");
+    bench.replies(&gates[1], asked[1].1, "d", Some(2));
+    assert_eq!(bench.core.explain(bench.now, &super::bench::device("d")).online, Some(true));
 }
 
 #[test]

@@ -1,0 +1,225 @@
+//! Every truthful story of one device at three gateways, of up to six sightings, read in every order that keeps each gateway's own
+//! order, with every way in which clocks are known, and with every moment at which a gateway may answer: at the end the table has the
+//! device where it is, and no live session was closed that had no rival.
+//!
+//! The stories include connections whose end nobody has seen: the device is elsewhere, and its old socket is still open. Those are
+//! closed, whichever was heard of first; and if the device's own is closed in their place, it connects again and wins.
+//!
+//! Everything with everything is more than anybody waits for: orders, clocks, moments of answers and repetitions are each enumerated to
+//! the end with less of the others. `ROOST_HISTORIES=whole` (`tests/long histories`) takes more of all of them.
+
+use super::super::Plant;
+use super::scripted::{Clocks, Known, Reading, Truth, Word};
+
+/// What is enumerated.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    sightings_max: usize,
+    clocks: Which,
+    answers: Answers,
+    again: Again,
+    plant: Option<Plant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// None is known: everything overlaps.
+    One,
+    /// All gateways alike, each way; and three that are known each in another way.
+    Few,
+    /// Every gateway in every way.
+    All,
+}
+
+/// When gateways answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    /// Behind everything that they will have said.
+    Last,
+    /// As soon as they can, or behind everything that they will have said.
+    FirstAndLast,
+    /// At every moment.
+    Every,
+}
+
+/// What is read twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Nothing,
+    /// Once, at every moment, everything from each place on: what a lost connection does to what was not acknowledged.
+    Rest,
+    /// A single word: what it would do if acknowledgements overtook each other.
+    One,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+struct Tally {
+    stories: u64,
+    cases: u64,
+    questions: u64,
+    wrong: Option<String>,
+}
+
+fn whole() -> bool {
+    std::env::var("ROOST_HISTORIES").is_ok_and(|text| text == "whole")
+}
+
+fn clocks(which: Which) -> Vec<Clocks> {
+    let ahead = [[-1, 0, 1], [0, 1, -1], [1, -1, 0]];
+    let all = |known: [Known; 3]| ahead.map(|ahead| Clocks::new(known, ahead));
+    match which {
+        Which::One => vec![Clocks::new([Known::Unknown; 3], ahead[2])],
+        Which::Few => {
+            let alike = Known::ALL.map(|known| [known; 3]);
+            let mixed =
+                [[Known::Tight, Known::Unknown, Known::Near], [Known::Late, Known::Tight, Known::Wide]];
+            alike.into_iter().chain(mixed).map(|known| Clocks::new(known, ahead[2])).collect()
+        }
+        Which::All => {
+            let pairs = Known::ALL.into_iter().flat_map(|a| Known::ALL.map(|b| (a, b)));
+            let triples = pairs.flat_map(|(a, b)| Known::ALL.map(|c| [a, b, c]));
+            triples.flat_map(all).collect()
+        }
+    }
+}
+
+/// Reads every story in every order, until one goes wrong.
+fn enumerate(plan: Plan) -> Tally {
+    let mut tally = Tally::default();
+    let clocks = clocks(plan.clocks);
+    let mut stories = vec![Truth::default()];
+    while let Some(story) = stories.pop() {
+        let longer = story.futures().into_iter().filter(|next| next.sightings() <= plan.sightings_max);
+        stories.extend(longer);
+        tally.stories += 1;
+        for clocks in &clocks {
+            read(&plan, Reading::new(story.clone(), *clocks, plan.plant), plan.again, &mut tally);
+            if tally.wrong.is_some() {
+                return tally;
+            }
+        }
+    }
+    tally
+}
+
+fn read(plan: &Plan, mut reading: Reading, again: Again, tally: &mut Tally) {
+    if let Some((place, question)) = reading.unplaced.pop() {
+        let places = reading.answer_places(place);
+        let (first, last) = (*places.start(), *places.end());
+        let is_meant = |at: &usize| match plan.answers {
+            Answers::Every => true,
+            Answers::FirstAndLast => *at == first || *at == last,
+            Answers::Last => *at == last,
+        };
+        for at in places.filter(is_meant) {
+            let mut next = reading.clone();
+            next.answer(place, question, at);
+            read(plan, next, again, tally);
+        }
+        return;
+    }
+    if again != Again::Nothing {
+        for from in 0..reading.order.len() {
+            let words: Vec<(usize, Word)> = match again {
+                Again::Rest => reading.order[from..].to_vec(),
+                Again::One | Again::Nothing => vec![reading.order[from]],
+            };
+            let mut next = reading.clone();
+            next.again(&words);
+            read(plan, next, Again::Nothing, tally);
+        }
+    }
+    let mut is_over = true;
+    for place in (0..3).filter(|&place| reading.has_next(place)) {
+        is_over = false;
+        let mut next = reading.clone();
+        next.next(place);
+        read(plan, next, again, tally);
+        if tally.wrong.is_some() {
+            return;
+        }
+    }
+    if is_over {
+        reading.judge();
+        tally.cases += 1;
+        tally.questions += reading.questions_asked();
+        if let Some(wrong) = &reading.wrong {
+            tally.wrong.get_or_insert_with(|| format!("{wrong}\n{}", reading.story()));
+        }
+    }
+}
+
+/// All is well, and it was not nothing.
+fn well(plan: Plan, cases_min: u64) {
+    let tally = enumerate(plan);
+    println!("{plan:?}: {} stories, {} cases, {} questions", tally.stories, tally.cases, tally.questions);
+    assert_eq!(tally.wrong, None);
+    assert!(tally.cases >= cases_min && tally.questions > 0, "{tally:?}");
+}
+
+#[test]
+fn every_order_of_sightings_ends_with_the_gateway_that_holds_the_device() {
+    let sightings_max = if whole() { 6 } else { 5 };
+    let (clocks, answers) = (Which::One, Answers::Last);
+    well(Plan { sightings_max, clocks, answers, again: Again::Nothing, plant: None }, 100_000);
+}
+
+#[test]
+fn answers_at_other_moments_end_so_too() {
+    let (sightings_max, answers) = if whole() { (5, Answers::Every) } else { (4, Answers::FirstAndLast) };
+    let plan = Plan { sightings_max, clocks: Which::Few, answers, again: Again::Nothing, plant: None };
+    well(plan, 50_000);
+}
+
+#[test]
+fn every_way_in_which_clocks_are_known_ends_so() {
+    let (sightings_max, answers) = (if whole() { 4 } else { 3 }, Answers::Every);
+    let plan = Plan { sightings_max, clocks: Which::All, answers, again: Again::Nothing, plant: None };
+    well(plan, 100_000);
+}
+
+#[test]
+fn what_is_read_twice_changes_nothing_in_the_end() {
+    let clocks = if whole() { Which::Few } else { Which::One };
+    let plan = Plan { sightings_max: 3, clocks, answers: Answers::Last, again: Again::Rest, plant: None };
+    well(plan, 1_000);
+}
+
+/// The shortest break is found with so many sightings.
+fn is_found(plant: Option<Plant>, again: Again, sightings_max: usize) {
+    let plan = Plan { sightings_max, clocks: Which::Few, answers: Answers::Every, again, plant };
+    let found = enumerate(plan).wrong;
+    println!("{plant:?} {again:?}: {}", found.as_deref().unwrap_or("nothing"));
+    assert!(found.is_some(), "{plan:?} goes unnoticed");
+}
+
+#[test]
+fn if_the_last_to_arrive_won_a_live_session_would_be_closed() {
+    is_found(Some(Plant::LastToArriveWins), Again::Nothing, 3);
+}
+
+#[test]
+fn if_gone_left_a_tombstone_a_session_without_rival_would_be_closed() {
+    is_found(Some(Plant::Tombstones), Again::Nothing, 3);
+}
+
+#[test]
+fn if_gone_were_ignored_during_a_question_the_location_would_be_wrong() {
+    is_found(Some(Plant::GoneIsIgnoredInAContest), Again::Nothing, 4);
+}
+
+#[test]
+fn if_clocks_were_compared_as_they_are_the_older_session_would_win() {
+    is_found(Some(Plant::ClocksAreComparedAsTheyAre), Again::Nothing, 3);
+}
+
+#[test]
+fn if_the_first_to_arrive_won_a_dead_socket_would_win_for_ever() {
+    is_found(Some(Plant::FirstToArriveWins), Again::Nothing, 3);
+}
+
+#[test]
+fn if_acknowledgements_overtook_each_other_the_location_would_be_wrong() {
+    is_found(None, Again::One, 3);
+}
