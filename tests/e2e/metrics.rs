@@ -8,7 +8,7 @@ use roost_harness::{Family, PATIENCE, eventually};
 use crate::busy::{Busy, PRIVATE};
 
 /// Only trouble sets these, or they are set for a moment only; each with where a test sets it, or why none can be sure to.
-const QUIET: [(&str, &str); 52] = [
+const QUIET: [(&str, &str); 70] = [
     ("roost_backend_blocked_total", "backend: embedded::core::tests, a full memory"),
     ("roost_backend_connections_refused_total", "backend: tests/embedded, the bound on connections"),
     ("roost_backend_dead_lettered_total", "e2e: expired"),
@@ -26,11 +26,13 @@ const QUIET: [(&str, &str); 52] = [
     ("roost_gateway_control_ignored_total", "gateway: tests::link_reports"),
     ("roost_gateway_event_retries_total", "gateway: tests::publishing"),
     ("roost_gateway_events_dropped_total", "gateway: tests::publishing; e2e: no_amqp"),
+    ("roost_gateway_events_spooled_total", "e2e: spool"),
     ("roost_gateway_lease_lapses_total", "gateway: tests::link_reports"),
     ("roost_gateway_parked_bytes", "gateway: tests::backpressure"),
     ("roost_gateway_publishes_parked_total", "gateway: tests::backpressure"),
     ("roost_gateway_reports_failed_total", "gateway: tests::link_reports"),
     ("roost_gateway_sightings_dropped_total", "gateway: tests::link_reports"),
+    ("roost_gateway_spool_dropped_total", "gateway: spool::tests"),
     ("roost_gateway_superseded_total", "router: tests/shell/same_id"),
     ("roost_gateway_sync_reasons_total", "gateway: tests::link_reports"),
     ("roost_gateway_unreadable_total", "needs a stranger that writes to an inbox"),
@@ -60,6 +62,20 @@ const QUIET: [(&str, &str); 52] = [
     ("roost_router_receipts_owed", A_MOMENT),
     ("roost_router_requests_waiting", A_MOMENT),
     ("roost_router_syncs_requested_total", "router: router::tests::traces"),
+    ("roost_spool_batches_total", "e2e: spool"),
+    ("roost_spool_bytes", "e2e: spool"),
+    ("roost_spool_bytes_max", "e2e: spool"),
+    ("roost_spool_disk_bytes", "e2e: spool"),
+    ("roost_spool_durable_lsn", "e2e: spool"),
+    ("roost_spool_events", "e2e: spool"),
+    ("roost_spool_failures_total", "log: tests, a disk that refuses"),
+    ("roost_spool_oldest_seconds", "e2e: spool"),
+    ("roost_spool_records_total", "e2e: spool"),
+    ("roost_spool_segments", "e2e: spool"),
+    ("roost_spool_snapshots_total", "e2e: spool"),
+    ("roost_spool_stuck", "log: tests, a disk that refuses"),
+    ("roost_spool_sync_seconds", "e2e: spool"),
+    ("roost_spool_written_bytes_total", "e2e: spool"),
     ("roost_trace_spans_dropped_total", "ops: spans::tests; e2e: spans"),
     ("roost_trace_spans_exported_total", "ops: spans::tests"),
     ("roost_trace_spans_queued", A_MOMENT),
