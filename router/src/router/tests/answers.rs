@@ -50,7 +50,7 @@ impl Bench {
     }
 
     /// The answers that were published: (body, correlation id).
-    fn replies(&mut self) -> Vec<(String, String)> {
+    fn sent_answers(&mut self) -> Vec<(String, String)> {
         let text = |message: &Message| String::from_utf8(message.body.to_vec()).unwrap();
         let replies = self.replies_with_tokens().into_iter();
         replies.map(|(_, message)| (text(&message), message.properties.correlation_id.unwrap())).collect()
@@ -122,9 +122,9 @@ fn without_a_correlation_id_the_message_id_is_it_and_without_reply_to_nobody_is_
     let data: Vec<_> = deliveries.iter().map(|delivery| delivery.correlation_id.as_deref()).collect();
     assert_eq!(data, [None, Some("q1")]);
     bench.answer("d", Some(deliveries[0].id), 1);
-    assert_eq!((bench.replies(), bench.dropped(DropReason::AnswerUnexpected)), (vec![], 1));
+    assert_eq!((bench.sent_answers(), bench.dropped(DropReason::AnswerUnexpected)), (vec![], 1));
     bench.answer("d", Some(deliveries[1].id), 2);
-    assert_eq!(bench.replies(), [("answer 2".to_owned(), "q1".to_owned())]);
+    assert_eq!(bench.sent_answers(), [("answer 2".to_owned(), "q1".to_owned())]);
 }
 
 #[test]
@@ -138,11 +138,11 @@ fn without_a_command_id_the_oldest_that_waits_is_answered_settled_or_not() {
     // Its settlement is still on its way.
     bench.answer("d", None, 3);
     bench.answer("d", None, 4);
-    assert_eq!(bench.replies(), [said(1, "q1"), said(2, "q2"), said(3, "q3")]);
+    assert_eq!(bench.sent_answers(), [said(1, "q1"), said(2, "q2"), said(3, "q3")]);
     assert_eq!(bench.dropped(DropReason::AnswerUnexpected), 1);
     bench.settled(&gate, &third, Outcome::Delivered);
     bench.answer("d", Some(third.id), 5);
-    assert_eq!((bench.replies(), bench.dropped(DropReason::AnswerRepeated)), (vec![], 1));
+    assert_eq!((bench.sent_answers(), bench.dropped(DropReason::AnswerRepeated)), (vec![], 1));
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn what_the_device_never_got_is_not_answered() {
     let receipts = bench.receipts();
     let expired = receipts.iter().find(|receipt| receipt.state == ReceiptState::Expired).unwrap();
     bench.answer("d", Some(expired.command_id), 2);
-    assert_eq!((bench.replies(), bench.dropped(DropReason::AnswerUnexpected)), (vec![], 2));
+    assert_eq!((bench.sent_answers(), bench.dropped(DropReason::AnswerUnexpected)), (vec![], 2));
 }
 
 #[test]
@@ -164,23 +164,23 @@ fn an_unanswered_command_stands_in_the_way_of_the_later_ones_until_its_lifetime_
     let (mut bench, _, deliveries) = Bench::asked([short, question("d", "q2")]);
     bench.advance(SECOND * 6);
     bench.answer("d", None, 1);
-    assert_eq!(bench.replies(), [said(1, "q2")]);
+    assert_eq!(bench.sent_answers(), [said(1, "q2")]);
     // By its id it can still be answered, for as long as it is remembered.
     bench.answer("d", Some(deliveries[0].id), 2);
-    assert_eq!(bench.replies(), [said(2, "forgotten")]);
+    assert_eq!(bench.sent_answers(), [said(2, "forgotten")]);
     bench.advance(SECOND * 3_600 * 26);
     bench.answer("d", Some(deliveries[1].id), 3);
-    assert_eq!((bench.replies(), bench.dropped(DropReason::AnswerUnexpected)), (vec![], 1));
+    assert_eq!((bench.sent_answers(), bench.dropped(DropReason::AnswerUnexpected)), (vec![], 1));
 }
 
 #[test]
 fn no_device_answers_for_another_and_no_answer_names_a_queue() {
     let (mut bench, _, deliveries) = Bench::asked([question("d", "q1")]);
     bench.answer("e", Some(deliveries[0].id), 1);
-    assert_eq!((bench.replies(), bench.dropped(DropReason::AnswerOfAnother)), (vec![], 1));
+    assert_eq!((bench.sent_answers(), bench.dropped(DropReason::AnswerOfAnother)), (vec![], 1));
     let other = CommandId { journal: deliveries[0].id.journal ^ 1, ..deliveries[0].id };
     bench.answer("d", Some(other), 2);
-    assert_eq!((bench.replies(), bench.dropped(DropReason::AnswerUnexpected)), (vec![], 1));
+    assert_eq!((bench.sent_answers(), bench.dropped(DropReason::AnswerUnexpected)), (vec![], 1));
     let mut message = answer("d", Some(deliveries[0].id), 3);
     message.properties.reply_to = Some("roost.router.0".to_owned());
     bench.deliver(Queue::Settlements, message);
@@ -228,9 +228,9 @@ fn after_a_crash_before_the_confirm_the_answer_comes_again_with_the_same_id() {
     // It was on disk, and the acknowledgement was lost: the next command is not answered by it.
     let mut bench = bench.crash();
     bench.answer("d", None, 1);
-    assert_eq!((bench.replies(), bench.dropped(DropReason::AnswerRepeated)), (vec![], 1));
+    assert_eq!((bench.sent_answers(), bench.dropped(DropReason::AnswerRepeated)), (vec![], 1));
     bench.answer("d", None, 2);
-    assert_eq!(bench.replies(), [said(2, "q2")]);
+    assert_eq!(bench.sent_answers(), [said(2, "q2")]);
     // All of this outlives a snapshot.
     let mut restored = crate::journal::Journal::default();
     for record in bench.core.snapshot() {
@@ -282,6 +282,6 @@ fn an_answer_whose_queue_is_gone_is_dropped_and_one_that_is_refused_goes_to_roos
         assert_eq!(bench.core.counters().answers, 0);
         bench.is_quick = true;
         bench.answer("d", Some(deliveries[0].id), 2);
-        assert_eq!((bench.replies(), bench.dropped(DropReason::AnswerRepeated)), (vec![], 1));
+        assert_eq!((bench.sent_answers(), bench.dropped(DropReason::AnswerRepeated)), (vec![], 1));
     }
 }
