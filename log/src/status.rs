@@ -46,7 +46,7 @@ impl LogStatus {
             ("records_total", "Records written and synced.", *records),
             ("written_bytes_total", "Bytes written, with frames.", *written_bytes),
             ("failures_total", "Writes and syncs that failed.", *failures),
-            ("snapshots_total", "Snapshots that took the place of what they stand for.", *snapshots),
+            ("snapshots_total", "Snapshots that took the place of segments.", *snapshots),
         ];
         for (metric, help, value) in counters {
             page.family(&family(metric), MetricKind::Counter, help).sample(&[], value);

@@ -1,6 +1,7 @@
 //! Events whose rule says `spooled`: acknowledged while the backend is away, and there in the end, whoever is killed meanwhile.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 
 use roost_harness::{
     Backend, Connect, Delivery, Device, DeviceKind, Federation, PATIENCE, Process, RawMqtt, ServiceKind,
@@ -74,8 +75,20 @@ async fn what_was_acknowledged_without_a_backend_survives_the_gateways_death() {
     assert_eq!((next.text(), &next.headers["roost-replayed"]), ("new", &serde_json::json!(false)));
 }
 
-/// Cuts of the link while devices publish on: nothing that was acknowledged is missing, and what comes twice has the same id.
-async fn cuts(backend: Backend) {
+/// A device that tries until somebody listens.
+async fn back(how: &Connect) -> Device {
+    let connected = Mutex::new(None);
+    eventually("a gateway listens", PATIENCE, async || {
+        let device = Device::connect(DeviceKind::RumqttcV5, how).await.map_err(|lost| format!("{lost:?}"))?;
+        *connected.lock().expect("nobody panics with it") = Some(device);
+        Ok(())
+    })
+    .await;
+    connected.into_inner().expect("nobody panics with it").expect("it has connected")
+}
+
+/// Kills of the gateway while devices publish on: nothing that was acknowledged is missing, and what comes twice has the same id.
+async fn kills(backend: Backend) {
     let mut mesh = Federation::spooling(backend, RULES).await;
     let port = mesh.mqtt_port("eu-1");
     let mut service = mesh.service(ServiceKind::Lapin).await;
@@ -83,14 +96,14 @@ async fn cuts(backend: Backend) {
     let publishing = (0..4).map(|device| {
         tokio::spawn(async move {
             let how = Connect::to(port, &format!("d{device}"));
-            let mut device = Device::connected(DeviceKind::RumqttcV5, &how).await;
+            let mut device = back(&how).await;
             let mut acknowledged = Vec::new();
             for number in 0..150 {
                 let payload = format!("{number}");
                 match device.publish("spooled/x", payload.as_bytes(), 1).await {
                     Ok(()) => acknowledged.push(payload),
                     // Its gateway was killed: nobody promised anything.
-                    Err(_) => device = Device::connected(DeviceKind::RumqttcV5, &how).await,
+                    Err(_) => device = back(&how).await,
                 }
             }
             acknowledged
@@ -175,7 +188,7 @@ mod embedded {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn kills_lose_nothing_that_was_acknowledged() {
-        cuts(Backend::Embedded).await;
+        kills(Backend::Embedded).await;
     }
 }
 
@@ -184,6 +197,6 @@ mod rabbitmq {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn kills_lose_nothing_that_was_acknowledged() {
-        cuts(Backend::RabbitMq).await;
+        kills(Backend::RabbitMq).await;
     }
 }

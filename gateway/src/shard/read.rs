@@ -76,6 +76,7 @@ impl Shard {
         if waits {
             self.paused += 1;
             self.outputs.push_back(Output::PauseReading { connection: id });
+            self.give_up_waiting(now, id);
         } else {
             self.paused -= 1;
             // While it was not read from, its silence was ours.

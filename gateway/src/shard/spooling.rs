@@ -117,11 +117,14 @@ impl Shard {
         }
     }
 
-    /// A client that may publish no more until the full spool has room is sent away: it may find another gateway.
+    /// A client that may publish no more until the full spool has room, since its receive maximum is reached or as many bytes wait as
+    /// may, is sent away: it may find another gateway.
     pub(super) fn give_up_waiting(&mut self, now: Now, id: ConnectionId) {
-        let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
-        let has_window = client.pending.len() < usize::from(self.config.limits.receive_maximum.get());
-        if !self.spooling.is_full() || client.waits_for != Some(HeldBy::Spool) || has_window {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(client) = connection.client.as_deref() else { return };
+        let window = usize::from(self.config.limits.receive_maximum.get());
+        let may_publish = client.pending.len() < window && !connection.paused;
+        if !self.spooling.is_full() || client.waits_for != Some(HeldBy::Spool) || may_publish {
             return;
         }
         self.close(now, id, Count::ClosedSpoolFull, Farewell::Disconnect(ReasonCode::QuotaExceeded));

@@ -110,6 +110,22 @@ fn a_client_that_waits_already_is_ended_when_the_spool_fills() {
 }
 
 #[test]
+fn a_client_of_which_as_many_bytes_wait_as_may_is_ended_as_well() {
+    let mut world = world(Limits { parked_bytes_max: 100, ..limits() });
+    world.input(Input::Spool(SpoolState::Full));
+    let before = world.try_connect(connect_packet(V5, "d")).1;
+    assert_eq!(before.reason, ReasonCode::ServerUnavailable);
+    world.input(Input::Spool(SpoolState::Open));
+    let device = world.connect(V5, "d");
+    world.input(Input::Spool(SpoolState::Full));
+    let topic = format!("s/{}", "x".repeat(60));
+    world.publish(device, &topic, qos1(1));
+    assert!(!world.is_closed(device));
+    world.publish(device, &topic, qos1(2));
+    assert_eq!(world.closed_with(device), Some(ReasonCode::QuotaExceeded));
+}
+
+#[test]
 fn past_a_disk_that_cannot_be_written_events_wait_for_the_backend() {
     let mut world = world(limits());
     world.backend(Backend::Up);
