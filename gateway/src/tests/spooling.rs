@@ -120,8 +120,9 @@ fn a_client_of_which_as_many_bytes_wait_as_may_is_ended_as_well() {
     world.input(Input::Spool(SpoolState::Full));
     let topic = format!("s/{}", "x".repeat(60));
     world.publish(device, &topic, qos1(1));
-    assert!(!world.is_closed(device));
     world.publish(device, &topic, qos1(2));
+    assert!(!world.is_closed(device));
+    world.publish(device, &topic, qos1(3));
     assert_eq!(world.closed_with(device), Some(ReasonCode::QuotaExceeded));
 }
 
