@@ -46,7 +46,7 @@ pub enum Acceptance {
         /// At another gateway: this one does not know, and has to close its own.
         elsewhere: bool,
     },
-    /// Nobody can say whether it is newer than others at other gateways. They have to be asked: [`Locations::ask`].
+    /// Nobody can say whether it is newer than others at other gateways. They have to be asked.
     Contested {
         /// Those that it is certainly newer than: to be closed.
         losers: Vec<Location>,
