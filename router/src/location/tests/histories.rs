@@ -1,4 +1,4 @@
-//! Every truthful story of one device at three gateways, of up to six sightings, read in every order that keeps each gateway's own
+//! Every truthful story of one device at three gateways, of up to five sightings, read in every order that keeps each gateway's own
 //! order, with every way in which clocks are known, and with every moment at which a gateway may answer: at the end the table has the
 //! device where it is, and no live session was closed that had no rival.
 //!
