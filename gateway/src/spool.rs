@@ -290,7 +290,8 @@ impl Spool {
     pub fn handle(&mut self, now: Now, input: SpoolInput) {
         match input {
             SpoolInput::Store { shard, number, event, exchange, order } => {
-                self.store(now, (shard, number), Stored { event: *event, exchange, order });
+                let stored = Stored { event: *event, exchange, order, stored_at: now.boot };
+                self.store(now, (shard, number), stored);
             }
             SpoolInput::Log(stands) => self.log_stands(stands),
             SpoolInput::Read { first, records } => self.was_read(first, &records),
@@ -455,8 +456,10 @@ impl Spool {
     }
 
     fn publish(&mut self, now: Now, number: u64, stored: Stored) {
-        let Stored { mut event, exchange, order: _ } = stored;
-        let age = now.wall.since(event.received_at);
+        let Stored { mut event, exchange, order: _, stored_at } = stored;
+        // The calendar may be set, by years at a first start; only of an earlier run there is nothing better.
+        let is_of_this_run = number > self.of_earlier_run;
+        let age = if is_of_this_run { now.boot.since(stored_at) } else { now.wall.since(event.received_at) };
         let lifetime = event.expiry_s.map(|s| Duration::from_secs(s.into()));
         if age > self.limits.age_max {
             self.counters.add(Count::SpoolDroppedAge);

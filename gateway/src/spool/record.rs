@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use roost_log::fields::{FieldError, Reader, Writer};
-use roost_wire::{Device, DeviceId, Event, Incarnation, Qos, Tenant, Topic, TraceContext, WallTime};
+use roost_wire::{
+    BootTime, Device, DeviceId, Event, Incarnation, Qos, Tenant, Topic, TraceContext, WallTime,
+};
 
 use crate::UplinkOrder;
 
@@ -16,6 +18,8 @@ pub(super) struct Stored {
     pub(super) event: Event,
     pub(super) exchange: String,
     pub(super) order: UplinkOrder,
+    /// On the clock of the run that stored it: of a calendar that is set meanwhile it knows nothing.
+    pub(super) stored_at: BootTime,
 }
 
 /// Why bytes are not a record. Their checksum is right, so another build wrote them.
@@ -36,12 +40,13 @@ pub enum SpoolRecordError {
 
 impl Stored {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let Self { event, exchange, order } = self;
+        let Self { event, exchange, order, stored_at } = self;
         let mut w = Writer::new(VERSION, EVENT);
         w.text(exchange).int(match order {
             UplinkOrder::Strict => 0,
             UplinkOrder::Fresh => 1,
         });
+        w.int(stored_at.as_micros());
         w.text(event.device.tenant.as_str()).text(event.device.id.as_str()).text(event.topic.as_str());
         w.int(u64::from(u8::from(event.qos)));
         w.int(u64::from(event.retain)).int(u64::from(event.dup)).int(u64::from(event.payload_is_utf8));
@@ -66,6 +71,7 @@ impl Stored {
         let mut r = reader(bytes, EVENT)?;
         let exchange = r.text("exchange")?.to_owned();
         let order = if r.flag("order")? { UplinkOrder::Fresh } else { UplinkOrder::Strict };
+        let stored_at = BootTime::from_micros(r.int("stored at")?);
         let device = Device::new(r.name::<Tenant>("tenant")?, r.name::<DeviceId>("device")?);
         let topic = r.name::<Topic>("topic")?;
         let qos = r.int("qos")?;
@@ -108,7 +114,7 @@ impl Stored {
             payload: r.blob("payload")?,
         };
         finished(&r)?;
-        Ok(Self { event, exchange, order })
+        Ok(Self { event, exchange, order, stored_at })
     }
 }
 
@@ -175,7 +181,7 @@ mod tests {
             trace: full.then(|| "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap()),
         };
         let order = if full { UplinkOrder::Fresh } else { UplinkOrder::Strict };
-        Stored { event, exchange: "roost.up".to_owned(), order }
+        Stored { event, exchange: "roost.up".to_owned(), order, stored_at: BootTime::from_micros(900) }
     }
 
     proptest! {

@@ -197,6 +197,17 @@ fn what_is_too_old_is_dropped_and_counted() {
 }
 
 #[test]
+fn a_calendar_that_is_set_makes_nothing_old() {
+    let mut bench = Bench::new(SpoolLimits { memory_events: 1, ..limits() });
+    (0..3).for_each(|_| bench.store("d", Strict));
+    bench.store_expiring("d", 30);
+    bench.sync(4);
+    bench.calendar_ahead = Duration::from_secs(50 * 365 * 24 * 3_600);
+    bench.up();
+    assert_eq!(bench.drain(), [1, 2, 3, 4]);
+}
+
+#[test]
 fn an_idle_spool_sleeps() {
     let mut bench = Bench::new(limits());
     assert_eq!(bench.spool.poll_timeout(), None);

@@ -26,6 +26,8 @@ pub(super) struct Bench {
     pub(super) spool: Spool,
     limits: SpoolLimits,
     now_us: u64,
+    /// By how much somebody has set the calendar forward.
+    pub(super) calendar_ahead: Duration,
     /// The disk.
     log: BTreeMap<u64, Bytes>,
     last: u64,
@@ -60,6 +62,7 @@ impl Bench {
             spool,
             limits,
             now_us,
+            calendar_ahead: Duration::ZERO,
             log: BTreeMap::new(),
             last: found.last,
             durable: found.last,
@@ -108,7 +111,7 @@ impl Bench {
             region: "eu".parse().unwrap(),
             incarnation: Incarnation(7),
             sequence: self.stored,
-            received_at: at(self.now_us).wall,
+            received_at: self.now().wall,
             replayed: false,
             content_type: None,
             expiry_s,
@@ -208,8 +211,14 @@ impl Bench {
         self.handle(SpoolInput::Log(stands));
     }
 
+    fn now(&self) -> Now {
+        let now = at(self.now_us);
+        Now { wall: now.wall + self.calendar_ahead, ..now }
+    }
+
     fn handle(&mut self, input: SpoolInput) {
-        self.spool.handle(at(self.now_us), input);
+        let now = self.now();
+        self.spool.handle(now, input);
         while let Some(output) = self.spool.poll_output() {
             match output {
                 SpoolOutput::Append(record) => {
@@ -219,20 +228,20 @@ impl Bench {
                 SpoolOutput::Read { from, to } => {
                     assert!(from <= to && to <= self.durable, "{from}..={to} of {}", self.durable);
                     let records = (from..=to.min(from + 9)).map(|lsn| self.log[&lsn].clone()).collect();
-                    self.spool.handle(at(self.now_us), SpoolInput::Read { first: from, records });
+                    self.spool.handle(now, SpoolInput::Read { first: from, records });
                 }
                 SpoolOutput::Mark { covers, record } => {
                     assert!(covers <= self.durable && covers >= self.covered);
                     self.covered = covers;
                     self.mark = Some(record);
                     self.log = self.log.split_off(&(covers + 1));
-                    self.spool.handle(at(self.now_us), SpoolInput::Marked { is_in_force: true });
+                    self.spool.handle(now, SpoolInput::Marked { is_in_force: true });
                     let stands = LogStands {
                         durable: self.durable,
                         is_stuck: self.is_stuck,
                         disk_bytes: self.disk_bytes(),
                     };
-                    self.spool.handle(at(self.now_us), SpoolInput::Log(stands));
+                    self.spool.handle(now, SpoolInput::Log(stands));
                 }
                 SpoolOutput::Publish(publication) => {
                     let message = &publication.message;
