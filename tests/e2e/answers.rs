@@ -53,7 +53,12 @@ async fn a_v5_device_answers_where_its_command_says(backend: Backend) {
     let mut device =
         Device::connected(DeviceKind::RumqttcV5, &Connect::to(mesh.mqtt_port("us-1"), "meter")).await;
     device.answer(&commands[0], b"one").await.expect("PUBACK");
-    let one = answer(&mut service).await;
+    let mut one = answer(&mut service).await;
+    if one.message_id == two.message_id {
+        // The router was killed before it had acknowledged its source: the same once more.
+        assert_eq!(one.text(), two.text());
+        one = answer(&mut service).await;
+    }
     assert_eq!((one.text(), one.correlation_id.as_deref()), ("one", Some("about q-1")));
 
     // A second answer is nobody's, and neither is one of another device.
