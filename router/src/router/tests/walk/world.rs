@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use roost_wire::mesh::Report as _;
 use roost_wire::{
-    Control, Device, Message, Offline, Outcome, ReceiptState, SessionId, SettlementItem, SettlementReport,
-    Sighting, SightingReport,
+    BootTime, Control, Device, Message, Offline, Outcome, ReceiptState, SessionId, SettlementItem,
+    SettlementReport, Sighting, SightingReport,
 };
 
 use super::super::bench::{Bench, SECOND, command, device, in_flight_of, message, settlement};
@@ -244,9 +244,14 @@ impl World {
 
     // --- gateways
 
+    /// The boot clock of both gateways, which goes on when the router's begins anew.
+    fn gateways_clock(&mut self) -> BootTime {
+        BootTime::from_micros(self.time() * 1_000)
+    }
+
     fn beat(&mut self, node: usize) {
         let now = self.time();
-        let sent_at = self.bench().now.boot;
+        let sent_at = self.gateways_clock();
         let known = &mut self.nodes[node];
         known.gate.beats += 1;
         known.beats_at.insert(known.gate.beats, now);
@@ -351,7 +356,7 @@ impl World {
 
     fn connect(&mut self, node: usize, name: &str, subscribes: bool) {
         self.disconnect(node, name);
-        let accepted_at = self.bench().now.boot;
+        let accepted_at = self.gateways_clock();
         let known = &mut self.nodes[node];
         known.next_session += 1;
         let session =
