@@ -371,9 +371,9 @@ mod tests {
         let Stage { mesh, inbox, orders, thread, uplink: _uplink } = stage();
         mesh.send(PublisherEvent::Up).await.unwrap();
         inbox.send(ConsumerEvent::Up { link: LinkId(1) }).await.unwrap();
-        // Taken when the next has room: the gateway has said where it is, who is here and what is in flight.
-        for _ in 0..9 {
-            mesh.send(PublisherEvent::Unblocked).await.unwrap();
+        // Then the gateway has said where it is, who is here and what is in flight.
+        while mesh.capacity() < mesh.max_capacity() || inbox.capacity() < inbox.max_capacity() {
+            tokio::task::yield_now().await;
         }
         let (done, mut drained) = oneshot::channel();
         let deadline = Instant::now() + Duration::from_secs(60);
