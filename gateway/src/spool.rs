@@ -330,8 +330,14 @@ impl Spool {
     /// The mark to end with, as the log stands now: everything up to the number is done. `None` if nothing is to be marked.
     pub fn last_mark(&mut self, stands: LogStands) -> Option<(u64, Bytes)> {
         self.log = stands;
-        let covers = self.cursor.min(stands.durable);
-        (self.is_dirty && covers > 0).then(|| (covers, self.mark_record()))
+        // While one is being written there is none: both may have the same file.
+        self.markable().map(|covers| (covers, self.mark_record()))
+    }
+
+    /// Whether a mark is being written.
+    #[must_use]
+    pub fn is_marking(&self) -> bool {
+        self.is_marking
     }
 
     /// How much there is.
@@ -393,12 +399,8 @@ impl Spool {
 
     fn log_stands(&mut self, stands: LogStands) {
         self.log = stands;
-        while let Some((number, bytes)) =
-            self.undurable.front().copied().filter(|(n, _)| *n <= stands.durable)
-        {
-            debug_assert!(number <= self.last);
+        while let Some((_, bytes)) = self.undurable.pop_front_if(|(number, _)| *number <= stands.durable) {
             self.undurable_bytes -= bytes;
-            self.undurable.pop_front();
         }
         let rest = self.untold.split_off(&(stands.durable + 1));
         let safe = std::mem::replace(&mut self.untold, rest);

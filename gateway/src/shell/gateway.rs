@@ -191,8 +191,8 @@ impl Gateway {
         }
         let (uplink, mesh) = tokio::join!(self.uplink.close(left()), self.mesh.close(left()));
         // What the spool has published is on disk.
-        let is_spooled = |token: &&u64| PublishToken(**token).origin() == PublishOrigin::Spool;
-        report.events_unconfirmed = uplink.tokens.len() - uplink.tokens.iter().filter(is_spooled).count();
+        let is_lost = |token: &&u64| PublishToken(**token).origin() != PublishOrigin::Spool;
+        report.events_unconfirmed = uplink.tokens.iter().filter(is_lost).count();
         report.reports_unconfirmed = mesh.tokens.len();
         let _ = self.orders.send(Order::Stop).await;
         let _ = task::spawn_blocking(move || self.thread.join()).await;

@@ -38,8 +38,13 @@ pub enum SpoolError {
     #[error("the spool: {0}")]
     Log(#[from] LogError),
     /// Another build wrote it.
-    #[error("the spool's mark: {0}")]
-    Mark(#[from] SpoolRecordError),
+    #[error("the spool in {}: {source}: start the build that wrote it until the spool is empty", directory.display())]
+    Mark {
+        /// Where it is.
+        directory: PathBuf,
+        /// What cannot be read.
+        source: SpoolRecordError,
+    },
     /// A rule says `spooled`, and there is no directory.
     #[error("an uplink rule says `acknowledge: spooled`, which needs a directory: set `data`")]
     NoDirectory,
@@ -103,7 +108,7 @@ impl OpenSpool {
         }
         let opened = Opened::open(LogConfig {
             segment_bytes: SEGMENT_BYTES.min(limits.bytes_max / 8),
-            ..LogConfig::new(directory)
+            ..LogConfig::new(directory.clone())
         })?;
         if let Some(cut) = opened.cut() {
             tracing::warn!(
@@ -119,7 +124,8 @@ impl OpenSpool {
         let log = opened.start()?;
         let status = log.status();
         let disk_bytes = status.borrow().segment_bytes;
-        let core = Spool::open(limits, now(), &Found { last, covered, mark, disk_bytes })?;
+        let core = Spool::open(limits, now(), &Found { last, covered, mark, disk_bytes })
+            .map_err(|source| SpoolError::Mark { directory, source })?;
         let left = core.gauges();
         tracing::info!(events = left.events, bytes = left.bytes, "the spool is open");
         // One to read and one to mark: the core asks for no more.
@@ -290,6 +296,19 @@ pub(super) async fn close(mut core: Spool, mut disk: Disk) {
     tracing::info!(events = left, "the spool is closed");
 }
 
+/// Waits for the mark that is being written, if one is: the last one comes behind it.
+pub(super) async fn marked(world: &Rc<RefCell<World>>) {
+    let marked = Rc::clone(&world.borrow().marked);
+    let is_marking = || world.borrow().spool.as_ref().is_some_and(|(core, _)| core.is_marking());
+    let written = async {
+        while is_marking() {
+            marked.notified().await;
+        }
+    };
+    // A disk that does not write it in time has the events published again at the next start, with the same ids.
+    let _ = timeout(CLOSE_GRACE, written).await;
+}
+
 impl World {
     /// The log stands differently.
     fn spool_log(&mut self, status: LogStatus) {
@@ -314,5 +333,6 @@ impl World {
             (None, _) | (_, None) => false,
         };
         self.spool_input(SpoolInput::Marked { is_in_force });
+        self.marked.notify_one();
     }
 }

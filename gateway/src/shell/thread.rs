@@ -115,6 +115,7 @@ async fn live(parts: Parts) -> std::io::Result<()> {
         // The reports of the drain go on being published until the handle says that they are confirmed.
         let _ = orders.recv().await;
     }
+    spool::marked(&world).await;
     tasks.shutdown().await;
     let spool = world.borrow_mut().spool.take();
     if let Some((core, disk)) = spool {

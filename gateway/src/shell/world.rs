@@ -56,6 +56,8 @@ pub(super) struct World {
     pub(super) drained: Rc<Notify>,
     /// Woken in a drain when everything that was said to the router is confirmed.
     pub(super) settled: Rc<Notify>,
+    /// Woken when a mark of the spool is written.
+    pub(super) marked: Rc<Notify>,
     is_draining: bool,
     /// Counted by those who carry their events.
     pub(super) links: Links,
@@ -86,6 +88,7 @@ impl World {
             deadline: None,
             drained: Rc::default(),
             settled: Rc::default(),
+            marked: Rc::default(),
             is_draining: false,
             links: Links::new(),
             readiness,
@@ -389,7 +392,7 @@ impl World {
                 self.shard.handle(now, Input::Spool(state));
             }
             SpoolOutput::Unreadable { number, why } => {
-                tracing::error!(number, %why, "a record of the spool is passed over");
+                tracing::error!(number, %why, "an event of the spool is passed over: another build wrote it");
             }
         }
     }

@@ -55,12 +55,6 @@ impl UplinkRules {
         Self { rules }
     }
 
-    /// The exchange that a publish to this topic goes to; `None` if it stays here.
-    #[must_use]
-    pub fn exchange(&self, topic: &str) -> Option<&str> {
-        self.carried(topic).map(|(exchange, _, _)| exchange)
-    }
-
     /// Whether any rule says `spooled`.
     #[must_use]
     pub fn need_spool(&self) -> bool {
@@ -115,8 +109,8 @@ mod tests {
             ("$SYS/x", None),
         ];
         for (topic, exchange) in cases {
-            assert_eq!(rules.exchange(topic), exchange, "{topic}");
+            assert_eq!(rules.carried(topic).map(|(exchange, ..)| exchange), exchange, "{topic}");
         }
-        assert_eq!(UplinkRules::new(Vec::new()).exchange("a"), None);
+        assert_eq!(UplinkRules::new(Vec::new()).carried("a"), None);
     }
 }

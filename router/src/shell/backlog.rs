@@ -19,7 +19,7 @@ pub(super) struct Backlog {
 
 impl Backlog {
     pub(super) fn new(log: Log) -> Self {
-        let last = Lsn(log.last().0);
+        let last = log.last();
         Self { log, waiting: VecDeque::new(), last }
     }
 

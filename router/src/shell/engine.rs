@@ -253,7 +253,7 @@ impl Engine {
 
     fn logged(&mut self, status: &LogStatus) {
         self.standing.journal(status.stuck.as_deref());
-        self.durable = Lsn(status.durable.0);
+        self.durable = status.durable;
         self.core.handle(now(), Input::Durable { lsn: self.durable });
     }
 

@@ -104,7 +104,7 @@ impl Router {
         let (log, journal) = spawn_blocking(move || open(data))
             .await
             .unwrap_or_else(|error| resume_unwind(error.into_panic()))?;
-        let (shard, last) = (config.shard, Lsn(log.last().0));
+        let (shard, last) = (config.shard, log.last());
         let ids = config.tracing.as_ref().map(|tracing| TraceIds::new(rand::random(), tracing.sample));
         let at = now();
         let mut core = RouterCore::open(at, shard, config.limits.clone(), journal, last, rand::random());
@@ -209,7 +209,7 @@ fn replay(opened: &Opened) -> Result<Journal, RouterError> {
     for replayed in opened.replay() {
         let (lsn, bytes) = match replayed? {
             Replayed::Snapshot(bytes) => (Lsn::ZERO, bytes),
-            Replayed::Record(lsn, bytes) => (Lsn(lsn.0), bytes),
+            Replayed::Record(lsn, bytes) => (lsn, bytes),
         };
         let record = Record::decode(&bytes).map_err(|source| RouterError::Record { lsn, source })?;
         journal.apply(&record);

@@ -7,7 +7,7 @@ mod restart;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
 use roost_backend::AmqpAddress;
 use roost_fleet::Summary;
@@ -41,6 +41,9 @@ pub(crate) struct Extent {
 const RULES: &str = "uplink:\n  rules:\n\
     \x20   - {filter: 'fresh/#', acknowledge: spooled, order: fresh}\n\
     \x20   - {filter: '#', acknowledge: spooled}\n";
+
+/// As exact as a time here is.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Longer than anything that ends well.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -95,18 +98,16 @@ impl Linked {
     async fn spool(&self) -> anyhow::Result<Value> {
         Ok(self.federation.admin("eu-1").get("/spool").await.map_err(anyhow::Error::msg)?.body)
     }
+}
 
-    /// Waits until the spool is empty; how long that took.
-    async fn drained(&self) -> anyhow::Result<Duration> {
-        let began = Instant::now();
-        while self.spooled().await? > 0 {
-            if began.elapsed() > PATIENCE {
-                bail!("the spool is not empty after {PATIENCE:?}: {}", self.spool().await?);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(began.elapsed())
+/// Looks every few milliseconds until it is so; how long that took.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<Duration> {
+    let began = Instant::now();
+    while !is_so().await? {
+        ensure!(began.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
+        tokio::time::sleep(LOOK_EVERY).await;
     }
+    Ok(began.elapsed())
 }
 
 /// Events that were acknowledged and not delivered; an error if nobody can say.

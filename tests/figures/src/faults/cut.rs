@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use roost_fleet::Summary;
 use roost_fleet::shell::WanState;
 
-use super::{Linked, lost};
+use super::{Linked, lost, until};
 use crate::fleet::Fleet;
 use crate::page::{Page, cores_taken, whole};
 
@@ -86,15 +86,12 @@ async fn one(order: &str, cut: Duration) -> anyhow::Result<(Vec<String>, String)
     let backlog = mesh.spooled().await?;
     mesh.wan.be(WanState::Whole);
     // The link's own retry is not the drain.
-    let healed = Instant::now();
-    while mesh.spooled().await? >= backlog {
-        ensure!(healed.elapsed() < Duration::from_secs(60), "the spool does not drain");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the spool drains", async || Ok(mesh.spooled().await? < backlog)).await?;
     let began = Instant::now();
     let during = probes(QUIET / 4, "during-");
     let during = tokio::spawn(async move { during.run().await });
-    let drained = mesh.drained().await?.max(began.elapsed());
+    until("the spool is empty", async || Ok(mesh.spooled().await? == 0)).await?;
+    let drained = began.elapsed();
     let during = during.await??;
     let summary = running.await??;
     for summary in [&before, &during] {

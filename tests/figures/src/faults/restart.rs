@@ -7,7 +7,7 @@ use roost_fleet::shell::WanState;
 use roost_harness::{RawMqtt, ServiceKind};
 use tokio::net::TcpStream;
 
-use super::Linked;
+use super::{Linked, until};
 use crate::fleet::Fleet;
 use crate::page::{Page, whole};
 
@@ -38,9 +38,7 @@ pub(super) async fn measure(page: &mut Page, spooled: u32) -> anyhow::Result<()>
     let began = Instant::now();
     mesh.federation.launch_gateway("eu-1");
     let port = mesh.federation.mqtt_port("eu-1");
-    while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until("the gateway listens", async || Ok(TcpStream::connect(("127.0.0.1", port)).await.is_ok())).await?;
     let mut first = RawMqtt::connect(port).await;
     first.send_connect(4, b"first").await;
     let connack = first.packet().await;
