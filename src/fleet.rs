@@ -127,6 +127,7 @@ fn plan(arguments: &FleetArguments) -> anyhow::Result<Plan> {
         pairs: arguments.pairs,
         commands: arguments.command_rate > 0.0,
         command_qos: arguments.command_qos,
+        durable_queues: arguments.durable_queues,
         answer: arguments.answer.clone(),
         reconnect: Reconnect {
             backoff: match arguments.reconnect {

@@ -3,15 +3,25 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A parsed `amqp://user:password@host:port/vhost`. What is left out is RabbitMQ's default: user and password `guest`, port
-/// 5672, vhost `/` (also for an empty path). Neither `Display` nor `Debug` shows the password.
+/// A parsed `amqp://user:password@host:port/vhost`, or `…@host:port,host:port/vhost` for the nodes of one cluster. What is left out
+/// is RabbitMQ's default: user and password `guest`, port 5672, vhost `/` (also for an empty path). Neither `Display` nor `Debug`
+/// shows the password.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct AmqpAddress {
     user: String,
     password: String,
-    host: String,
-    port: u16,
+    /// At least one.
+    nodes: Vec<AmqpNode>,
     vhost: String,
+}
+
+/// Where one node of the cluster listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AmqpNode {
+    /// Its name or address, an IPv6 one without its brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
 }
 
 /// Why a URI was refused. The configuration is at fault; nothing of the URI's user part is repeated here.
@@ -42,6 +52,9 @@ pub enum AddressError {
         "AMQP address has options behind ? or #: heartbeat, time-outs and the like are set in the configuration"
     )]
     Options,
+    /// More nodes than anybody has.
+    #[error("AMQP address has more than {NODES_MAX} nodes")]
+    TooMany,
     /// Longer than AMQP's short string.
     #[error("AMQP address has a {part} of more than 255 bytes")]
     TooLong {
@@ -53,12 +66,16 @@ pub enum AddressError {
 /// AMQP's port, as IANA assigned it.
 const PORT: u16 = 5672;
 
+/// A connection tries each of them before it waits; RabbitMQ advises against more than seven.
+const NODES_MAX: usize = 16;
+
 impl AmqpAddress {
     /// An address from its parts, none of them escaped.
     #[must_use]
     pub fn new(user: &str, password: &str, host: &str, port: u16, vhost: &str) -> Self {
         let own = str::to_owned;
-        Self { user: own(user), password: own(password), host: own(host), port, vhost: own(vhost) }
+        let nodes = vec![AmqpNode { host: own(host), port }];
+        Self { user: own(user), password: own(password), nodes, vhost: own(vhost) }
     }
 
     /// The AMQP user: what `user_id` of every published message says.
@@ -67,16 +84,10 @@ impl AmqpAddress {
         &self.user
     }
 
-    /// The host's name or address, an IPv6 one without its brackets.
+    /// The nodes of the cluster, in the order in which they were written; at least one.
     #[must_use]
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// The port.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
+    pub fn nodes(&self) -> &[AmqpNode] {
+        &self.nodes
     }
 
     /// The virtual host.
@@ -88,7 +99,7 @@ impl AmqpAddress {
     /// The same cluster seen through another host and port, for example a proxy.
     #[must_use]
     pub fn through(&self, host: &str, port: u16) -> Self {
-        Self { host: host.to_owned(), port, ..self.clone() }
+        Self { nodes: vec![AmqpNode { host: host.to_owned(), port }], ..self.clone() }
     }
 
     /// The whole URI with its password in the clear: for a file that only its owner reads.
@@ -121,16 +132,14 @@ impl FromStr for AmqpAddress {
         // The last @: a password may hold one that was not escaped.
         let (credentials, place) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-        let (host, port) = split_port(place)?;
         let address = Self {
             user: or_default(unescape(user, "user")?, "guest"),
             password: or_default(unescape(password, "password")?, "guest"),
-            host: unescape(host, "host")?,
-            port,
+            nodes: place.split(',').map(AmqpNode::from_str).collect::<Result<_, _>>()?,
             vhost: or_default(unescape(path, "vhost")?, "/"),
         };
         match &address {
-            Self { host, .. } if host.is_empty() => Err(AddressError::Host),
+            Self { nodes, .. } if nodes.len() > NODES_MAX => Err(AddressError::TooMany),
             Self { user, .. } if user.len() > 255 => Err(AddressError::TooLong { part: "user" }),
             Self { vhost, .. } if vhost.len() > 255 => Err(AddressError::TooLong { part: "vhost" }),
             _ => Ok(address),
@@ -141,15 +150,37 @@ impl FromStr for AmqpAddress {
 /// The URI with `***` for the password.
 impl fmt::Display for AmqpAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { user, host, port, vhost, .. } = self;
-        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "amqp://{}:***@{open}{host}{close}:{port}/{}", escape(user), escape(vhost))
+        let Self { user, nodes, vhost, .. } = self;
+        write!(f, "amqp://{}:***@", escape(user))?;
+        for (place, node) in nodes.iter().enumerate() {
+            let comma = if place > 0 { "," } else { "" };
+            write!(f, "{comma}{node}")?;
+        }
+        write!(f, "/{}", escape(vhost))
     }
 }
 
 impl fmt::Debug for AmqpAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AmqpAddress({self})")
+    }
+}
+
+impl FromStr for AmqpNode {
+    type Err = AddressError;
+
+    fn from_str(place: &str) -> Result<Self, AddressError> {
+        let (host, port) = split_port(place)?;
+        let host = unescape(host, "host")?;
+        if host.is_empty() { Err(AddressError::Host) } else { Ok(Self { host, port }) }
+    }
+}
+
+impl fmt::Display for AmqpNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{open}{host}{close}:{port}")
     }
 }
 
@@ -211,7 +242,8 @@ mod tests {
 
     fn parts(text: &str) -> (String, String, String, u16, String) {
         let a: AmqpAddress = text.parse().unwrap();
-        (a.user, a.password, a.host, a.port, a.vhost)
+        let [AmqpNode { host, port }] = &a.nodes[..] else { panic!("not one node: {a}") };
+        (a.user, a.password, host.clone(), *port, a.vhost)
     }
 
     #[test]
@@ -232,6 +264,18 @@ mod tests {
     }
 
     #[test]
+    fn the_nodes_of_a_cluster_are_read_in_their_order() {
+        let text = "amqp://eu-1:sesame@rabbit-1,[::1]:5673,10.0.0.3:25672/mesh";
+        let address: AmqpAddress = text.parse().unwrap();
+        let node = |host: &str, port| AmqpNode { host: host.to_owned(), port };
+        assert_eq!(address.nodes(), [node("rabbit-1", 5672), node("::1", 5673), node("10.0.0.3", 25672)]);
+        assert_eq!(address.to_string(), "amqp://eu-1:***@rabbit-1:5672,[::1]:5673,10.0.0.3:25672/mesh");
+        assert_eq!(address.with_password().parse(), Ok(address));
+        let many = format!("amqp://{}", vec!["h"; 17].join(","));
+        assert_eq!(many.parse::<AmqpAddress>(), Err(AddressError::TooMany));
+    }
+
+    #[test]
     fn a_wrong_address_is_refused_with_the_reason() {
         let table = [
             ("localhost:5672", AddressError::Scheme),
@@ -239,6 +283,8 @@ mod tests {
             ("amqps://localhost", AddressError::Tls),
             ("amqp://", AddressError::Host),
             ("amqp://u:p@:5672", AddressError::Host),
+            ("amqp://a,,b", AddressError::Host),
+            ("amqp://a,", AddressError::Host),
             ("amqp://[::1", AddressError::Host),
             ("amqp://[::1]x", AddressError::Host),
             ("amqp://h:0", AddressError::Port),

@@ -20,7 +20,7 @@ pub mod shell;
 mod topology;
 pub mod window;
 
-pub use address::{AddressError, AmqpAddress};
+pub use address::{AddressError, AmqpAddress, AmqpNode};
 pub use topology::{
     Binding, DeadLetter, DeadLetterStrategy, Exchange, ExchangeKind, Overflow, Queue, QueueKind, QueueLife,
     Topology,

@@ -31,7 +31,7 @@ pub use backend::{BackendLimits, BackendSettings, User};
 pub use gateway::{GatewayLimits, GatewaySettings, MeshSettings};
 pub use problem::{Problem, Problems};
 pub use role::{Role, Settings};
-pub use router::{LifetimeSettings, MailboxSettings, RouterSettings};
+pub use router::{CommandBounds, LifetimeSettings, RouterSettings};
 pub use spool::SpoolSettings;
 pub use tracing::TracingSettings;
 pub use uplink::{Acknowledge, Order, UplinkRule, UplinkSettings};

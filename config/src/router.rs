@@ -32,8 +32,11 @@ pub struct RouterSettings {
     pub settle_timeout: Duration,
     /// `outstanding_per_device_max`: commands of one device at its gateway; more wait in the mailbox.
     pub outstanding_per_device_max: usize,
-    /// `mailbox`
-    pub mailbox: MailboxSettings,
+    /// `mailbox`: what waits for one device, by payloads; one more command is rejected as `mailbox_full`.
+    pub mailbox: CommandBounds,
+    /// `tenant`: what is in custody for all devices of one tenant, by payloads and headers; one more command is rejected as
+    /// `tenant_full`.
+    pub tenant: CommandBounds,
     /// `lifetime`
     pub lifetime: LifetimeSettings,
     /// `absent_remembered_s`: how long "no gateway has it" is believed before they are asked again.
@@ -44,12 +47,12 @@ pub struct RouterSettings {
     pub shutdown_grace: Duration,
 }
 
-/// `mailbox`: what waits for one device; one more command is rejected as `mailbox_full`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MailboxSettings {
+/// How many commands there may be, and how large together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandBounds {
     /// Commands.
     pub commands_max: usize,
-    /// Bytes of their payloads.
+    /// Their bytes.
     pub bytes_max: usize,
 }
 
@@ -72,6 +75,10 @@ pub const OUTSTANDING_PER_DEVICE_MAX: usize = 16;
 pub const MAILBOX_COMMANDS_MAX: usize = 100;
 /// 1 MiB: 100 commands of 10 KiB.
 pub const MAILBOX_BYTES_MAX: usize = 1024 * 1024;
+/// 150,000: three quarters of what the router takes, so that one tenant alone never stops the others.
+pub const TENANT_COMMANDS_MAX: usize = 150_000;
+/// 384 MiB: three quarters as well.
+pub const TENANT_BYTES_MAX: usize = 384 * 1024 * 1024;
 /// 24 h: a device that sleeps at night gets what was sent in the evening.
 pub const LIFETIME_DEFAULT: Duration = Duration::from_secs(24 * 3_600);
 /// 7 days: the journal remembers a command's id for as long, and has to end.
@@ -92,7 +99,8 @@ impl RouterSettings {
             margin: MARGIN,
             settle_timeout: SETTLE_TIMEOUT,
             outstanding_per_device_max: OUTSTANDING_PER_DEVICE_MAX,
-            mailbox: MailboxSettings::default(),
+            mailbox: CommandBounds { commands_max: MAILBOX_COMMANDS_MAX, bytes_max: MAILBOX_BYTES_MAX },
+            tenant: CommandBounds { commands_max: TENANT_COMMANDS_MAX, bytes_max: TENANT_BYTES_MAX },
             lifetime: LifetimeSettings::default(),
             absent_remembered: ABSENT_REMEMBERED,
             tracing: None,
@@ -115,7 +123,8 @@ impl RouterSettings {
                 d.outstanding_per_device_max,
                 whole(1..=1_000),
             ),
-            mailbox: MailboxSettings::read(root.section("mailbox")),
+            mailbox: CommandBounds::read(root.section("mailbox"), d.mailbox, 100_000),
+            tenant: CommandBounds::read(root.section("tenant"), d.tenant, 200_000),
             lifetime: LifetimeSettings::read(root.section("lifetime")),
             absent_remembered: root.or("absent_remembered_s", d.absent_remembered, seconds(1..=3_600)),
             tracing: TracingSettings::read(root.section("tracing")),
@@ -127,21 +136,14 @@ impl RouterSettings {
     }
 }
 
-impl Default for MailboxSettings {
-    fn default() -> Self {
-        Self { commands_max: MAILBOX_COMMANDS_MAX, bytes_max: MAILBOX_BYTES_MAX }
-    }
-}
-
-impl MailboxSettings {
-    fn read(mut s: Section<'_>) -> Self {
-        let d = Self::default();
-        let mailbox = Self {
-            commands_max: s.or("commands_max", d.commands_max, whole(1..=100_000)),
-            bytes_max: s.or("bytes_max", d.bytes_max, whole(1_024..=1024 * 1024 * 1024)),
+impl CommandBounds {
+    fn read(mut s: Section<'_>, default: Self, commands_most: usize) -> Self {
+        let bounds = Self {
+            commands_max: s.or("commands_max", default.commands_max, whole(1..=commands_most)),
+            bytes_max: s.or("bytes_max", default.bytes_max, whole(1_024..=1024 * 1024 * 1024)),
         };
         s.finish();
-        mailbox
+        bounds
     }
 }
 

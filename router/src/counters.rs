@@ -183,6 +183,7 @@ pub(crate) const fn reason_text(reason: ReceiptReason) -> &'static str {
         ReceiptReason::TooLarge => "too_large",
         ReceiptReason::MailboxFull => "mailbox_full",
         ReceiptReason::RouterFull => "router_full",
+        ReceiptReason::TenantFull => "tenant_full",
         ReceiptReason::DeviceRefused => "device_refused",
         ReceiptReason::PacketTooLarge => "packet_too_large",
         ReceiptReason::DeliveryLimit => "delivery_limit",

@@ -120,6 +120,8 @@ pub enum RejectReason {
     MailboxFull,
     /// Too much waits for all.
     RouterFull,
+    /// Too much waits for that tenant's devices.
+    TenantFull,
 }
 
 /// Decides about the first command that waits for a device. The later ones wait behind it: order is per device.
@@ -248,13 +250,14 @@ impl ParkReason {
 
 impl RejectReason {
     /// One of each, as metrics write them.
-    pub const NAMES: [&'static str; 6] = [
+    pub const NAMES: [&'static str; 7] = [
         Self::Unreachable(ParkReason::DeviceAway).as_str(),
         Self::DeliveryLimit.as_str(),
         Self::LifetimeTooLong.as_str(),
         Self::TooLarge.as_str(),
         Self::MailboxFull.as_str(),
         Self::RouterFull.as_str(),
+        Self::TenantFull.as_str(),
     ];
 
     /// The reason as metrics write it.
@@ -267,6 +270,7 @@ impl RejectReason {
             Self::TooLarge => "too_large",
             Self::MailboxFull => "mailbox_full",
             Self::RouterFull => "router_full",
+            Self::TenantFull => "tenant_full",
         }
     }
 
@@ -281,6 +285,7 @@ impl RejectReason {
             Self::TooLarge => ReceiptReason::TooLarge,
             Self::MailboxFull => ReceiptReason::MailboxFull,
             Self::RouterFull => ReceiptReason::RouterFull,
+            Self::TenantFull => ReceiptReason::TenantFull,
         }
     }
 }

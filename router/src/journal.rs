@@ -11,7 +11,7 @@ mod index;
 mod record;
 
 pub use gateways::KnownGateway;
-pub use index::{Journal, Live};
+pub use index::{Held, Journal, Live};
 pub(crate) use record::header_bytes;
 pub use record::{Accepted, Final, GivenTo, Record, RecordError, Reply};
 

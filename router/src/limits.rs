@@ -24,6 +24,11 @@ pub struct Limits {
     pub commands_max: usize,
     /// Bytes in custody, payloads and headers: 512 MiB. As `commands_max`.
     pub bytes_max: usize,
+    /// Commands in custody for one tenant's devices: 150,000, so that a quarter is left to the others. More are rejected:
+    /// `tenant_full`.
+    pub tenant_commands_max: usize,
+    /// Bytes in custody for one tenant's devices, payloads and headers: 384 MiB. As `tenant_commands_max`.
+    pub tenant_bytes_max: usize,
     /// The prefetch of the shard queue: 500. So many commands may still come after a pause; beyond they are rejected:
     /// `router_full`.
     pub prefetch: usize,
@@ -100,6 +105,8 @@ impl Default for Limits {
             mailbox_bytes_max: 1024 * 1024,
             commands_max: 200_000,
             bytes_max: 512 * 1024 * 1024,
+            tenant_commands_max: 150_000,
+            tenant_bytes_max: 384 * 1024 * 1024,
             prefetch: 500,
             lifetime: hour * 24,
             lifetime_max: hour * 24 * 7,

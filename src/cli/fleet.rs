@@ -47,6 +47,9 @@ pub(crate) struct FleetArguments {
     /// Be the backend side too: consume roost.up, send commands, take receipts
     #[arg(long, value_name = "URL")]
     pub(crate) amqp: Option<AmqpAddress>,
+    /// Consume through durable (quorum) queues, which outlive lost links and broker nodes; they go when they have idled for ten minutes
+    #[arg(long, requires = "amqp")]
+    pub(crate) durable_queues: bool,
     /// Commands per second over all devices
     #[arg(long, value_name = "R", default_value_t = 0.0, requires = "amqp")]
     pub(crate) command_rate: f64,

@@ -183,7 +183,7 @@ mod tests {
         let external = Some("amqp://me:hunter2@10.0.0.1:5673/vh".parse().unwrap());
         let endpoints = Endpoints::new(0, external);
         assert_eq!(endpoints.listeners().count(), 5);
-        assert_eq!((endpoints.amqp().0.port(), endpoints.amqp().1), (5_673, false));
+        assert_eq!((endpoints.amqp().0.nodes()[0].port, endpoints.amqp().1), (5_673, false));
         let data = Data::prepare(None).unwrap();
         let text = endpoints.describe(&data, "roost");
         assert!(text.contains("amqp://me:***@10.0.0.1:5673/vh") && !text.contains("hunter2"), "{text}");

@@ -13,7 +13,7 @@ const SETTLE_WAY: Duration = Duration::from_secs(5);
 
 /// The settings as the router takes them.
 pub(crate) fn config(settings: &RouterSettings) -> RouterConfig {
-    let RouterSettings { shard, data, http, amqp, mailbox, lifetime, .. } = settings;
+    let RouterSettings { shard, data, http, amqp, mailbox, tenant, lifetime, .. } = settings;
     let limits = Limits {
         lease: settings.lease,
         lease_margin: settings.margin,
@@ -21,6 +21,8 @@ pub(crate) fn config(settings: &RouterSettings) -> RouterConfig {
         outstanding_per_device_max: settings.outstanding_per_device_max,
         mailbox_commands_max: mailbox.commands_max,
         mailbox_bytes_max: mailbox.bytes_max,
+        tenant_commands_max: tenant.commands_max,
+        tenant_bytes_max: tenant.bytes_max,
         lifetime: lifetime.default,
         lifetime_max: lifetime.max,
         absent_remembered: settings.absent_remembered,

@@ -101,6 +101,8 @@ pub enum ReceiptReason {
     MailboxFull,
     /// Rejected: the router's own bound on commands in custody is reached.
     RouterFull,
+    /// Rejected: commands for the tenant's devices take all of its share of the router's custody.
+    TenantFull,
     /// Rejected: the device answered with a reason code of 0x80 or above.
     DeviceRefused,
     /// Rejected: longer than the client's Maximum Packet Size.

@@ -18,14 +18,15 @@ use futures_util::Stream;
 use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{Channel, Connection, ConnectionProperties, Error, Event};
+use rand::RngExt;
 
 use super::down_reason::DownReason;
-use crate::AmqpAddress;
+use crate::{AmqpAddress, AmqpNode};
 
 /// How a link is made, kept and made again.
 #[derive(Debug, Clone)]
 pub struct LinkConfig {
-    /// Where the cluster is.
+    /// Where the cluster is. Of several nodes each attempt tries all, beginning with any: a fleet of gateways spreads over them.
     pub address: AmqpAddress,
     /// What operators read in RabbitMQ's list of connections; the publishing and the consuming end add which they are.
     pub connection_name: String,
@@ -67,11 +68,25 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects and shakes hands.
+    /// Connects to a node and shakes hands: with the first that answers. The reason is that of the last that did not.
     pub(super) async fn open(config: &LinkConfig, end: &str) -> Result<Self, DownReason> {
+        let nodes = config.address.nodes();
+        let first = rand::rng().random_range(0..nodes.len());
+        let mut attempt = Self::open_at(config, &nodes[first], end).await;
+        for node in nodes[first + 1..].iter().chain(&nodes[..first]) {
+            if let Err(reason) = &attempt {
+                tracing::debug!(connection = config.connection_name, %reason, "another node is tried");
+                attempt = Self::open_at(config, node, end).await;
+            }
+        }
+        attempt
+    }
+
+    async fn open_at(config: &LinkConfig, node: &AmqpNode, end: &str) -> Result<Self, DownReason> {
         let socket = Socket::default();
-        let what = format!("connecting to {}", config.address);
-        let connecting = connect(config, end, Arc::clone(&socket.0));
+        let address = config.address.through(&node.host, node.port);
+        let what = format!("connecting to {address}");
+        let connecting = connect(config, &address, end, Arc::clone(&socket.0));
         let connecting = within(config.timeout, &what, connecting).await;
         let connection = connecting.map_err(DownReason::before_the_link)?;
         Ok(Self { connection, socket, timeout: config.timeout })
@@ -104,6 +119,10 @@ impl Link {
         }
     }
 }
+
+/// How long a machine may take to accept a connection where there is another node to try: one that has lost its power or its
+/// network says nothing, and a living one answers within some round trips.
+const NODE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a close may take: whoever does not answer by then will not be missed.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
@@ -163,15 +182,17 @@ pub(super) async fn within<T>(
 
 async fn connect(
     config: &LinkConfig,
+    address: &AmqpAddress,
     end: &str,
     socket: Arc<Mutex<SocketState>>,
 ) -> Result<Connection, Error> {
     let name = format!("{} {end}", config.connection_name);
     let options = ConnectionProperties::default().with_connection_name(name.into());
-    let timeout = config.timeout;
+    let others = config.address.nodes().len() > 1;
+    let timeout = if others { config.timeout.min(NODE_TIMEOUT) } else { config.timeout };
     let runtime = lapin::runtime::default_runtime()?;
     Connection::connector(
-        uri(config),
+        uri(address, config.heartbeat_s),
         runtime,
         async move |uri: AMQPUri, runtime| {
             let connecting = uri.connect_async(&runtime);
@@ -186,14 +207,15 @@ async fn connect(
     .await
 }
 
-fn uri(config: &LinkConfig) -> AMQPUri {
-    let address = &config.address;
+/// An address of one node.
+fn uri(address: &AmqpAddress, heartbeat_s: u16) -> AMQPUri {
+    let AmqpNode { host, port } = address.nodes()[0].clone();
     let userinfo =
         AMQPUserInfo { username: address.user().to_owned(), password: address.password().to_owned() };
-    let heartbeat = (config.heartbeat_s > 0).then_some(config.heartbeat_s);
+    let heartbeat = (heartbeat_s > 0).then_some(heartbeat_s);
     AMQPUri {
         scheme: AMQPScheme::AMQP,
-        authority: AMQPAuthority { userinfo, host: address.host().to_owned(), port: address.port() },
+        authority: AMQPAuthority { userinfo, host, port },
         vhost: address.vhost().to_owned(),
         query: AMQPQueryString { heartbeat, ..AMQPQueryString::default() },
     }

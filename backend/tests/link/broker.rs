@@ -71,8 +71,8 @@ impl Behind {
                     username: stage.address.user().to_owned(),
                     password: stage.password.clone(),
                 },
-                host: stage.address.host().to_owned(),
-                port: stage.address.port(),
+                host: stage.address.nodes()[0].host.clone(),
+                port: stage.address.nodes()[0].port,
             },
             vhost: stage.address.vhost().to_owned(),
             ..lapin::uri::AMQPUri::default()

@@ -38,7 +38,8 @@ impl Proxy {
         let (orders, _) = broadcast::channel(16);
         let (silence, silences) = watch::channel(Silence::default());
         let connections = Arc::new(AtomicU64::new(0));
-        let upstream = (address.host().to_owned(), address.port());
+        let node = address.nodes()[0].clone();
+        let upstream = (node.host, node.port);
         let (ordered, counted) = (orders.clone(), Arc::clone(&connections));
         let accepting = tokio::spawn(async move {
             let mut relays = tokio::task::JoinSet::new();

@@ -143,10 +143,40 @@ pub(crate) async fn where_nobody_listens_it_says_so_and_keeps_trying(stage: &Sta
     assert_eq!(publisher.close(Duration::ZERO).await.tokens, [1]);
 }
 
+pub(crate) async fn of_several_nodes_one_that_answers_is_found(stage: &Stage) {
+    let (one, other) = (Proxy::before(&stage.address).await, Proxy::before(&stage.address).await);
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let node = &stage.address.nodes()[0];
+    let whole = stage.address.with_password();
+    let nodes = format!("127.0.0.1:{nobody},127.0.0.1:{},127.0.0.1:{}", one.port(), other.port());
+    let address: AmqpAddress = whole.replace(&node.to_string(), &nodes).parse().unwrap();
+    assert_eq!(address.nodes().len(), 3, "{address}");
+    let link = LinkConfig { address, ..stage.link() };
+    let (publisher, mut events) = publisher(link, Topology::default(), PublisherConfig::default());
+    let mut met = [0, 0];
+    // Which of the two it begins with is drawn; that it is the same one 40 times is one chance in 2^39.
+    for _ in 0..40 {
+        assert_eq!(
+            next(&mut events).await,
+            PublisherEvent::Up,
+            "a node that is there is found at the first attempt"
+        );
+        met = [one.connections(), other.connections()];
+        if met.iter().all(|connections| *connections > 0) {
+            break;
+        }
+        one.cut();
+        other.cut();
+        down(next(&mut events).await);
+    }
+    assert!(met.iter().all(|connections| *connections > 0), "links spread over the nodes: {met:?}");
+    publisher.close(PATIENCE).await;
+}
+
 pub(crate) async fn a_wrong_password_is_a_reason_and_does_not_print(stage: &Stage) {
     let address = &stage.address;
-    let wrong =
-        AmqpAddress::new(address.user(), "open-sesame", address.host(), address.port(), address.vhost());
+    let node = &address.nodes()[0];
+    let wrong = AmqpAddress::new(address.user(), "open-sesame", &node.host, node.port, address.vhost());
     let link = LinkConfig { address: wrong, ..stage.link() };
     let (publisher, mut events) = publisher(link, Topology::default(), PublisherConfig::default());
     let reason = down(next(&mut events).await);

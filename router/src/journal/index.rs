@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use roost_wire::{CommandId, Device, GatewayId, MessageId, RouterRun, WallTime};
+use roost_wire::{CommandId, Device, GatewayId, MessageId, RouterRun, Tenant, WallTime};
 
 use super::finals::Finals;
 use super::gateways::KnownGateways;
@@ -18,9 +18,20 @@ pub struct Journal {
     next: u64,
     live: BTreeMap<u64, Live>,
     ids: BTreeMap<Device, BTreeMap<MessageId, u64>>,
-    bytes: usize,
+    held: Held,
+    /// The same by tenant; none that has nothing.
+    tenants: BTreeMap<Tenant, Held>,
     finals: Finals,
     gateways: KnownGateways,
+}
+
+/// How much is in custody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    /// Commands.
+    pub commands: usize,
+    /// Bytes: payloads, and the texts that senders put into headers.
+    pub bytes: usize,
 }
 
 /// A command that has not ended.
@@ -202,13 +213,19 @@ impl Journal {
     /// How many commands are in custody.
     #[must_use]
     pub fn commands(&self) -> usize {
-        self.live.len()
+        self.held.commands
     }
 
     /// How many bytes are in custody: payloads, and the texts that senders put into headers.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.held.bytes
+    }
+
+    /// How much is in custody for one tenant's devices.
+    #[must_use]
+    pub fn held_for(&self, tenant: &Tenant) -> Held {
+        self.tenants.get(tenant).copied().unwrap_or_default()
     }
 
     /// How many finals are remembered.
@@ -242,7 +259,11 @@ impl Journal {
 
     fn accept(&mut self, command: &Arc<Accepted>) {
         self.next = self.next.max(command.sequence + 1);
-        self.bytes += command.bytes();
+        let tenant = command.&request.device.tenant;
+        for held in [&mut self.held, self.tenants.entry(tenant.clone()).or_default()] {
+            held.commands += 1;
+            held.bytes += command.bytes();
+        }
         let ids = self.ids.entry(command.request.device.clone()).or_default();
         ids.insert(command.request.message_id.clone(), command.sequence);
         let live = Live { command: command.clone(), given_to: command.given_to.clone(), interrupted: false };
@@ -254,7 +275,15 @@ impl Journal {
         self.next = self.next.max(sequence + 1);
         if let Some(live) = self.live.remove(&sequence) {
             let request = &live.command.request;
-            self.bytes -= live.command.bytes();
+            let tenant = &request.device.tenant;
+            let of_tenant = self.tenants.get_mut(tenant).expect("it was counted when it was accepted");
+            for held in [&mut self.held, of_tenant] {
+                held.commands -= 1;
+                held.bytes -= live.command.bytes();
+            }
+            if self.held_for(tenant).commands == 0 {
+                self.tenants.remove(tenant);
+            }
             if let Some(ids) = self.ids.get_mut(&request.device) {
                 ids.remove(&request.message_id);
                 if ids.is_empty() {

@@ -483,7 +483,7 @@ fn read_wanted(r: &mut Reader<'_>) -> Result<ReceiptsWanted, RecordError> {
 }
 
 /// The reasons in the order of their numbers on disk: new ones go to the end.
-pub(super) const REASONS: [ReceiptReason; 15] = [
+pub(super) const REASONS: [ReceiptReason; 16] = [
     ReceiptReason::DeviceAway,
     ReceiptReason::DeviceUnknown,
     ReceiptReason::NoSubscription,
@@ -499,6 +499,7 @@ pub(super) const REASONS: [ReceiptReason; 15] = [
     ReceiptReason::PacketTooLarge,
     ReceiptReason::DeliveryLimit,
     ReceiptReason::ExpiredInQueue,
+    ReceiptReason::TenantFull,
 ];
 
 fn reason_number(reason: ReceiptReason) -> u64 {

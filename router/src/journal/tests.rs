@@ -183,6 +183,7 @@ fn every_reason_has_its_number() {
         ReceiptReason::PacketTooLarge => 12,
         ReceiptReason::DeliveryLimit => 13,
         ReceiptReason::ExpiredInQueue => 14,
+        ReceiptReason::TenantFull => 15,
     };
     for (number, reason) in record::REASONS.into_iter().enumerate() {
         assert_eq!(of(reason), number);

@@ -156,6 +156,7 @@ impl RouterCore {
         let (replaced, replaced_bytes) = replaced.map_or((0, 0), |(mailbox, key)| mailbox.waiting_with(key));
         let (waiting, waiting_bytes) = (waiting - replaced, waiting_bytes - replaced_bytes);
         let (payload, headers) = (request.payload.len(), header_bytes(request));
+        let held = self.journal.held_for(&request.device.tenant);
         // What the prefetch had let in before the pause is still taken.
         let slack = if matches!(source, Source::Http(_)) { 0 } else { limits.prefetch };
         let slack_bytes = slack * (limits.payload_bytes_max + limits.header_bytes_max);
@@ -168,6 +169,10 @@ impl RouterCore {
             || self.journal.bytes() + payload + headers > limits.bytes_max + slack_bytes
         {
             Err(RejectReason::RouterFull)
+        } else if held.commands >= limits.tenant_commands_max
+            || held.bytes + payload + headers > limits.tenant_bytes_max
+        {
+            Err(RejectReason::TenantFull)
         } else if waiting >= limits.mailbox_commands_max || waiting_bytes + payload > limits.mailbox_bytes_max
         {
             Err(RejectReason::MailboxFull)

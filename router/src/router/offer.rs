@@ -264,6 +264,7 @@ impl RouterCore {
             | RejectReason::LifetimeTooLong
             | RejectReason::TooLarge
             | RejectReason::MailboxFull
+            | RejectReason::TenantFull
             | RejectReason::RouterFull => End::new(ReceiptState::Rejected, Some(reason.receipt_reason())),
         };
         self.finish(now, sequence, end);

@@ -44,7 +44,8 @@ impl Roles {
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let (amqp, is_embedded) = endpoints.amqp();
         let link = async || {
-            let wan = Wan::start((amqp.host(), amqp.port())).await.context("a port for a link")?;
+            let node = &amqp.nodes()[0];
+            let wan = Wan::start((&node.host, node.port)).await.context("a port for a link")?;
             let address = amqp.through(&wan.at().ip().to_string(), wan.at().port());
             anyhow::Ok((wan, address))
         };

@@ -92,6 +92,7 @@ impl Wanted {
             pairs: false,
             commands: true,
             command_qos: 1,
+            durable_queues: false,
             answer: None,
             reconnect: Reconnect {
                 backoff: Backoff::FullJitter { first_ms: 200, max_ms: 2_000 },

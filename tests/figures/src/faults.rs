@@ -1,18 +1,26 @@
 //! What the mesh does when something breaks: lost, duplicated, and how long until it is well again.
 
+mod back;
 mod cut;
+mod disks;
+mod half_open;
 mod kills;
+mod parked;
+mod poison;
 mod restart;
+mod roams;
+mod router_kills;
+mod table;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use roost_backend::AmqpAddress;
-use roost_fleet::Summary;
-use roost_fleet::shell::Wan;
-use roost_harness::{Backend, Federation};
+use roost_fleet::shell::{Wan, WanState};
+use roost_fleet::{DirectionVerdict, Summary};
+use roost_harness::{Backend, Federation, RawMqtt};
 use serde_json::Value;
 
 use crate::machine;
@@ -23,7 +31,15 @@ use crate::page::Page;
 pub(crate) enum Part {
     Restart,
     Kills,
+    RouterKills,
     Cut,
+    Roams,
+    Parked,
+    Table,
+    Back,
+    HalfOpen,
+    Poison,
+    Disks,
 }
 
 /// How much of each.
@@ -31,7 +47,7 @@ pub(crate) enum Part {
 pub(crate) struct Extent {
     /// Events in the spool of a gateway that is started again.
     pub(crate) spooled: u32,
-    /// Of a gateway under load.
+    /// Of a gateway under load; of a router three times as many.
     pub(crate) kills: u32,
     /// How long a link is cut.
     pub(crate) cut: Duration,
@@ -63,30 +79,64 @@ pub(crate) async fn measure(page: &Path, extent: Extent, only: &[Part]) -> anyho
     if wanted(Part::Kills) {
         kills::measure(&mut out, extent.kills).await?;
     }
+    if wanted(Part::RouterKills) {
+        router_kills::measure(&mut out, extent.kills * 3).await?;
+    }
     if wanted(Part::Cut) {
         cut::measure(&mut out, extent.cut).await?;
+    }
+    if wanted(Part::Roams) {
+        roams::measure(&mut out).await?;
+    }
+    if wanted(Part::Parked) {
+        parked::measure(&mut out).await?;
+    }
+    if wanted(Part::Table) {
+        table::measure(&mut out).await?;
+    }
+    if wanted(Part::Back) {
+        back::measure(&mut out).await?;
+    }
+    if wanted(Part::HalfOpen) {
+        half_open::measure(&mut out).await?;
+    }
+    if wanted(Part::Poison) {
+        poison::measure(&mut out).await?;
+    }
+    if wanted(Part::Disks) {
+        disks::measure(&mut out).await?;
     }
     out.write(page)
 }
 
-/// A mesh on RabbitMQ whose gateways are behind a link that can be cut.
+/// A mesh on RabbitMQ whose gateways, `eu-1` and `us-1`, are each behind a link that can be cut.
 struct Linked {
     federation: Federation,
-    wan: Wan,
+    links: Vec<Wan>,
 }
 
 impl Linked {
-    async fn start() -> anyhow::Result<Self> {
-        let mut wan = None;
-        let link = async |broker: &str| {
+    async fn start() -> Self {
+        Self::configured(|federation| federation).await
+    }
+
+    /// With a look at it before it is started.
+    async fn configured(configure: impl FnOnce(Federation) -> Federation) -> Self {
+        let mut links = Vec::new();
+        let link = async |_gateway: &str, broker: &str| {
             let address: AmqpAddress = broker.parse().expect("the harness gives a good address");
-            let link = Wan::start((address.host(), address.port())).await.expect("a port for a link");
+            let node = &address.nodes()[0];
+            let link = Wan::start((&node.host, node.port)).await.expect("a port for a link");
             let at = link.at();
-            wan = Some(link);
+            links.push(link);
             address.through(&at.ip().to_string(), at.port()).with_password()
         };
-        let federation = Federation::linked(Backend::RabbitMq, RULES, link).await;
-        Ok(Self { federation, wan: wan.context("the link was not asked for")? })
+        let federation = Federation::of(Backend::RabbitMq).await.with_spools(RULES).with_links(link).await;
+        Self { federation: configure(federation).started().await, links }
+    }
+
+    fn all_links_are(&self, state: WanState) {
+        self.links.iter().for_each(|link| link.be(state));
     }
 
     /// How many events wait in the spool of `eu-1`.
@@ -100,6 +150,19 @@ impl Linked {
     }
 }
 
+/// A 3.1.1 device that has subscribed to its commands, and does nothing by itself.
+async fn raw_device(port: u16, id: &str, keep_alive_s: u16) -> anyhow::Result<RawMqtt> {
+    let text = |text: &str| [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat();
+    let mut device = RawMqtt::connect(port).await;
+    let connect = [&text("MQTT")[..], &[4, 0x02], &keep_alive_s.to_be_bytes(), &text(id)].concat();
+    device.send_packet(0x10, &connect).await;
+    ensure!(device.packet().await.is_some_and(|(kind, body)| kind == 0x20 && body[1] == 0), "no CONNACK");
+    let subscribe = [&[0, 1][..], &text(&format!("devices/{id}/cmd")), &[1]].concat();
+    device.send_packet(0x82, &subscribe).await;
+    ensure!(device.packet().await.is_some_and(|(kind, _)| kind == 0x90), "no SUBACK");
+    Ok(device)
+}
+
 /// Looks every few milliseconds until it is so; how long that took.
 async fn until(what: &str, mut is_so: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<Duration> {
     let began = Instant::now();
@@ -110,12 +173,31 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> anyhow::Result<bool>)
     Ok(began.elapsed())
 }
 
-/// Events that were acknowledged and not delivered; an error if nobody can say.
-fn lost(summary: &Summary) -> anyhow::Result<(u64, u64)> {
-    let found = summary.verdict.directions().find(|(name, _)| *name == "up");
-    let (_, up) = found.context("the fleet has no verdict on its events")?;
-    if up.lost > 0 {
-        bail!("{} of {} events were lost", up.lost, up.expected);
-    }
-    Ok((up.lost, up.duplicates))
+/// What became of events (`up`) or commands (`down`): an error if some were lost, or nobody can say.
+pub(crate) fn nothing_lost<'a>(
+    summary: &'a Summary,
+    direction: &str,
+) -> anyhow::Result<&'a DirectionVerdict> {
+    let found = summary.verdict.directions().find(|(name, _)| *name == direction);
+    let (_, verdict) = found.with_context(|| format!("the fleet has no verdict on what went {direction}"))?;
+    let lost = verdict.lost;
+    ensure!(
+        lost == 0,
+        "{lost} of {} went {direction} and were lost: {:?}",
+        verdict.expected,
+        verdict.lost_examples
+    );
+    ensure!(summary.verdict.devices_missing == 0, "{} devices tell nothing", summary.verdict.devices_missing);
+    Ok(verdict)
+}
+
+/// Commands of the same device that did not come in their order are a broken promise.
+pub(crate) fn in_order(verdict: &DirectionVerdict) -> anyhow::Result<&DirectionVerdict> {
+    ensure!(verdict.reordered == 0, "{} of {} came out of order", verdict.reordered, verdict.arrived);
+    Ok(verdict)
+}
+
+/// How often a count of the fleet was counted.
+pub(crate) fn count(summary: &Summary, name: &str) -> u64 {
+    summary.counts.get(name).copied().unwrap_or(0)
 }

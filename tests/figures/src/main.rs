@@ -3,6 +3,8 @@
 
 mod bare_amqp;
 mod capacity;
+mod cluster;
+mod commands;
 mod cpu;
 mod examples;
 mod faults;
@@ -12,6 +14,7 @@ mod mesh;
 mod page;
 mod peer;
 mod soak;
+mod synthetic;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,9 +67,18 @@ enum What {
         /// Seconds for which a link is cut
         #[arg(long, default_value_t = 600)]
         cut_s: u64,
-        /// Only these: restart, kills, cut
+        /// Only some of them
         #[arg(long, value_delimiter = ',')]
         only: Vec<faults::Part>,
+    },
+    /// Three RabbitMQ nodes that die, lose each other, and run out of memory; in namespaces of its own
+    Cluster {
+        /// The page to write
+        #[arg(long)]
+        page: PathBuf,
+        /// So many of the faults, from the first
+        #[arg(long)]
+        first: Option<usize>,
     },
     /// A long steady run: does memory stay flat?
     Soak {
@@ -100,6 +112,7 @@ async fn measure(what: What) -> anyhow::Result<()> {
             let extent = faults::Extent { spooled, kills, cut: Duration::from_secs(cut_s) };
             faults::measure(&page, extent, &only).await
         }
+        What::Cluster { page, first } => cluster::measure(&page, first).await,
         What::Soak { page, minutes } => soak::measure(&page, Duration::from_secs(minutes * 60)).await,
     }
 }

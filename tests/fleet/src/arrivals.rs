@@ -16,6 +16,11 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
+    /// Notes one that the broker delivered before, to anybody; `false` if it had come. Then it is the same copy, and no duplicate.
+    pub fn note_again(&mut self, sequence: u32) -> bool {
+        !self.numbers.contains(sequence) && self.note(sequence)
+    }
+
     /// Notes one; `false` if it had come before.
     pub fn note(&mut self, sequence: u32) -> bool {
         let greatest = self.numbers.last();
@@ -38,5 +43,7 @@ mod tests {
         let new: Vec<bool> = [0, 1, 4, 2, 4, 2, 5].into_iter().map(|n| arrivals.note(n)).collect();
         assert_eq!(new, [true, true, true, true, false, false, true]);
         assert_eq!((arrivals.duplicates, arrivals.reordered, arrivals.numbers.len()), (2, 1, 5));
+        assert!(!arrivals.note_again(4) && arrivals.note_again(9));
+        assert_eq!((arrivals.duplicates, arrivals.numbers.len()), (2, 6));
     }
 }

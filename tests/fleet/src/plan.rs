@@ -43,6 +43,9 @@ pub struct Plan {
     pub commands: bool,
     /// The quality of service of commands, 0 or 1.
     pub command_qos: u8,
+    /// Whether the backend side consumes from queues that outlive its links.
+    #[serde(default)]
+    pub durable_queues: bool,
     /// Where devices answer commands that name no Response Topic.
     pub answer: Option<TopicPattern>,
     /// What a device does when its connection is gone.
@@ -291,6 +294,7 @@ pub(crate) mod tests {
             pairs: false,
             commands: false,
             command_qos: 1,
+            durable_queues: false,
             answer: None,
             reconnect: Reconnect::default(),
             scenario: Scenario::default(),

@@ -37,6 +37,8 @@ pub enum Broker {
     },
     /// A virtual host of RabbitMQ.
     RabbitMq(Vhost),
+    /// Whatever is there, started by somebody else.
+    Elsewhere(String),
 }
 
 impl Broker {
@@ -45,17 +47,19 @@ impl Broker {
         match self {
             Self::Embedded { amqp_port, .. } => format!("amqp://guest:guest@127.0.0.1:{amqp_port}/%2f"),
             Self::RabbitMq(vhost) => vhost.uri(),
+            Self::Elsewhere(uri) => uri.clone(),
         }
     }
 
     /// The broker's own counts of its queues.
     ///
     /// # Panics
-    /// When it does not answer.
+    /// When it does not answer, or is somebody else's.
     pub async fn queues(&self) -> Vec<QueueCounts> {
         match self {
             Self::Embedded { admin_port, .. } => embedded_queues(*admin_port).await,
             Self::RabbitMq(vhost) => vhost.queues().await,
+            Self::Elsewhere(uri) => panic!("{uri} tells no counts here"),
         }
     }
 

@@ -42,10 +42,14 @@ impl Federation {
     /// # Panics
     /// When it does not become it.
     pub async fn start(backend: Backend) -> Self {
-        Self::configured(backend).await.started().await
+        Self::of(backend).await.started().await
     }
 
-    async fn configured(backend: Backend) -> Self {
+    /// The same before any of it runs, to be configured further.
+    ///
+    /// # Panics
+    /// When RabbitMQ refuses.
+    pub async fn of(backend: Backend) -> Self {
         match backend {
             Backend::Embedded => Self::embedded(),
             Backend::RabbitMq => {
@@ -54,7 +58,16 @@ impl Federation {
         }
     }
 
-    async fn started(self) -> Self {
+    /// The same on a broker that somebody else has started, before any of it runs.
+    pub fn on(uri: &str) -> Self {
+        Self::with(Broker::Elsewhere(uri.to_owned()), None, temporary_directory("federation"))
+    }
+
+    /// Starts all of it and awaits that it is ready.
+    ///
+    /// # Panics
+    /// When it does not become it.
+    pub async fn started(self) -> Self {
         let mut federation = self;
         if federation.backend.is_some() {
             federation.start_backend().await;
@@ -70,7 +83,7 @@ impl Federation {
     /// # Panics
     /// When it does not become ready.
     pub async fn traced(backend: Backend, otlp: &str) -> Self {
-        let federation = Self::configured(backend).await;
+        let federation = Self::of(backend).await;
         for role in federation.gateways.iter().chain([&federation.router]) {
             role.configure_more(&format!("tracing: {{ otlp: {otlp:?}, sample: 1 }}\n"));
         }
@@ -82,23 +95,32 @@ impl Federation {
     /// # Panics
     /// When it does not become ready.
     pub async fn spooling(backend: Backend, yaml: &str) -> Self {
-        Self::linked(backend, yaml, async |broker| broker.to_owned()).await
+        Self::of(backend).await.with_spools(yaml).started().await
     }
 
-    /// As [`Federation::spooling`], with gateways that reach the broker at another address: `link` gets the broker's, and says which.
-    ///
-    /// # Panics
-    /// When it does not become ready.
-    pub async fn linked(backend: Backend, yaml: &str, link: impl AsyncFnOnce(&str) -> String) -> Self {
-        let federation = Self::configured(backend).await;
-        let broker = federation.broker.uri();
-        let through = link(&broker).await;
-        for role in &federation.gateways {
-            let data = federation.directory.path().join(&role.name).display().to_string();
+    /// Before the start: a directory for each gateway's spool, and `yaml` behind its configuration.
+    pub fn with_spools(self, yaml: &str) -> Self {
+        for role in &self.gateways {
+            let data = self.data(&role.name).display().to_string();
             role.configure_more(&format!("data: {data:?}\n{yaml}"));
+        }
+        self
+    }
+
+    /// Before the start: gateways that reach the broker at other addresses. `link` gets a gateway's name and the broker's address,
+    /// and says which.
+    pub async fn with_links(self, mut link: impl AsyncFnMut(&str, &str) -> String) -> Self {
+        let broker = self.broker.uri();
+        for role in &self.gateways {
+            let through = link(&role.name, &broker).await;
             role.reconfigure(|text| text.replace(&broker, &through));
         }
-        federation.started().await
+        self
+    }
+
+    /// Where a role (`router`, or a gateway that spools) keeps what is its own.
+    pub fn data(&self, role: &str) -> PathBuf {
+        self.directory.path().join(role)
     }
 
     /// Starts the router and the gateways, and not the (embedded) backend that they look for.

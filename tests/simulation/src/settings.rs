@@ -67,6 +67,7 @@ impl Settings {
             outstanding_per_device_max: chance.pick(&[1, 4, 16]),
             mailbox_commands_max: chance.pick(&[5, 100]),
             commands_max: chance.pick(&[25, 200_000]),
+            tenant_commands_max: chance.pick(&[20, 150_000]),
             prefetch: chance.pick(&[10, 500]),
             unanswered_max: chance.pick(&[2, 10]),
             absent_remembered: seconds(chance.pick(&[1, 10])),

@@ -120,6 +120,29 @@ fn a_full_mailbox_rejects_by_count_and_by_bytes() {
 }
 
 #[test]
+fn one_tenant_does_not_take_the_room_of_the_others() {
+    let limits = Limits { tenant_commands_max: 3, tenant_bytes_max: 4_096, ..Limits::default() };
+    let mut bench = Bench::with(limits);
+    for i in 0..3 {
+        bench.send(command(&format!("acme/d{i}"), &format!("c{i}")));
+    }
+    bench.receipts();
+    bench.send(command("acme/d9", "one-too-many"));
+    assert_eq!(bench.receipts()[0].reason, Some(ReceiptReason::TenantFull));
+    bench.send(command("other/d9", "fits"));
+    assert_eq!(bench.states()[0], "fits: accepted", "another tenant's share");
+    let long = CommandRequest { payload: Bytes::from(vec![0; 5_000]), ..command("other/d9", "long") };
+    bench.send(long);
+    assert_eq!(bench.receipts().pop().unwrap().reason, Some(ReceiptReason::TenantFull), "by bytes");
+
+    // What has ended counts no more, and a restart knows what is held.
+    bench.advance(Limits::default().lifetime);
+    bench.receipts();
+    bench.send(command("acme/d9", "again"));
+    assert_eq!(bench.states()[0], "again: accepted");
+}
+
+#[test]
 fn at_the_total_bound_the_queue_is_not_consumed_and_http_is_refused() {
     let limits = Limits { commands_max: 10, prefetch: 2, ..Limits::default() };
     let mut bench = Bench::with(limits);

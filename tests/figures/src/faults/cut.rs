@@ -6,7 +6,7 @@ use anyhow::Context;
 use roost_fleet::Summary;
 use roost_fleet::shell::WanState;
 
-use super::{Linked, lost, until};
+use super::{Linked, nothing_lost, until};
 use crate::fleet::Fleet;
 use crate::page::{Page, cores_taken, whole};
 
@@ -54,7 +54,7 @@ pub(super) async fn measure(page: &mut Page, cut: Duration) -> anyhow::Result<()
 }
 
 async fn one(order: &str, cut: Duration) -> anyhow::Result<(Vec<String>, String)> {
-    let mesh = Linked::start().await?;
+    let mesh = Linked::start().await;
     let port = mesh.federation.mqtt_port("eu-1");
     let uri = mesh.federation.broker().uri();
     let topic = |who: &str| format!("{}/{who}/{{device}}", if order == "fresh" { "fresh" } else { "strict" });
@@ -81,10 +81,10 @@ async fn one(order: &str, cut: Duration) -> anyhow::Result<(Vec<String>, String)
     let running = fleet.clone();
     let running = tokio::spawn(async move { running.run().await });
     tokio::time::sleep(QUIET).await;
-    mesh.wan.be(WanState::Cut);
+    mesh.all_links_are(WanState::Cut);
     tokio::time::sleep(cut).await;
     let backlog = mesh.spooled().await?;
-    mesh.wan.be(WanState::Whole);
+    mesh.all_links_are(WanState::Whole);
     // The link's own retry is not the drain.
     until("the spool drains", async || Ok(mesh.spooled().await? < backlog)).await?;
     let began = Instant::now();
@@ -95,15 +95,15 @@ async fn one(order: &str, cut: Duration) -> anyhow::Result<(Vec<String>, String)
     let during = during.await??;
     let summary = running.await??;
     for summary in [&before, &during] {
-        lost(summary)?;
+        nothing_lost(summary, "up")?;
     }
-    let (lost, duplicates) = lost(&summary)?;
+    let events = nothing_lost(&summary, "up")?;
     let rate = backlog as f64 / drained.as_secs_f64() + A_SECOND;
     let row = vec![
         order.to_owned(),
         whole(backlog as f64),
-        lost.to_string(),
-        whole(duplicates as f64),
+        events.lost.to_string(),
+        whole(events.duplicates as f64),
         format!("{:.1} s", drained.as_secs_f64()),
         format!("{:.1}×", rate / A_SECOND),
         format!("{} / {}", p99(&before)?, p99(&during)?),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Linked, lost};
+use super::{Linked, count, nothing_lost};
 use crate::fleet::Fleet;
 use crate::page::{Page, cores_taken, p50_p99, whole};
 
@@ -12,7 +12,7 @@ const A_SECOND: f64 = 5_000.0;
 const EVERY: Duration = Duration::from_secs(4);
 
 pub(super) async fn measure(page: &mut Page, kills: u32) -> anyhow::Result<()> {
-    let mut mesh = Linked::start().await?;
+    let mut mesh = Linked::start().await;
     let time = EVERY * (kills + 2);
     let fleet = Fleet::of(DEVICES, &[mesh.federation.mqtt_port("eu-1")])
         .publishes(A_SECOND, DEVICES, time)
@@ -34,8 +34,7 @@ pub(super) async fn measure(page: &mut Page, kills: u32) -> anyhow::Result<()> {
         tokio::time::sleep(EVERY.saturating_sub(began.elapsed())).await;
     }
     let summary = running.await??;
-    let (lost, duplicates) = lost(&summary)?;
-    let count = |name: &str| summary.counts.get(name).copied().unwrap_or(0) as f64;
+    let events = nothing_lost(&summary, "up")?;
     page.heading("`kill -9` of a gateway under load");
     page.paragraph(&format!(
         "{DEVICES} devices publish {} messages a second of 256 bytes at QoS 1 to one gateway, which is killed {kills} times, every {} s, and started \
@@ -55,9 +54,9 @@ pub(super) async fn measure(page: &mut Page, kills: u32) -> anyhow::Result<()> {
         ],
         &[vec![
             kills.to_string(),
-            whole(count("acknowledged")),
-            lost.to_string(),
-            whole(duplicates as f64),
+            whole(count(&summary, "acknowledged") as f64),
+            events.lost.to_string(),
+            whole(events.duplicates as f64),
             format!("{:.1} s", slowest.as_secs_f64()),
             p50_p99(&summary, "up"),
             cores_taken(&summary),

@@ -7,7 +7,7 @@ use roost_fleet::shell::WanState;
 use roost_harness::{RawMqtt, ServiceKind};
 use tokio::net::TcpStream;
 
-use super::{Linked, until};
+use super::{Linked, count, until};
 use crate::fleet::Fleet;
 use crate::page::{Page, whole};
 
@@ -17,8 +17,8 @@ const A_SECOND: f64 = 10_000.0;
 const BYTES: u32 = 256;
 
 pub(super) async fn measure(page: &mut Page, spooled: u32) -> anyhow::Result<()> {
-    let mut mesh = Linked::start().await?;
-    mesh.wan.be(WanState::Cut);
+    let mut mesh = Linked::start().await;
+    mesh.all_links_are(WanState::Cut);
     let time = Duration::from_secs_f64((f64::from(spooled) / A_SECOND).max(1.0));
     let fleet = Fleet::of(DEVICES, &[mesh.federation.mqtt_port("eu-1")])
         .publishes(A_SECOND, DEVICES, time)
@@ -26,7 +26,7 @@ pub(super) async fn measure(page: &mut Page, spooled: u32) -> anyhow::Result<()>
         .with("--in-flight", 64)
         .with("--drain", "60s");
     let summary = fleet.run().await?;
-    let acknowledged = summary.counts.get("acknowledged").copied().unwrap_or(0);
+    let acknowledged = count(&summary, "acknowledged");
     let before = mesh.spooled().await?;
     let bytes = mesh.spool().await?["bytes"].as_u64().unwrap_or(0);
     ensure!(before >= acknowledged, "{acknowledged} were acknowledged, {before} are in the spool");
@@ -50,7 +50,7 @@ pub(super) async fn measure(page: &mut Page, spooled: u32) -> anyhow::Result<()>
         "{acknowledged} were acknowledged, {after} are in the spool after the kill"
     );
 
-    mesh.wan.be(WanState::Whole);
+    mesh.all_links_are(WanState::Whole);
     let mut ids = std::collections::HashSet::new();
     let mut came = 0_u64;
     let began = Instant::now();

@@ -21,6 +21,8 @@ use crate::{Arrivals, Count, Figures, Kind, NumberSet, Plan, Span, Stamp};
 
 /// Deliveries without an answer: enough for a broker to keep a consumer busy.
 const PREFETCH: u16 = 2_000;
+/// How long durable queues stay behind a fleet that has ended.
+const IDLE_MAX_MS: u32 = 600_000;
 /// How long closing may take.
 const CLOSE: Duration = Duration::from_secs(5);
 /// What the draws of this file are for.
@@ -94,21 +96,9 @@ impl BackendSide {
         let link =
             |end: &str| LinkConfig::new(address.clone(), format!("roost-fleet-{end}-{:08x}", plan.run));
         let topology = Topology::contract(1);
-        let (run, wants_answers) = (plan.run, plan.answer.is_some());
-        let (consumer, deliveries) = consumer(link("consumer"), move |link| {
-            let events = format!("roost.fleet.{run:08x}.{link}.up");
-            let receipts = format!("roost.fleet.{run:08x}.{link}.receipts");
-            let own = Topology::of(Queue::of_link(&*events))
-                .and(Topology::of(Queue::of_link(&*receipts)))
-                .bind(&events, UP, "#")
-                .bind(&receipts, RECEIPTS, "#");
-            let answers = wants_answers.then(|| answers_queue(run, link));
-            let asked = answers.iter().map(|name| Topology::of(Queue::of_link(&**name)));
-            let topology = asked.fold(Topology::contract(1).and(own), Topology::and);
-            let queues = [events, receipts].into_iter().chain(answers);
-            let queues = queues.map(|name| ConsumeQueue { name, prefetch: PREFETCH }).collect();
-            ConsumePlan { topology, queues }
-        });
+        let planned = plan.clone();
+        let (consumer, deliveries) =
+            consumer(link("consumer"), move |link| Queues::of(&planned, link).consumed());
         let (publisher, outcomes) = publisher(link("publisher"), topology, PublisherConfig::default());
         let (links, up) = watch::channel(Links::default());
         let links = Arc::new(links);
@@ -159,6 +149,39 @@ impl BackendSide {
     }
 }
 
+/// The names of the queues that one link consumes.
+struct Queues {
+    events: String,
+    receipts: String,
+    answers: Option<String>,
+    are_durable: bool,
+}
+
+impl Queues {
+    fn of(plan: &Plan, link: LinkId) -> Self {
+        let Plan { run, durable_queues, .. } = plan;
+        let name = |of: &str| match durable_queues {
+            true => format!("roost.fleet.{run:08x}.{of}"),
+            false => format!("roost.fleet.{run:08x}.{link}.{of}"),
+        };
+        let answers = plan.answer.is_some().then(|| name("answers"));
+        Self { events: name("up"), receipts: name("receipts"), answers, are_durable: *durable_queues }
+    }
+
+    fn consumed(self) -> ConsumePlan {
+        let queue = |name: &str| match self.are_durable {
+            true => Queue { idle_max_ms: Some(IDLE_MAX_MS), ..Queue::quorum(name) },
+            false => Queue::of_link(name),
+        };
+        let names = [&self.events, &self.receipts].into_iter().chain(&self.answers);
+        let topology = names.map(|name| Topology::of(queue(name))).fold(Topology::contract(1), Topology::and);
+        let topology = topology.bind(&self.events, UP, "#").bind(&self.receipts, RECEIPTS, "#");
+        let names = [self.events, self.receipts].into_iter().chain(self.answers);
+        let queues = names.map(|name| ConsumeQueue { name, prefetch: PREFETCH }).collect();
+        ConsumePlan { topology, queues }
+    }
+}
+
 /// Reads until it is told to close.
 async fn consume(
     shared: Arc<Shared>,
@@ -173,8 +196,7 @@ async fn consume(
         };
         match event {
             Some(ConsumerEvent::Up { link }) => {
-                let answers_to = shared.plan.answer.is_some().then(|| answers_queue(shared.plan.run, link));
-                shared.ledger().answers_to = answers_to;
+                shared.ledger().answers_to = Queues::of(&shared.plan, link).answers;
                 links.send_modify(|links| links.consuming = true);
             }
             Some(ConsumerEvent::Down { reason, .. }) => {
@@ -267,35 +289,35 @@ impl Ledger {
 
     fn take(&mut self, plan: &Plan, now: BootTime, delivered: &Delivered) {
         match delivered.queue {
-            RECEIPTS_OF_COMMANDS => self.take_receipt(plan, now, &delivered.message.body),
+            RECEIPTS_OF_COMMANDS => self.take_receipt(plan, now, delivered),
             // An event, or an answer: the payload says which.
-            _ => self.take_event(plan, now, &delivered.message.body),
+            _ => self.take_event(plan, now, delivered),
         }
     }
 
-    fn take_event(&mut self, plan: &Plan, now: BootTime, payload: &[u8]) {
-        let Some(stamp) = Stamp::read(payload, plan.run) else { return }; // of others
+    fn take_event(&mut self, plan: &Plan, now: BootTime, delivered: &Delivered) {
+        let Some(stamp) = Stamp::read(&delivered.message.body, plan.run) else { return }; // of others
         let (count, span, arrivals, new) = match stamp.kind {
             Kind::Event => (Count::EventReceived, Span::Up, &mut self.events, &mut self.events_new),
             Kind::Answer => (Count::AnswerReceived, Span::Answer, &mut self.answers, &mut self.answers_new),
             Kind::Command => return, // an event of a device that sends them back; nobody asked for it
         };
         self.figures.count(count);
-        if arrivals.entry(stamp.device).or_default().note(stamp.sequence) {
+        if note(arrivals.entry(stamp.device).or_default(), stamp.sequence, delivered) {
             *new += 1;
             self.figures.took(span, now.since(stamp.intended));
         }
     }
 
-    fn take_receipt(&mut self, plan: &Plan, now: BootTime, body: &[u8]) {
-        let Ok(receipt) = serde_json::from_slice::<Receipt>(body) else { return };
+    fn take_receipt(&mut self, plan: &Plan, now: BootTime, delivered: &Delivered) {
+        let Ok(receipt) = serde_json::from_slice::<Receipt>(&delivered.message.body) else { return };
         let id = receipt.message_id.as_ref().map(MessageId::as_str);
         let Some((device, sequence)) = id.and_then(|id| read_id(id, plan.run)) else { return };
         if !receipt.state.is_final() {
             return;
         }
         self.figures.count(Count::ReceiptReceived);
-        if !self.receipts.entry(device).or_default().note(sequence) {
+        if !note(self.receipts.entry(device).or_default(), sequence, delivered) {
             return;
         }
         self.receipts_new += 1;
@@ -314,9 +336,9 @@ impl Ledger {
     }
 }
 
-/// The queue of one link that gets answers.
-fn answers_queue(run: u32, link: LinkId) -> String {
-    format!("roost.fleet.{run:08x}.{link}.answers")
+/// Notes an arrival; `false` if it had come before.
+fn note(arrivals: &mut Arrivals, sequence: u32, delivered: &Delivered) -> bool {
+    if delivered.redelivered { arrivals.note_again(sequence) } else { arrivals.note(sequence) }
 }
 
 /// Device and serial number in a command's message id.

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 /// Connections at once: a role has a few. One more is closed.
 const CONNECTIONS_MAX: usize = 64;
 const BUFFER_BYTES: usize = 16 * 1024;
+/// Of each direction of a connection, on its way: then the link takes no more.
+const CHUNKS_MAX: usize = 64;
 /// After a connection that could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -33,6 +36,8 @@ pub enum WanState {
     Cut,
     /// Nothing passes; connections stay.
     Stalled,
+    /// Everything passes, so much later.
+    Late(Duration),
 }
 
 impl Wan {
@@ -105,14 +110,38 @@ async fn pump(
     mut to: impl AsyncWriteExt + Unpin,
     mut state: watch::Receiver<WanState>,
 ) {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    while let Ok(many @ 1..) = from.read(&mut buffer).await {
-        // An error means that the link is no more, and with it this task.
-        if state.wait_for(|state| *state != WanState::Stalled).await.is_err()
-            || to.write_all(&buffer[..many]).await.is_err()
-        {
-            return;
+    let (sent, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(CHUNKS_MAX);
+    let lateness = state.clone();
+    let reading = async move {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        while let Ok(many @ 1..) = from.read(&mut buffer).await {
+            let late = match *lateness.borrow() {
+                WanState::Late(late) => late,
+                WanState::Whole | WanState::Cut | WanState::Stalled => Duration::ZERO,
+            };
+            if sent.send((Instant::now() + late, buffer[..many].to_vec())).await.is_err() {
+                return;
+            }
         }
+    };
+    let writing = async move {
+        while let Some((due, bytes)) = under_way.recv().await {
+            // A timer is late by a millisecond, also one that is over.
+            if due > Instant::now() {
+                tokio::time::sleep_until(due).await;
+            }
+            // An error means that the link is no more, and with it this task.
+            if state.wait_for(|state| *state != WanState::Stalled).await.is_err()
+                || to.write_all(&bytes).await.is_err()
+            {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = writing => {}
+        // What was read is written still, and then the other one ends.
+        () = async { reading.await; std::future::pending().await } => {}
     }
 }
 
@@ -153,6 +182,12 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_millis(50), stream.read_u8()).await.is_err());
         wan.be(WanState::Whole);
         assert_eq!(tokio::time::timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap(), 2);
+
+        let late = Duration::from_millis(30);
+        wan.be(WanState::Late(late));
+        let began = Instant::now();
+        assert_eq!(said(&mut stream, 6).await, Some(6));
+        assert!(began.elapsed() >= 2 * late, "there and back");
 
         wan.be(WanState::Cut);
         assert_eq!(said(&mut stream, 3).await, None);

@@ -39,6 +39,7 @@ pub(crate) fn plan(port: u16) -> Plan {
         pairs: false,
         commands: false,
         command_qos: 1,
+        durable_queues: false,
         answer: None,
         reconnect: Reconnect::default(),
         scenario: Scenario::default(),

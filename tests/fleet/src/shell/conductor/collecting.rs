@@ -116,7 +116,7 @@ impl<P: FnMut(&Progress)> Conductor<'_, P> {
                     .to_owned(),
             );
         }
-        if self.total.of(Count::AmqpLost) > 0 {
+        if self.total.of(Count::AmqpLost) > 0 && !plan.durable_queues {
             self.remarks.push(
                 "an AMQP link was lost, and the fleet's queue with it: events may be missing for no fault of the mesh"
                     .to_owned(),

@@ -1,0 +1,75 @@
+//! `kill -9` of the router, again and again, under load.
+
+use std::time::{Duration, Instant};
+
+use roost_harness::{Backend, Federation};
+
+use super::{count, in_order, nothing_lost};
+use crate::fleet::Fleet;
+use crate::page::{Page, cores_taken, p50_p99, whole};
+
+const DEVICES: u32 = 200;
+const EVENTS_A_SECOND: f64 = 500.0;
+const COMMANDS_A_SECOND: u32 = 500;
+/// From one kill to the next: the router is ready again within it, and works.
+const EVERY: Duration = Duration::from_millis(2_500);
+
+pub(super) async fn measure(page: &mut Page, kills: u32) -> anyhow::Result<()> {
+    let mut mesh = Federation::start(Backend::RabbitMq).await;
+    let fleet = Fleet::of(DEVICES, &[mesh.mqtt_port("eu-1"), mesh.mqtt_port("us-1")])
+        .publishes(EVENTS_A_SECOND, DEVICES, EVERY * (kills + 4))
+        .with("--size", 256)
+        .with("--jitter", 1)
+        .with("--amqp", mesh.broker().uri())
+        .with("--command-rate", COMMANDS_A_SECOND)
+        .with("--drain", "120s");
+    let running = fleet.clone();
+    let running = tokio::spawn(async move { running.run().await });
+    tokio::time::sleep(EVERY * 2).await;
+    let mut slowest = Duration::ZERO;
+    for _ in 0..kills {
+        let began = Instant::now();
+        mesh.kill_router();
+        mesh.start_router().await;
+        slowest = slowest.max(began.elapsed());
+        tokio::time::sleep(EVERY.saturating_sub(began.elapsed())).await;
+    }
+    let summary = running.await??;
+    let (events, commands) = (nothing_lost(&summary, "up")?, in_order(nothing_lost(&summary, "down")?)?);
+    let receipts = nothing_lost(&summary, "receipts")?;
+    page.heading("`kill -9` of the router under load");
+    page.paragraph(&format!(
+        "{DEVICES} devices at two gateways publish {} messages a second and get {COMMANDS_A_SECOND} commands a second, of 256 bytes at QoS 1. The \
+         router is killed {kills} times, every {:.1} s, and started at once.",
+        whole(EVENTS_A_SECOND),
+        EVERY.as_secs_f64()
+    ));
+    page.table(
+        &[
+            "kills",
+            "commands accepted",
+            "lost",
+            "came twice",
+            "out of order",
+            "final receipts lost / twice",
+            "events lost / twice",
+            "kill to ready, slowest",
+            "command p50 / p99",
+            "cores busy",
+        ],
+        &[vec![
+            kills.to_string(),
+            whole(count(&summary, "commands_confirmed") as f64),
+            commands.lost.to_string(),
+            whole(commands.duplicates as f64),
+            commands.reordered.to_string(),
+            format!("{} / {}", receipts.lost, whole(receipts.duplicates as f64)),
+            format!("{} / {}", events.lost, whole(events.duplicates as f64)),
+            format!("{:.1} s", slowest.as_secs_f64()),
+            p50_p99(&summary, "down"),
+            cores_taken(&summary),
+        ]],
+    );
+    page.command(&fleet.line());
+    Ok(())
+}
