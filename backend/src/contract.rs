@@ -20,6 +20,8 @@ pub const ANSWERS: &str = "roost.answers";
 pub const DEAD: &str = "roost.dead";
 /// Events that no queue wanted: an exchange, and the bounded queue behind it.
 pub const UNROUTED: &str = "roost.unrouted";
+/// What a router says to every gateway at once: a fanout that routers write and the gateways' control queues are bound to.
+pub const ROUTERS: &str = "roost.routers";
 /// The mesh's own reports: the direct exchange that a gateway may write.
 pub const MESH: &str = "roost.mesh";
 
@@ -114,6 +116,7 @@ impl Topology {
         let mut exchanges: Vec<Exchange> =
             topics.into_iter().map(|name| Exchange::new(name, ExchangeKind::Topic)).collect();
         exchanges.push(Exchange::new(MESH, ExchangeKind::Direct));
+        exchanges.push(Exchange::new(ROUTERS, ExchangeKind::Fanout));
         let leftovers = [DEAD, UNROUTED].into_iter().map(leftovers);
         let shards = (0..shards).map(|shard| of_shard(ShardId(shard)));
         let exchanges = Self { exchanges, ..Self::default() };
@@ -122,7 +125,7 @@ impl Topology {
 }
 
 fn leftovers(name: &str) -> Topology {
-    let queue = Queue { length_max: Some((LEFTOVERS_MAX, Overflow::DropHead)), ..Queue::classic(name) };
+    let queue = Queue { length_max: Some((LEFTOVERS_MAX, Overflow::DropHead)), ..replicated(name) };
     Topology::of(queue).bind(name, name, "#")
 }
 
@@ -144,7 +147,7 @@ fn of_shard(shard: ShardId) -> Topology {
             ..replicated(&router)
         },
         replicated(&expired),
-        Queue { length_max: Some((SIGHTINGS_MAX, Overflow::RejectPublish)), ..Queue::classic(&sightings) },
+        Queue { length_max: Some((SIGHTINGS_MAX, Overflow::RejectPublish)), ..replicated(&sightings) },
         replicated(&settle),
     ];
     Topology { queues, ..Topology::default() }
@@ -155,6 +158,7 @@ fn of_shard(shard: ShardId) -> Topology {
         .bind(&settle, ANSWERS, "#")
 }
 
+/// No queue of the contract is on one node: a durable one whose node is down cannot even be declared (404), and no link would come up.
 fn replicated(name: &str) -> Queue {
     Queue { delivery_limit: Some(DELIVERY_LIMIT), ..Queue::quorum(name) }
 }
@@ -172,7 +176,7 @@ mod tests {
         let exchanges: BTreeSet<&str> = contract.exchanges.iter().map(|e| e.name.as_str()).collect();
         let queues: BTreeSet<&str> = contract.queues.iter().map(|q| q.name.as_str()).collect();
         assert_eq!((exchanges.len(), queues.len()), (contract.exchanges.len(), contract.queues.len()));
-        assert_eq!((exchanges.len(), queues.len()), (9, 2 + 3 * 4));
+        assert_eq!((exchanges.len(), queues.len()), (10, 2 + 3 * 4));
         for binding in &contract.bindings {
             assert!(exchanges.contains(binding.exchange.as_str()), "{binding:?}");
             assert!(queues.contains(binding.queue.as_str()), "{binding:?}");
@@ -180,21 +184,18 @@ mod tests {
     }
 
     #[test]
-    fn every_queue_survives_a_restart_and_every_quorum_queue_refuses_rather_than_drops() {
+    fn every_queue_survives_the_loss_of_a_node_and_only_leftovers_are_dropped() {
         for queue in Topology::contract(1).queues {
-            assert_eq!(queue.life, QueueLife::Durable, "{}", queue.name);
+            assert_eq!((queue.life, queue.kind), (QueueLife::Durable, QueueKind::Quorum), "{}", queue.name);
             let drops = matches!(queue.length_max, Some((_, Overflow::DropHead)));
-            assert!(!(drops && queue.kind == QueueKind::Quorum), "{}", queue.name);
+            assert_eq!(drops, [DEAD, UNROUTED].contains(&&*queue.name), "{}", queue.name);
         }
     }
 
     #[test]
     fn no_quorum_queue_gives_a_message_up_for_coming_back() {
-        let contract = Topology::contract(2);
-        let quorum: Vec<&Queue> =
-            contract.queues.iter().filter(|queue| queue.kind == QueueKind::Quorum).collect();
-        assert_eq!(quorum.len(), 2 * 3);
-        assert!(quorum.iter().all(|queue| queue.delivery_limit == Some(DELIVERY_LIMIT)), "{quorum:?}");
+        let queues = Topology::contract(2).queues;
+        assert!(queues.iter().all(|queue| queue.delivery_limit == Some(DELIVERY_LIMIT)), "{queues:?}");
     }
 
     #[test]

@@ -253,6 +253,8 @@ impl Link {
         }
         if self.run != Some(report.run) {
             self.run = Some(report.run);
+            // It may not know yet where it reaches us.
+            self.next_heartbeat = self.now.boot;
             self.begin_sync();
             self.sightings.want_snapshot();
         }

@@ -79,6 +79,12 @@ pub enum Publication {
         /// What is said.
         report: Box<ControlReport>,
     },
+    /// To every gateway at once: a run has begun. Each syncs, announces itself and says where it is reached, which it would do
+    /// at its next heartbeat all the same: so not mandatory, and never published again.
+    RunBegun {
+        /// With no items: the run is the word.
+        report: Box<ControlReport>,
+    },
     /// A receipt. Published again after a lost connection.
     Receipt {
         /// Where to.
@@ -126,6 +132,7 @@ impl Publication {
         match self {
             Self::Delivery { .. } | Self::Answer { .. } => true,
             Self::Control { .. }
+            | Self::RunBegun { .. }
             | Self::Receipt { .. }
             | Self::Presence(_)
             | Self::Marker { .. }
@@ -138,7 +145,7 @@ impl Publication {
     #[must_use]
     pub const fn publish_again(&self) -> bool {
         match self {
-            Self::Delivery { .. } | Self::Control { .. } => false,
+            Self::Delivery { .. } | Self::Control { .. } | Self::RunBegun { .. } => false,
             Self::Receipt { .. }
             | Self::Presence(_)
             | Self::Marker { .. }
@@ -153,6 +160,9 @@ impl Publication {
         match self {
             Self::Delivery { inbox, delivery, .. } => delivery.into_message(&inbox),
             Self::Control { queue, report } => direct("", &queue, DeliveryMode::Transient, report.as_ref()),
+            Self::RunBegun { report } => {
+                direct(contract::ROUTERS, "", DeliveryMode::Transient, report.as_ref())
+            }
             Self::Receipt { to: ReceiptAddress::Exchange, receipt } => receipt.to_message(contract::RECEIPTS),
             Self::Receipt { to: ReceiptAddress::Queue(queue), receipt } => {
                 Message { routing_key: queue, ..receipt.to_message("") }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use roost_backend::contract::{control_queue, inbox_queue};
+use roost_backend::contract::{ROUTERS, control_queue, inbox_queue};
 use roost_backend::shell::{ConsumePlan, ConsumeQueue, Consumer, ConsumerEvent, PublisherEvent};
 use roost_backend::{Queue, Topology};
 use roost_ops::Readiness;
@@ -56,6 +56,7 @@ pub fn inbox_plan(gateway: &GatewayId, incarnation: Incarnation, shards: u16, li
     let inbox = inbox_queue(gateway, incarnation, link);
     let control = control_queue(gateway, incarnation, link);
     let own = Topology::of(Queue::of_link(&inbox)).and(Topology::of(Queue::of_link(&control)));
+    let own = own.bind(&control, ROUTERS, "");
     ConsumePlan {
         topology: Topology::contract(shards).and(own),
         queues: vec![

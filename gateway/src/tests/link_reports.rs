@@ -121,7 +121,8 @@ fn a_new_run_of_the_router_gets_sync_and_snapshot_and_an_old_one_no_ear() {
     world.sightings.clear();
     world.router_says(2, vec![]);
     assert!(world.last_sync().0 > before);
-    assert!(matches!(world.sightings[..], [Sighting::Snapshot { .. }]));
+    // It may not know where it reaches the gateway: it is told before it hears who is here.
+    assert!(matches!(world.sightings[..], [Sighting::Heartbeat(_), Sighting::Snapshot { .. }]));
     world.sightings.clear();
     world.router_says(1, vec![Control::Snapshot]);
     assert_eq!((world.sightings.len(), world.count(Count::ControlOldRun)), (0, 1));

@@ -259,7 +259,7 @@ impl Journal {
 
     fn accept(&mut self, command: &Arc<Accepted>) {
         self.next = self.next.max(command.sequence + 1);
-        let tenant = command.&request.device.tenant;
+        let tenant = &command.request.device.tenant;
         for held in [&mut self.held, self.tenants.entry(tenant.clone()).or_default()] {
             held.commands += 1;
             held.bytes += command.bytes();

@@ -7,11 +7,11 @@
 
 use std::mem::{replace, take};
 
-use roost_wire::{Now, RouterRun};
+use roost_wire::{ControlReport, Now, RouterRun};
 
 use super::RouterCore;
-use crate::Lsn;
 use crate::journal::Record;
+use crate::{Lsn, Publication};
 
 /// No record has this number: what waits for a run that has not begun waits for ever, or until the run begins.
 pub(super) const NOT_BEGUN: Lsn = Lsn(u64::MAX);
@@ -45,6 +45,8 @@ impl RouterCore {
         self.heard = before.heard;
         self.run = run;
         self.run_lsn = self.record(Record::RunStarted { run, journal: self.id });
+        let report = Box::new(ControlReport { shard: self.shard, run, items: Vec::new() });
+        self.publish_and_forget(self.run_lsn, Publication::RunBegun { report });
         self.know_gateways(now);
         self.fill_mailboxes(now);
         for (device, mailbox) in before.mailboxes {

@@ -68,6 +68,7 @@ pub(super) fn publication(what: &Publication) {
             "receipt"
         ),
         Publication::Control { .. }
+        | Publication::RunBegun { .. }
         | Publication::Presence(_)
         | Publication::Marker { .. }
         | Publication::Answer { .. }

@@ -52,7 +52,7 @@ impl Mesh {
             .args(arguments);
         match &broker {
             Broker::Embedded { .. } => {}
-            Broker::RabbitMq(vhost) => drop(command.args(["--amqp", &vhost.uri()])),
+            Broker::RabbitMq(_) | Broker::Elsewhere(_) => drop(command.args(["--amqp", &broker.uri()])),
         }
         let mesh = Self { process: Process::start("roost-dev", command), ports, broker, data };
         for api in [mesh.api(), mesh.admin("eu-1"), mesh.admin("us-1")] {

@@ -61,7 +61,7 @@ pub(super) async fn measure(page: &mut Page) -> anyhow::Result<()> {
             let receipt = receipt.with_context(|| format!("{} devices have no command", waiting.len()))?;
             waiting.remove(receipt.correlation_id.as_deref().unwrap_or_default());
         }
-        Ok(killed.elapsed())
+        anyhow::Ok(killed.elapsed())
     };
     let (back, commanded) = tokio::join!(all_back, all_commanded);
     let (back, commanded) = (back?, commanded?);

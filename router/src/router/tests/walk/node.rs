@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use roost_wire::mesh::Report as _;
 use roost_wire::{
-    Control, Delivery, Device, Epoch, Message, Outcome, Present, ReturnReason, RouterRun, SessionId,
-    SettlementItem, SettlementReport,
+    Control, ControlReport, Delivery, Device, Epoch, Message, Outcome, Present, ReturnReason, RouterRun,
+    SessionId, SettlementItem, SettlementReport,
 };
 
 use super::super::bench::Gate;
@@ -40,6 +40,16 @@ pub(super) struct Session {
 }
 
 impl Node {
+    /// The router says something.
+    pub(super) fn hear(&mut self, report: ControlReport) {
+        if report.run > self.run {
+            self.run = report.run;
+            self.control.push_back(Control::Sync);
+            self.control.push_back(Control::Snapshot);
+        }
+        self.control.extend(report.items);
+    }
+
     pub(super) fn new(name: &str) -> Self {
         Self {
             gate: Gate::new(name),

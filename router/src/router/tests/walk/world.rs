@@ -175,13 +175,14 @@ impl World {
             }
             Publication::Control { queue, report } => {
                 let node = self.nodes.iter_mut().find(|node| node.gate.control() == queue);
-                let Some(node) = node else { return };
-                if report.run > node.run {
-                    node.run = report.run;
-                    node.control.push_back(Control::Sync);
-                    node.control.push_back(Control::Snapshot);
+                if let Some(node) = node {
+                    node.hear(*report);
                 }
-                node.control.extend(report.items);
+            }
+            Publication::RunBegun { report } => {
+                // Those that hear it do so before their next heartbeat; it is not said again to the others.
+                let nodes = self.nodes.iter_mut().filter(|node| !node.is_dead && node.cut_for == 0);
+                nodes.for_each(|node| node.hear((*report).clone()));
             }
             Publication::Receipt { receipt, .. } => {
                 let id = receipt.message_id.as_ref().unwrap().to_string();
