@@ -49,7 +49,7 @@ fn contract_file() -> Node {
 }
 
 /// Exchanges between gateways and routers: no service reads or writes them.
-const INNER: [&str; 2] = [contract::MESH, contract::ANSWERS];
+const INNER: [&str; 3] = [contract::MESH, contract::ROUTERS, contract::ANSWERS];
 
 fn event() -> Event {
     Event {

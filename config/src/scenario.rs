@@ -158,6 +158,6 @@ mod tests {
             assert_eq!(steps.is_empty(), path.ends_with("steady.yaml"), "{}", path.display());
             seen += 1;
         }
-        assert_eq!(seen, 5);
+        assert_eq!(seen, 6);
     }
 }

@@ -253,8 +253,10 @@ impl Link {
         }
         if self.run != Some(report.run) {
             self.run = Some(report.run);
-            // It may not know yet where it reaches us.
-            self.next_heartbeat = self.now.boot;
+            // Unless it answers one of ours it may not know yet where it reaches us.
+            if !report.items.iter().any(|item| matches!(item, Control::HeartbeatAnswer { .. })) {
+                self.next_heartbeat = self.now.boot;
+            }
             self.begin_sync();
             self.sightings.want_snapshot();
         }
