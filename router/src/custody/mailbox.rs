@@ -44,6 +44,8 @@ pub(crate) struct Entry {
     pub(crate) told: Option<(ReceiptState, Option<ReceiptReason>, u32)>,
     /// The gateway it was given to last.
     pub(crate) last: Option<LastGiven>,
+    /// It has been tried too often, and its letter is on its way to `roost.dead`: it ends when that is there.
+    pub(crate) is_buried: bool,
     is_outstanding: bool,
 }
 
@@ -70,6 +72,7 @@ impl Mailbox {
             watchers: Vec::new(),
             told: None,
             last: None,
+            is_buried: false,
             is_outstanding: false,
         };
         self.entries.insert(sequence, entry);

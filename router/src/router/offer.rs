@@ -1,8 +1,10 @@
 //! A device's commands are offered: as long as something can be done for the first that waits, it is done.
 
+use roost_backend::contract;
 use roost_wire::{Delivery, Device, Epoch, Now, ReceiptReason, ReceiptState};
 
 use super::RouterCore;
+use super::dead_letter::dead_letter;
 use super::publications::Then;
 use super::receipts::End;
 use crate::custody::{Hold, LastGiven, Mailbox};
@@ -24,7 +26,9 @@ impl RouterCore {
             let Some(first) = mailbox.first_waiting(self.durable) else {
                 return self.tidy(device);
             };
-            if mailbox.is_resting {
+            // What is buried ends in a moment, and the later ones come behind it.
+            let is_buried = mailbox.entries.get(&first).is_some_and(|entry| entry.is_buried);
+            if mailbox.is_resting || is_buried {
                 return;
             }
             if self.is_overdue(now, first) {
@@ -260,14 +264,40 @@ impl RouterCore {
             RejectReason::Unreachable(_) => {
                 End::new(ReceiptState::Unreachable, Some(reason.receipt_reason()))
             }
-            RejectReason::DeliveryLimit
-            | RejectReason::LifetimeTooLong
+            RejectReason::DeliveryLimit => return self.bury(sequence),
+            RejectReason::LifetimeTooLong
             | RejectReason::TooLarge
             | RejectReason::MailboxFull
             | RejectReason::TenantFull
             | RejectReason::RouterFull => End::new(ReceiptState::Rejected, Some(reason.receipt_reason())),
         };
         self.finish(now, sequence, end);
+    }
+
+    /// A command that was tried too often goes to `roost.dead`, and ends when it is there.
+    fn bury(&mut self, sequence: u64) {
+        let Some(live) = self.journal.command(sequence) else { return };
+        let request = live.command.request.clone();
+        let device = request.device.clone();
+        let mailbox = self.mailboxes.get_mut(&device);
+        let Some(entry) = mailbox.and_then(|mailbox| mailbox.entries.get_mut(&sequence)) else { return };
+        if std::mem::replace(&mut entry.is_buried, true) {
+            return;
+        }
+        let letter = request.into_message(contract::DOWN);
+        let letter = dead_letter(letter, Some(&device), RejectReason::DeliveryLimit.as_str());
+        self.publish(self.durable, letter, Then::Bury { device, sequence });
+    }
+
+    /// Its letter is in `roost.dead`.
+    pub(super) fn buried(&mut self, now: Now, device: &Device, sequence: u64) {
+        let mailbox = self.mailboxes.get(device);
+        // It may have expired meanwhile, or its device may have answered after all.
+        if mailbox.and_then(|mailbox| mailbox.entries.get(&sequence)).is_some_and(|entry| entry.is_buried) {
+            let reason = RejectReason::DeliveryLimit.receipt_reason();
+            self.finish(now, sequence, End::new(ReceiptState::Rejected, Some(reason)));
+            self.offer(now, device);
+        }
     }
 }
 

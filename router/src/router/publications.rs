@@ -42,6 +42,8 @@ pub(super) enum Then {
     ReceiptPublished { sequence: u64 },
     /// The message that led to it can be acknowledged.
     Ack(SourceToken),
+    /// A command that was tried too often is in `roost.dead`, and ends.
+    Bury { device: Device, sequence: u64 },
     /// There is room for one more of its kind.
     Presence,
     /// A device's answer is with its sender, or goes elsewhere.
@@ -145,6 +147,7 @@ impl RouterCore {
             // Answers were followed above.
             Then::Done | Then::Given { .. } | Then::Answer(_) => {}
             Then::Ack(source) => self.say(Output::Ack(source)),
+            Then::Bury { device, sequence } => self.buried(now, &device, sequence),
             Then::Presence => self.publications.presences -= 1,
             Then::ReceiptPublished { sequence } => {
                 let Some(left) = self.publications.receipts.get_mut(&sequence) else { return };

@@ -1,9 +1,10 @@
 //! What becomes of a command that was taken: each way it can end, and that it ends once.
 
+use roost_wire::envelope::header;
 use roost_wire::{CommandRequest, Offline, Outcome, ReceiptReason, ReceiptState, Refusal, ReturnReason};
 
 use super::bench::{Bench, SECOND, command, ids};
-use crate::Limits;
+use crate::{Limits, PublishOutcome};
 
 #[test]
 fn each_answer_leads_to_its_state() {
@@ -202,9 +203,18 @@ fn a_command_that_breaks_its_device_every_time_is_given_up() {
         bench.settled(&gates[0], &sent[0], Outcome::Gone { written: true });
         bench.settled(&gates[0], &sent[1], Outcome::Returned { reason: ReturnReason::HoldEnded });
     }
+    assert_eq!(bench.finals(), [], "it ends when its letter is there");
+    let (token, letter) = bench.dead_letters().remove(0);
+    assert_eq!((&*letter.exchange, &letter.body[..]), ("roost.dead", &b"poison"[..]));
+    assert_eq!(letter.properties.text(header::REASON), Some("delivery_limit"));
+    bench.accepted(&gates[0], "d", 11);
+    assert_eq!(ids(&bench.deliveries()), [""; 0], "the later ones come behind it");
+    bench.outcome(token, PublishOutcome::Nacked);
+    bench.advance(SECOND);
+    let (token, _) = bench.dead_letters().remove(0);
+    bench.outcome(token, PublishOutcome::Confirmed);
     let rejected = bench.receipts().into_iter().find(|receipt| receipt.state.is_final()).unwrap();
     assert_eq!(rejected.reason, Some(ReceiptReason::DeliveryLimit));
-    bench.accepted(&gates[0], "d", 11);
     assert_eq!(ids(&bench.deliveries()), ["next"]);
 }
 

@@ -197,7 +197,12 @@ impl World {
                 let marker = SettlementReport::Marker { run, number };
                 self.settle.ready.push_back(message(marker.to_body()));
             }
-            Publication::Presence(_) | Publication::Answer { .. } | Publication::DeadLetter { .. } => {}
+            // A command that was tried too often ends when its letter is there.
+            Publication::DeadLetter { .. } => {
+                self.bench().outcome(token, PublishOutcome::Confirmed);
+                self.listen();
+            }
+            Publication::Presence(_) | Publication::Answer { .. } => {}
         }
     }
 
