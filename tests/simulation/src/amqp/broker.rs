@@ -56,6 +56,11 @@ impl BrokerNode {
         }
     }
 
+    /// Whether what this connection writes is left unread for now.
+    pub(crate) fn is_blocked(&self, wire: WireId) -> bool {
+        self.blocked.contains_key(&wire)
+    }
+
     pub(crate) fn is_up(&self) -> bool {
         self.core.is_some()
     }

@@ -95,7 +95,8 @@ impl World {
         if self.wires.get(&wire).is_none_or(|made| made.is_cut) {
             return;
         }
-        if let (true, ToBroker::Operation(_, Operation::Publish(publication))) = (passes, &frame) {
+        let is_taken = passes && !self.broker.is_blocked(wire);
+        if let (true, ToBroker::Operation(_, Operation::Publish(publication))) = (is_taken, &frame) {
             self.witness.broker_has(self.at, &publication.routing_key, &publication.body);
         }
         let closes = matches!(frame, ToBroker::Close);
