@@ -1,6 +1,6 @@
 //! Lifetimes end.
 
-use roost_wire::{Device, Now, ReceiptReason, ReceiptState};
+use roost_wire::{Now, ReceiptReason, ReceiptState};
 
 use super::RouterCore;
 use super::receipts::End;
@@ -47,15 +47,16 @@ impl RouterCore {
         self.finish(now, sequence, end);
     }
 
-    /// Ends every command that waits and whose lifetime ended while the router was starting.
+    /// Ends every command that waits and whose lifetime ended while the router was starting. Those whose end came and went, because the
+    /// calendar was set back since, wait for it once more.
     pub(super) fn expire_overdue(&mut self, now: Now) {
-        let is_due = |(_, sequence): &(Device, u64)| self.is_overdue(now, *sequence);
-        let waiting = self.mailboxes.iter().flat_map(|(device, mailbox)| {
-            mailbox.waiting(self.durable).map(|sequence| (device.clone(), sequence))
-        });
-        let due: Vec<(Device, u64)> = waiting.filter(is_due).collect();
-        for (_, sequence) in due {
-            self.expire(now, sequence);
+        let waiting = self.mailboxes.values().flat_map(|mailbox| mailbox.waiting(self.durable));
+        let waiting: Vec<u64> = waiting.collect();
+        for sequence in waiting {
+            match self.is_overdue(now, sequence) {
+                true => self.expire(now, sequence),
+                false => self.watch_lifetime(now, sequence),
+            }
         }
     }
 }

@@ -209,10 +209,12 @@ impl RouterCore {
         }
     }
 
-    /// A command that was outstanding waits, or its lifetime has ended meanwhile.
+    /// A command that was outstanding waits, or its lifetime has ended meanwhile. Perhaps its end came while it was outstanding, and the
+    /// calendar was set back since.
     pub(super) fn waits_again(&mut self, now: Now, device: &Device, sequence: u64) {
-        if self.is_overdue(now, sequence) {
-            self.expire(now, sequence);
+        match self.is_overdue(now, sequence) {
+            true => self.expire(now, sequence),
+            false => self.watch_lifetime(now, sequence),
         }
         self.offer(now, device);
     }

@@ -6,28 +6,43 @@ use std::collections::BinaryHeap;
 use crate::event::Event;
 use crate::time::Micros;
 
-/// Events by time; those of one moment in the order in which they were put down.
+/// Events by time; those of one moment in the order in which they were put down. Events are large and the heap moves its entries
+/// about, so they lie beside it.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
     entries: BinaryHeap<Entry>,
     next: u64,
+    events: Vec<Option<Event>>,
+    free: Vec<usize>,
 }
 
 #[derive(Debug)]
 struct Entry {
     at: Micros,
     number: u64,
-    event: Event,
+    place: usize,
 }
 
 impl Agenda {
     pub(crate) fn put(&mut self, at: Micros, event: Event) {
-        self.entries.push(Entry { at, number: self.next, event });
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.events[place] = Some(event);
+                place
+            }
+            None => {
+                self.events.push(Some(event));
+                self.events.len() - 1
+            }
+        };
+        self.entries.push(Entry { at, number: self.next, place });
         self.next += 1;
     }
 
     pub(crate) fn pop(&mut self) -> Option<(Micros, Event)> {
-        self.entries.pop().map(|entry| (entry.at, entry.event))
+        let Entry { at, place, .. } = self.entries.pop()?;
+        self.free.push(place);
+        self.events[place].take().map(|event| (at, event))
     }
 }
 

@@ -31,6 +31,10 @@ pub(crate) enum FromBroker {
     Reply(ChannelNumber, Reply),
     /// It closed the channel or the connection.
     Refused(String),
+    /// It reads nothing more of this connection, which has published: its disk is full.
+    Blocked,
+    /// It reads again.
+    Unblocked,
 }
 
 /// The channel on which a client declares, and publishes.

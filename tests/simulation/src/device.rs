@@ -24,11 +24,14 @@ pub(crate) struct Device {
     state: State,
     /// Faults are over: it behaves.
     is_calm: bool,
+    /// It never comes back.
+    is_retired: bool,
     next_event: u64,
     unacknowledged: VecDeque<(PacketId, u64)>,
     /// Answers to commands: to which topic, and to which command.
     answers: VecDeque<(PacketId, Text, String)>,
     next_packet_id: PacketId,
+    gateways: usize,
     gateway: usize,
     /// At which gateways the session that may have been kept has its subscription.
     subscribed_at: BTreeSet<usize>,
@@ -130,7 +133,7 @@ impl Device {
             acknowledges_after: chance.between(MILLI, 400 * MILLI),
             silent_one_in: if is_flaky { 4 } else { 0 },
             refuses_one_in: if version == ProtocolVersion::V5 && chance.one_in(5) { 8 } else { 0 },
-            publishes_every: chance.between(SECOND / 2, 6 * SECOND),
+            publishes_every: chance.between(SECOND, 8 * SECOND),
             stays_s: chance.pick(&[5, 20, 60, 600]),
         };
         Self {
@@ -138,10 +141,12 @@ impl Device {
             habits,
             state: State::Away,
             is_calm: false,
+            is_retired: false,
             next_event: 0,
             unacknowledged: VecDeque::new(),
             answers: VecDeque::new(),
             next_packet_id: PacketId::FIRST,
+            gateways,
             gateway: chance.below(gateways as u64) as usize,
             subscribed_at: BTreeSet::new(),
         }
@@ -163,10 +168,16 @@ impl Device {
         }
     }
 
+    /// Whether it has left for ever.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.is_retired
+    }
+
     /// From now on it behaves: it stays, subscribes and acknowledges.
     pub(crate) fn calm(&mut self, chance: &mut Chance) -> Vec<Want> {
         self.is_calm = true;
         match self.state {
+            State::Away if self.is_retired => Vec::new(),
             State::Away => vec![later(chance.below(5 * SECOND), Act::Connect)],
             State::Online { socket, is_subscribed: false, .. } => vec![later(0, Act::Subscribe(socket))],
             State::Online { .. } | State::Connecting { .. } => Vec::new(),
@@ -175,7 +186,7 @@ impl Device {
 
     pub(crate) fn acts(&mut self, act: Act, chance: &mut Chance) -> Vec<Want> {
         match act {
-            Act::Connect if matches!(self.state, State::Away) => {
+            Act::Connect if matches!(self.state, State::Away) && !self.is_retired => {
                 vec![Want::Connect { gateway: self.gateway }]
             }
             Act::LosePatience(socket) if matches!(self.state, State::Connecting { socket: own, .. } if own == socket) => {
@@ -209,7 +220,10 @@ impl Device {
                 wants
             }
             Act::Retire => {
-                let State::Online { socket, .. } = self.state else { return Vec::new() };
+                self.is_retired = true;
+                let (State::Online { socket, .. } | State::Connecting { socket, .. }) = self.state else {
+                    return Vec::new();
+                };
                 self.state = State::Away;
                 let packet = Packet::Disconnect(Disconnect::default());
                 vec![Want::Write { socket, packet, note: None }, Want::Close { socket, tells: true }]
@@ -247,8 +261,8 @@ impl Device {
     }
 
     /// Nobody listens there: another one, later.
-    pub(crate) fn refused(&mut self, gateways: usize, chance: &mut Chance) -> Vec<Want> {
-        self.gateway = (self.gateway + 1) % gateways;
+    pub(crate) fn refused(&mut self, chance: &mut Chance) -> Vec<Want> {
+        self.gateway = (self.gateway + 1) % self.gateways;
         vec![later(chance.between(200 * MILLI, 5 * SECOND), Act::Connect)]
     }
 
@@ -266,7 +280,9 @@ impl Device {
                 Vec::new()
             }
             Packet::Puback(ack) => {
-                assert!(!ack.reason.is_error(), "no queue is ever full here: {ack:?}");
+                // What a service's full queue refused is safe in `roost.dead`; 3.1.1 cannot be told.
+                let is_expected = !ack.reason.is_error() || ack.reason == ReasonCode::UnspecifiedError;
+                assert!(is_expected, "{ack:?}");
                 let found = self.unacknowledged.iter().position(|(packet_id, _)| *packet_id == ack.packet_id);
                 if let Some((_, number)) = found.and_then(|at| self.unacknowledged.remove(at)) {
                     return vec![Want::EventSafe { number }];
@@ -294,7 +310,7 @@ impl Device {
         match self.state {
             State::Connecting { socket: own, .. } | State::Online { socket: own, .. } if own == socket => {
                 self.state = State::Away;
-                // The other one, now and then: that is roaming.
+                // To another one, now and then: that is roaming.
                 vec![later(self.back_after(0, chance), Act::Connect)]
             }
             State::Connecting { .. } | State::Online { .. } | State::Away => Vec::new(),
@@ -430,10 +446,11 @@ impl Device {
         vec![Want::Close { socket, tells }, later(back, Act::Connect)]
     }
 
-    /// When it comes back; now and then to another gateway, which is roaming.
+    /// When it comes back; now and then to another gateway, any of them, which is roaming.
     fn back_after(&mut self, away: Micros, chance: &mut Chance) -> Micros {
         if chance.one_in(2) {
-            self.gateway = usize::from(self.gateway == 0);
+            let further = 1 + chance.below(self.gateways as u64 - 1) as usize;
+            self.gateway = (self.gateway + further) % self.gateways;
         }
         away + chance.between(10 * MILLI, 3 * SECOND)
     }

@@ -34,6 +34,12 @@ pub(crate) enum Effect {
     Answer { number: usize, receipt: Box<Receipt> },
     /// The router published a command of this device to this gateway's inbox.
     Forwarded { device: roost_wire::Device, gateway: roost_wire::GatewayId, epoch: roost_wire::Epoch },
+    /// The router asks a gateway whether it holds this device.
+    Asks { device: roost_wire::Device },
+    /// The router has a session closed, by the gateway with this control queue.
+    Closes { queue: String, device: roost_wire::Device, session: roost_wire::SessionId },
+    /// A gateway has accepted a CONNECT of this device.
+    Accepted { device: roost_wire::Device, session: roost_wire::SessionId },
     /// A lease lapsed: the gateway's own (on a gateway), or some gateway's (on the router).
     Lapsed,
     /// A message was delivered that had been delivered before.

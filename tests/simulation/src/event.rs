@@ -31,7 +31,7 @@ pub(crate) enum End {
     Inbox,
     /// A router's or service's publications.
     Publisher,
-    /// A router's sightings, settlements and dead letters, and its lock.
+    /// A router's sightings, settlements and dead letters, and its lock. A service's queue of events.
     Reports,
     /// A router's commands.
     Commands,
@@ -126,9 +126,10 @@ pub(crate) enum Event {
     HttpArrives {
         number: usize,
     },
-    /// The sender was not answered: it asks again.
+    /// The sender was not answered since that attempt: it asks again.
     HttpRetries {
         number: usize,
+        attempt: u32,
     },
     /// Its answer reaches the service.
     HttpAnswered {
@@ -139,6 +140,16 @@ pub(crate) enum Event {
     Fault {
         number: usize,
     },
+    /// Connections of a process that pass in one direction only break.
+    ConnectionsBreak {
+        node: NodeId,
+    },
+    /// The same for devices' connections.
+    SocketsBreak {
+        sockets: Vec<SocketId>,
+    },
+    /// A service takes again what is in its queue.
+    ServiceGoesOn,
     /// A machine that stood still goes on.
     Resume {
         node: NodeId,
@@ -199,9 +210,12 @@ impl fmt::Display for Event {
             Self::DeviceActs { device, act } => write!(f, "device {device}: {act:?}"),
             Self::Send { number } => write!(f, "service sends {number}"),
             Self::HttpArrives { number } => write!(f, "http request {number}"),
-            Self::HttpRetries { number } => write!(f, "service retries {number}"),
+            Self::HttpRetries { number, .. } => write!(f, "service retries {number}"),
             Self::HttpAnswered { number, receipt } => write!(f, "http answer {number}: {}", receipt.state),
             Self::Fault { number } => write!(f, "fault {number}"),
+            Self::ConnectionsBreak { node } => write!(f, "{node}'s connections break"),
+            Self::SocketsBreak { sockets } => write!(f, "{} sockets break", sockets.len()),
+            Self::ServiceGoesOn => f.write_str("service goes on"),
             Self::Resume { node } => write!(f, "{node} goes on"),
             Self::Heal => f.write_str("healing"),
             Self::Housekeeping => f.write_str("housekeeping"),
@@ -237,6 +251,8 @@ impl fmt::Display for FromBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(reason) => write!(f, "refused: {reason}"),
+            Self::Blocked => f.write_str("blocked"),
+            Self::Unblocked => f.write_str("unblocked"),
             Self::Reply(channel, Reply::Deliver { delivery, .. }) => {
                 let body = &delivery.message.body;
                 let again = if delivery.redelivered { " again" } else { "" };

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use roost_backend::shell::ConsumePlan;
 use roost_backend::window::{Loss, OnLoss as WindowOnLoss, Publish, Published};
 use roost_backend::{Topology, contract};
-use roost_gateway::link::{Link, LinkConfig, LinkInput, LinkOutput};
+use roost_gateway::link::{FromShard, Link, LinkConfig, LinkInput, LinkOutput};
 use roost_gateway::shard::{Backend, Gauges, Input, Output, Shard, ShardConfig};
 use roost_gateway::shell::inbox_plan;
 use roost_gateway::spool::{SpoolInput, SpoolLimits};
@@ -17,7 +17,8 @@ use roost_gateway::{
 };
 use roost_wire::mesh::Report as _;
 use roost_wire::{
-    AnswerTopic, ControlReport, Delivery, GatewayId, Incarnation, LinkId, Now, Region, ShardId, TopicFilter,
+    AnswerTopic, ControlReport, Delivery, GatewayId, Incarnation, LinkId, Now, Region, ShardId, Sighting,
+    TopicFilter,
 };
 
 use crate::amqp::FromBroker;
@@ -26,6 +27,7 @@ use crate::amqp::publisher::{PublishingEnd, Said};
 use crate::chance::Chance;
 use crate::effect::Effect;
 use crate::event::End;
+use crate::plant::{Break, GatewayPlant};
 use crate::socket::SocketId;
 use crate::spool::{SpoolDisk, SpoolRun};
 use crate::time::{Clock, Micros};
@@ -51,6 +53,7 @@ pub(crate) struct GatewayNode {
     /// Whether its events are spooled, and in which order.
     spool: Option<(UplinkOrder, SpoolLimits)>,
     disk: SpoolDisk,
+    plant: Option<Break>,
 }
 
 #[derive(Debug)]
@@ -68,6 +71,7 @@ struct Run {
     next_connection: u64,
     tick: Option<Micros>,
     lapses: u64,
+    plant: GatewayPlant,
 }
 
 impl GatewayNode {
@@ -77,8 +81,9 @@ impl GatewayNode {
         limits: Limits,
         lease: Duration,
         spool: Option<(UplinkOrder, SpoolLimits)>,
+        plant: Option<Break>,
     ) -> Self {
-        let names = ["eu", "us", "ap"];
+        let names = ["eu", "us", "ap", "sa"];
         Self {
             id: GatewayId::parse(&format!("{}-1", names[index])).expect("it is a good name"),
             region: Region::parse(names[index]).expect("it is a good name"),
@@ -91,6 +96,7 @@ impl GatewayNode {
             replayed: 0,
             spool,
             disk: SpoolDisk::default(),
+            plant,
         }
     }
 
@@ -142,6 +148,7 @@ impl GatewayNode {
             next_connection: 0,
             tick: None,
             lapses: 0,
+            plant: GatewayPlant::new(self.plant),
         });
         self.with(at, |run, now, _| {
             if let Some(spool) = &mut run.spool {
@@ -176,6 +183,15 @@ impl GatewayNode {
         let now = self.clock.read(at);
         if let Some(spool) = self.run.as_mut().and_then(|run| run.spool.as_mut()) {
             spool.synced(now, &mut self.disk, many);
+        }
+        self.with(at, |_, _, _| {})
+    }
+
+    /// Its disk is full.
+    pub(crate) fn stuck(&mut self, at: Micros) -> Vec<Effect> {
+        let now = self.clock.read(at);
+        if let Some(spool) = self.run.as_mut().and_then(|run| run.spool.as_mut()) {
+            spool.stuck(now, &self.disk);
         }
         self.with(at, |_, _, _| {})
     }
@@ -422,6 +438,7 @@ impl Run {
                     let link = self.current;
                     if token.queue == 0 {
                         let delivery = Delivery::from_message(&message).expect("the router's are readable");
+                        let delivery = self.plant.delivery(delivery);
                         self.shard.handle(now, Input::Delivery { link, delivery: Box::new(delivery) });
                     } else {
                         let report =
@@ -449,7 +466,10 @@ impl Run {
                 quiet = false;
                 match output {
                     LinkOutput::Publish(publication) => self.mesh.publish(publish(*publication)),
-                    LinkOutput::ToShard { word, .. } => self.shard.handle(now, Input::Link(word)),
+                    LinkOutput::ToShard { word, .. } => {
+                        self.plant.hears(&word);
+                        self.shard.handle(now, Input::Link(word));
+                    }
                     LinkOutput::Superseded { by } => panic!("nobody has the same id, but {by} is believed"),
                 }
             }
@@ -485,7 +505,7 @@ impl Run {
             Output::ResumeReading { connection } => self.pause(connection, false, effects),
             Output::HandOver { .. } => unreachable!("there is one shard"),
             Output::Publish(publication) => self.uplink.publish(publish(*publication)),
-            Output::Link(word) => self.link.handle(now, LinkInput::FromShard { shard: SHARD, word }),
+            Output::Link(word) => self.shard_says(now, word, effects),
             Output::Notice(_) => {}
             Output::Spool { number, event, exchange, order } => {
                 let spool = self.spool.as_mut().expect("a rule says so only where there is one");
@@ -493,6 +513,19 @@ impl Run {
             }
             Output::Trace(_) => unreachable!("nobody traces"),
             Output::Drained => unreachable!("nobody drains"),
+        }
+    }
+
+    fn shard_says(&mut self, now: Now, word: FromShard, effects: &mut Vec<Effect>) {
+        if let FromShard::Sighting(Sighting::Accepted(present)) = &word {
+            let (device, session) = (present.device.clone(), present.session);
+            effects.push(Effect::Accepted { device, session });
+        }
+        let (word, again) = self.plant.says(word);
+        self.link.handle(now, LinkInput::FromShard { shard: SHARD, word });
+        let link = self.current;
+        for delivery in again {
+            self.shard.handle(now, Input::Delivery { link, delivery: Box::new(delivery) });
         }
     }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use roost_router::decide::{ParkReason, RejectReason};
 
-use crate::fault::FaultKind;
+use crate::diagram::{Focus, draw};
+use crate::fault::{Disk, FaultKind};
 use crate::rules;
 use crate::settings::{COMMANDS_MIN, DEVICES_MIN, FAULTS_MIN, Plan};
-use crate::world::World;
+use crate::story::Story;
+use crate::world::{World, append_failed};
 
 /// One run, judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +80,26 @@ pub fn run(plan: Plan) -> Report {
     }
 }
 
+/// Runs one seed once more and draws who sent what to whom round the first rule that it breaks, or round a device.
+#[must_use]
+pub fn diagram(plan: Plan, device: Option<usize>) -> String {
+    let mut world = World::new(plan);
+    world.story = Story::new(true);
+    world.run();
+    let broken = rules::check(&mut world);
+    // What names a device or command is told better than what names none.
+    let focus =
+        |words: &String| Some((Focus::of(words), words.clone())).filter(|(focus, _)| focus.is_of_something());
+    let (focus, title) = match device {
+        Some(index) => (Focus { device: Some(index), ..Focus::default() }, format!("device {index}")),
+        None => match broken.iter().find_map(focus) {
+            Some((focus, words)) => (world.completed(focus), words),
+            None => return "no broken rule names a device or a command: name a device\n".to_owned(),
+        },
+    };
+    draw(&world.story, &focus, &format!("seed {}: {title}", plan.seed))
+}
+
 impl Report {
     /// What this run should have had by itself and had not.
     #[must_use]
@@ -116,6 +138,10 @@ impl Coverage {
             "a lease lapsed",
             "a delivery came again",
             "a publication was sent again",
+            append_failed(Disk::Journal),
+            append_failed(Disk::Log),
+            append_failed(Disk::Spool(0)),
+            "a device did not read, and its kernel was full",
             "gateway: events_spooled ",
             "gateway: publishes_parked spool_full",
             "gateway: connects_refused spool_full",

@@ -13,7 +13,7 @@ use roost_router::{
     Counters, Input, Limits, Lsn, Output, Publication, PublishOutcome, PublishToken, Queue, RequestId,
     RouterCore, SourceToken,
 };
-use roost_wire::{CommandRequest, LinkId, Now, ShardId};
+use roost_wire::{CommandRequest, Control, Device, LinkId, Message, Now, ShardId};
 
 use crate::amqp::FromBroker;
 use crate::amqp::consumer::{Arrived, ConsumingEnd, Heard, Token};
@@ -21,7 +21,7 @@ use crate::amqp::publisher::{PublishingEnd, Said};
 use crate::chance::Chance;
 use crate::effect::Effect;
 use crate::event::End;
-use crate::plant::{Break, without_compare};
+use crate::plant::{Break, Fate, RouterPlant};
 use crate::time::{Clock, Micros};
 
 const SHARD: ShardId = ShardId(0);
@@ -31,7 +31,7 @@ const SHARD: ShardId = ShardId(0);
 pub(crate) struct RouterNode {
     pub(crate) clock: Clock,
     limits: Limits,
-    plant: Option<Break>,
+    plant: RouterPlant,
     pub(crate) life: u32,
     run: Option<Run>,
     /// The journal as a restart finds it: each record's bytes, after those of the last compaction.
@@ -40,12 +40,16 @@ pub(crate) struct RouterNode {
     last_on_disk: u64,
     /// What its lives before this one did.
     counters: Vec<Counters>,
+    /// Records that wait for the disk before no more commands are taken in.
+    queue_max: usize,
+    /// The disk is full: the last sync has failed, and is tried again. HTTP is refused meanwhile.
+    is_stuck: bool,
 }
 
 #[derive(Debug)]
 struct Run {
     core: RouterCore,
-    plant: Option<Break>,
+    plant: RouterPlant,
     publisher: PublishingEnd,
     reports: ConsumingEnd,
     commands: ConsumingEnd,
@@ -67,25 +71,36 @@ struct Run {
     syncing: Option<u64>,
     tick: Option<Micros>,
     lapses: u64,
+    queue_max: usize,
 }
 
 impl RouterNode {
-    pub(crate) fn new(clock: Clock, limits: Limits, plant: Option<Break>) -> Self {
-        let (disk, counters) = (Vec::new(), Vec::new());
-        Self { clock, limits, plant, life: 0, run: None, disk, last_on_disk: 0, counters }
+    pub(crate) fn new(clock: Clock, limits: Limits, queue_max: usize, plant: Option<Break>) -> Self {
+        Self {
+            clock,
+            limits,
+            plant: RouterPlant::new(plant),
+            life: 0,
+            run: None,
+            disk: Vec::new(),
+            last_on_disk: 0,
+            counters: Vec::new(),
+            queue_max,
+            is_stuck: false,
+        }
     }
 
     /// A life begins: custody with it, on what is on disk, and a run when the lock is held.
     pub(crate) fn start(&mut self, at: Micros, chance: &mut Chance) {
         let mut journal = Journal::default();
-        for record in &self.disk {
-            journal.apply(&Record::decode(record).expect("what was written is readable"));
+        for record in self.plant.journal(&self.disk) {
+            journal.apply(&record);
         }
         let (now, durable) = (self.clock.read(at), Lsn(self.last_on_disk));
         let core = RouterCore::open(now, SHARD, self.limits.clone(), journal, durable, chance.bits());
         self.run = Some(Run {
             core,
-            plant: self.plant,
+            plant: self.plant.clone(),
             publisher: PublishingEnd::new("router", Topology::contract(1)),
             reports: ConsumingEnd::new("router"),
             commands: ConsumingEnd::new("router"),
@@ -101,6 +116,7 @@ impl RouterNode {
             syncing: None,
             tick: None,
             lapses: 0,
+            queue_max: self.queue_max,
         });
     }
 
@@ -108,11 +124,20 @@ impl RouterNode {
     pub(crate) fn crash(&mut self, chance: &mut Chance) {
         if let Some(mut run) = self.run.take() {
             let kept = chance.below(run.written.len() as u64 + 1) as usize;
+            // A full disk has taken none of it.
+            let kept = if self.is_stuck { 0 } else { kept };
             self.disk.extend(run.written.drain(..kept));
             self.last_on_disk += kept as u64;
             self.counters.push(run.core.counters().clone());
+            self.plant = run.plant;
         }
         self.life += 1;
+        self.is_stuck = false;
+    }
+
+    /// The disk is full.
+    pub(crate) fn stuck(&mut self) {
+        self.is_stuck = true;
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -121,6 +146,17 @@ impl RouterNode {
 
     pub(crate) fn core(&self) -> Option<&RouterCore> {
         self.run.as_ref().map(|run| &run.core)
+    }
+
+    /// How many commands of a device are at its gateway.
+    pub(crate) fn outstanding(&self, at: Micros, device: &Device) -> usize {
+        self.core().map_or(0, |core| core.explain(self.clock.read(at), device).mailbox.outstanding)
+    }
+
+    /// Whether it knows when the session began that it believes to be a device's newest.
+    pub(crate) fn knows_when(&self, at: Micros, device: &Device) -> bool {
+        let location = self.core().and_then(|core| core.explain(self.clock.read(at), device).location);
+        location.is_some_and(|location| location.accepted_within_micros.is_some())
     }
 
     /// The commands in custody, each with why it is still there.
@@ -176,7 +212,7 @@ impl RouterNode {
 
     /// A command came over HTTP; false if nobody takes it.
     pub(crate) fn http(&mut self, at: Micros, number: usize, command: CommandRequest) -> Option<Vec<Effect>> {
-        self.run.as_ref().filter(|run| !run.wants_run && !run.stands_by)?;
+        self.run.as_ref().filter(|run| !run.wants_run && !run.stands_by && !self.is_stuck)?;
         Some(self.with(at, |run, now, _| {
             let request = RequestId(number as u64);
             run.feed(now, Input::Http { request, command: Box::new(command) });
@@ -194,6 +230,7 @@ impl RouterNode {
 
     /// The disk has everything up to that record. Now and then the journal is compacted then.
     pub(crate) fn synced(&mut self, at: Micros, lsn: u64, compacts: bool) -> Vec<Effect> {
+        self.is_stuck = false;
         if let Some(run) = &mut self.run {
             run.syncing = None;
             let count = (lsn - self.last_on_disk) as usize;
@@ -303,6 +340,9 @@ impl Run {
                         Published::Confirmed => PublishOutcome::Confirmed,
                         Published::Returned { .. } => PublishOutcome::Returned,
                         Published::Nacked | Published::Refused { .. } => PublishOutcome::Nacked,
+                        Published::Lost if self.plant.is_published_once(PublishToken(token)) => {
+                            PublishOutcome::Confirmed
+                        }
                         Published::Lost => PublishOutcome::Lost,
                     };
                     self.feed(now, Input::Published { token: PublishToken(token), outcome });
@@ -356,7 +396,7 @@ impl Run {
                 if arrived.redelivered {
                     effects.push(Effect::Redelivered);
                 }
-                match end == End::Commands && !self.wants_commands {
+                match end == End::Commands && !self.reads_commands() {
                     true => self.unread.push_back(*arrived),
                     false => self.take_in(now, end, *arrived),
                 }
@@ -369,13 +409,9 @@ impl Run {
         self.next_source += 1;
         self.sources.insert(source, (end, token));
         let queue = if end == End::Commands { Queue::Commands } else { REPORTS[token.queue] };
-        if queue == Queue::Sightings && self.plant == Some(Break::ForgetWithoutCompare) {
-            for message in without_compare(&self.core, now, &message) {
-                self.feed(now, Input::Delivered { queue, source, message: Box::new(message) });
-            }
-            return;
+        for (queue, message) in self.plant.reads(&self.core, now, queue, message) {
+            self.feed(now, Input::Delivered { queue, source, message: Box::new(message) });
         }
-        self.feed(now, Input::Delivered { queue, source, message: Box::new(message) });
     }
 
     fn perform(&mut self, now: Now, effects: &mut Vec<Effect>) {
@@ -408,15 +444,30 @@ impl Run {
         }
     }
 
+    /// A broken rule: the core believes that it has published, and reads something instead.
+    fn swallowed(&mut self, now: Now, token: PublishToken, instead: Vec<(Queue, Message)>) {
+        self.feed(now, Input::Published { token, outcome: PublishOutcome::Confirmed });
+        for (queue, message) in instead {
+            let source = SourceToken(self.next_source);
+            self.next_source += 1;
+            self.feed(now, Input::Delivered { queue, source, message: Box::new(message) });
+        }
+    }
+
     fn next_unread(&mut self) -> Option<Arrived> {
-        if self.wants_commands { self.unread.pop_front() } else { None }
+        if self.reads_commands() { self.unread.pop_front() } else { None }
+    }
+
+    /// Not while the core has enough, nor while the disk is behind.
+    fn reads_commands(&self) -> bool {
+        self.wants_commands && self.written.len() < self.queue_max
     }
 
     fn asked(&mut self, now: Now, output: Output, effects: &mut Vec<Effect>) {
         match output {
             Output::Journal { lsn, record, .. } => {
                 self.written.push_back(record.encode().into());
-                if self.plant == Some(Break::AcknowledgeBeforeFsync) {
+                if self.plant.is(Break::AcknowledgeBeforeFsync) {
                     self.synced(now, lsn);
                 }
             }
@@ -429,15 +480,14 @@ impl Run {
                 consumer.ack(token);
             }
             Output::Publish { token, what } => {
-                if let Publication::Delivery { gateway, delivery, .. } = &what {
-                    effects.push(Effect::Forwarded {
-                        device: delivery.device.clone(),
-                        gateway: gateway.clone(),
-                        epoch: delivery.epoch,
-                    });
-                }
+                let what = match self.plant.publishes(&self.core, now, token, what) {
+                    Fate::Publish(what) => what,
+                    Fate::Swallow(instead) => return self.swallowed(now, token, instead),
+                };
+                tell_witness(&what, effects);
                 let mandatory = what.mandatory();
-                let on_loss = if what.publish_again() { OnLoss::PublishAgain } else { OnLoss::Report };
+                let is_repeated = what.publish_again() && !self.plant.is_published_once(token);
+                let on_loss = if is_repeated { OnLoss::PublishAgain } else { OnLoss::Report };
                 let message = what.into_message(SHARD);
                 self.publisher.publish(Publish { message, mandatory, on_loss, token: token.0 });
             }
@@ -449,5 +499,33 @@ impl Run {
             Output::PauseCommands => self.wants_commands = false,
             Output::ResumeCommands => self.wants_commands = true,
         }
+    }
+}
+
+/// What a witness wants to know of a publication.
+fn tell_witness(what: &Publication, effects: &mut Vec<Effect>) {
+    match what {
+        Publication::Delivery { gateway, delivery, .. } => effects.push(Effect::Forwarded {
+            device: delivery.device.clone(),
+            gateway: gateway.clone(),
+            epoch: delivery.epoch,
+        }),
+        Publication::Control { queue, report } => {
+            effects.extend(report.items.iter().filter_map(|item| match item {
+                Control::Ask { device, .. } => Some(Effect::Asks { device: device.clone() }),
+                Control::Close { device, session, .. } => {
+                    Some(Effect::Closes { queue: queue.clone(), device: device.clone(), session: *session })
+                }
+                Control::HeartbeatAnswer { .. }
+                | Control::Sync
+                | Control::Snapshot
+                | Control::Superseded { .. } => None,
+            }));
+        }
+        Publication::Receipt { .. }
+        | Publication::Presence(_)
+        | Publication::Marker { .. }
+        | Publication::Answer { .. }
+        | Publication::DeadLetter { .. } => {}
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use roost_backend::contract;
 use roost_gateway::UplinkOrder;
 use roost_wire::{Device, Event, GatewayId, Message, Receipt, ReceiptReason, ReceiptState};
 
 use crate::service::{ANSWERS, EVENTS, RECEIPTS};
+use crate::time::Micros;
 use crate::witness::Arrival;
 use crate::world::World;
 
@@ -18,12 +20,14 @@ pub(crate) fn check(world: &mut World) -> Vec<String> {
     let events = world.broker.drain(world.at, EVENTS);
     let receipts = world.broker.drain(world.at, RECEIPTS);
     let answers = world.broker.drain(world.at, ANSWERS);
+    let dead = world.broker.drain(world.at, contract::DEAD);
     let receipts: Vec<Receipt> = receipts
         .iter()
         .map(|message| serde_json::from_slice(&message.body).expect("the router's receipts are readable"))
         .collect();
     let judged = Judged::new(world, receipts);
     broken.extend(events_are_all_there(world, &events));
+    broken.extend(events_are_worked_or_dead(world, &dead));
     broken.extend(events_are_in_order(world, &events));
     broken.extend(judged.finals());
     broken.extend(judged.answers_are_with_their_senders(world, &answers));
@@ -47,6 +51,23 @@ fn events_are_all_there(world: &World, events: &[Message]) -> Vec<String> {
     });
     lost.map(|(device, number)| format!("event {number} of device {device} was acknowledged and is lost"))
         .collect()
+}
+
+/// What a service's full queue refused is with the dead; everything else was taken.
+fn events_are_worked_or_dead(world: &World, dead: &[Message]) -> Vec<String> {
+    // Rejected commands are there too.
+    let dead = dead.iter().filter_map(|message| Event::from_message(message).ok());
+    let dead: BTreeSet<(Device, String)> =
+        dead.map(|event| (event.device, String::from_utf8_lossy(&event.payload).into_owned())).collect();
+    let mut broken = Vec::new();
+    for (device, number) in &world.witness.safe_events {
+        let event = (world.devices[*device].name.clone(), number.to_string());
+        if !world.service.worked.contains(&event) && !dead.contains(&event) {
+            broken
+                .push(format!("event {number} of device {device} is neither taken by the service nor dead"));
+        }
+    }
+    broken
 }
 
 /// The first arrivals of a device's events are in the order in which it sent them. What is spooled is safe at one gateway while the
@@ -267,7 +288,7 @@ impl Judged {
                     ack.socket == before.socket && ack.device == *device && ack.command == *command
                 });
             if let Some(ack) = acknowledged
-                && !world.witness.was_troubled(ack.gateway, before.at, arrival.at)
+                && !world.witness.was_troubled(ack.gateway, before.at, self.excused_until(world, arrival))
             {
                 broken.push(format!(
                     "{command} came again to device {device} at {} µs, though gateway {} had its acknowledgement at {} µs",
@@ -276,6 +297,11 @@ impl Judged {
             }
         }
         broken
+    }
+
+    fn excused_until(&self, world: &World, again: &Arrival) -> Micros {
+        let outcome = self.outcome(&again.command);
+        outcome.map_or(again.at, |outcome| world.witness.excused_until(outcome.command_id, again.at))
     }
 
     /// The command id is the same in every packet and every receipt.

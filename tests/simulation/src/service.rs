@@ -3,20 +3,25 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use roost_backend::shell::{ConsumePlan, ConsumeQueue};
 use roost_backend::window::{Loss, OnLoss, Publish, Published};
-use roost_backend::{Queue, Topology, contract};
-use roost_wire::{CommandRequest, Device, MessageId, Offline, Qos, ReceiptsWanted};
+use roost_backend::{Overflow, Queue, Topology, contract};
+use roost_wire::{CommandRequest, Device, Event, MessageId, Offline, Qos, ReceiptsWanted};
 
 use crate::amqp::FromBroker;
+use crate::amqp::consumer::{Arrived, ConsumingEnd, Heard, Token};
 use crate::amqp::publisher::{PublishingEnd, Said};
 use crate::chance::Chance;
 use crate::effect::Effect;
 use crate::event::End;
 use crate::settings::Settings;
 use crate::time::{Clock, Micros, SECOND};
+use crate::world::leaves_early;
 
 /// Every event that reached the backend.
 pub(crate) const EVENTS: &str = "service.events";
+/// Every event again, in a queue that refuses more than it holds, with a consumer that is slow now and then.
+pub(crate) const WORK: &str = "service.work";
 /// Every receipt.
 pub(crate) const RECEIPTS: &str = "service.receipts";
 /// Every answer of a device.
@@ -26,6 +31,13 @@ pub(crate) const ANSWERS: &str = "service.answers";
 pub(crate) struct Service {
     clock: Clock,
     publisher: PublishingEnd,
+    worker: ConsumingEnd,
+    /// Until when it takes nothing.
+    slow_until: Micros,
+    /// What it has read and not taken meanwhile.
+    waiting: Vec<Token>,
+    /// Events that it has taken: device and number.
+    pub(crate) worked: BTreeSet<(Device, String)>,
     pub(crate) orders: Vec<Order>,
     /// Which of them the mesh has said that it has.
     pub(crate) accepted: BTreeSet<usize>,
@@ -36,6 +48,8 @@ pub(crate) struct Service {
 /// One command to send.
 #[derive(Debug)]
 pub(crate) struct Order {
+    /// How often it was sent over HTTP: who has asked again waits for that answer only.
+    pub(crate) attempts: u32,
     /// When it is sent: more than once, if the sender forgets that it did.
     pub(crate) times: Vec<Micros>,
     pub(crate) way: Way,
@@ -48,6 +62,8 @@ pub(crate) enum Way {
     Http,
 }
 
+/// What the worker reads before it has answered.
+const PREFETCH: u16 = 10;
 /// Devices that never come.
 const GHOSTS: u64 = 3;
 
@@ -56,10 +72,19 @@ impl Service {
         let orders = (0..settings.commands).map(|number| order(number, settings, devices, chance)).collect();
         let watch = Topology::of(Queue::classic(EVENTS)).bind(EVENTS, contract::UP, "#");
         let watch = watch.and(Topology::of(Queue::classic(ANSWERS)));
+        let work = Queue {
+            length_max: Some((settings.service_queue_max, Overflow::RejectPublish)),
+            ..Queue::classic(WORK)
+        };
+        let watch = watch.and(Topology::of(work)).bind(WORK, contract::UP, "#");
         let watch = watch.and(Topology::of(Queue::classic(RECEIPTS))).bind(RECEIPTS, contract::RECEIPTS, "#");
         Self {
             clock,
             publisher: PublishingEnd::new("service", Topology::contract(1).and(watch)),
+            worker: ConsumingEnd::new("service"),
+            slow_until: 0,
+            waiting: Vec::new(),
+            worked: BTreeSet::new(),
             orders,
             accepted: BTreeSet::new(),
             refused: Vec::new(),
@@ -67,7 +92,10 @@ impl Service {
     }
 
     pub(crate) fn is_settled(&self) -> bool {
-        self.publisher.is_settled() && self.accepted.len() == self.orders.len()
+        self.publisher.is_settled()
+            && self.worker.is_up()
+            && self.waiting.is_empty()
+            && self.accepted.len() == self.orders.len()
     }
 
     /// When the last command is sent, repetitions among them.
@@ -92,8 +120,16 @@ impl Service {
         self.publisher.replayed
     }
 
-    pub(crate) fn connect(&mut self) -> Vec<Effect> {
-        vec![Effect::Write { end: End::Publisher, frames: self.publisher.connect() }]
+    pub(crate) fn connect(&mut self, end: End) -> Vec<Effect> {
+        let frames = match end {
+            End::Publisher => self.publisher.connect(),
+            End::Reports if self.publisher.is_up() => self.worker.connect(|_| ConsumePlan {
+                topology: Topology::default(),
+                queues: vec![ConsumeQueue { name: WORK.to_owned(), prefetch: PREFETCH }],
+            }),
+            End::Reports | End::Commands | End::Uplink | End::Mesh | End::Inbox => return Vec::new(),
+        };
+        vec![Effect::Write { end, frames }]
     }
 
     pub(crate) fn send(&mut self, at: Micros, number: usize) -> Vec<Effect> {
@@ -103,14 +139,75 @@ impl Service {
         self.pump(at, Vec::new())
     }
 
-    pub(crate) fn hear(&mut self, at: Micros, frame: FromBroker) -> Vec<Effect> {
+    pub(crate) fn hear(&mut self, at: Micros, end: End, frame: FromBroker) -> Vec<Effect> {
+        if end == End::Reports {
+            let heard = self.worker.hear(frame);
+            return self.heard(at, heard);
+        }
         let said = self.publisher.hear(frame);
         self.pump(at, said)
     }
 
-    pub(crate) fn lost(&mut self, at: Micros) -> Vec<Effect> {
+    pub(crate) fn lost(&mut self, at: Micros, end: End) -> Vec<Effect> {
+        if end == End::Reports {
+            let heard = self.worker.lost();
+            return self.heard(at, heard);
+        }
         let said = self.publisher.lost(&Loss::Broken);
         self.pump(at, said)
+    }
+
+    /// It takes no events until then: what it has read is not acknowledged.
+    pub(crate) fn is_slow_until(&mut self, until: Micros) {
+        self.slow_until = self.slow_until.max(until);
+    }
+
+    /// It takes what it has read, unless it is still slow.
+    pub(crate) fn goes_on(&mut self, at: Micros) -> Vec<Effect> {
+        if at < self.slow_until || self.waiting.is_empty() {
+            return Vec::new();
+        }
+        for token in std::mem::take(&mut self.waiting) {
+            self.worker.ack(token);
+        }
+        vec![Effect::FlushSoon { end: End::Reports }]
+    }
+
+    pub(crate) fn flush(&mut self, end: End) -> Vec<Effect> {
+        vec![Effect::Write { end, frames: self.worker.answers() }]
+    }
+
+    fn heard(&mut self, at: Micros, heard: Vec<Heard>) -> Vec<Effect> {
+        let end = End::Reports;
+        let mut effects = Vec::new();
+        for heard in heard {
+            match heard {
+                Heard::Write(frames) => effects.push(Effect::Write { end, frames }),
+                Heard::Up(_) => {}
+                Heard::Down(_) => {
+                    self.waiting.clear();
+                    effects.push(Effect::HangUp { end, again: true });
+                }
+                Heard::Delivery(arrived) => {
+                    let Arrived { token, message, redelivered } = *arrived;
+                    if redelivered {
+                        effects.push(Effect::Redelivered);
+                    }
+                    let event = Event::from_message(&message).expect("the gateways' events are readable");
+                    let number = String::from_utf8_lossy(&event.payload).into_owned();
+                    self.worked.insert((event.device, number));
+                    if at < self.slow_until {
+                        self.waiting.push(token);
+                        continue;
+                    }
+                    if !self.worker.has_answers() {
+                        effects.push(Effect::FlushSoon { end });
+                    }
+                    self.worker.ack(token);
+                }
+            }
+        }
+        effects
     }
 
     pub(crate) fn is_overdue(&self, at: Micros) -> bool {
@@ -122,6 +219,7 @@ impl Service {
         let mut effects = Vec::new();
         for said in said {
             match said {
+                Said::Up if self.worker.is_down() => effects.push(Effect::Connect { end: End::Reports }),
                 Said::Up => {}
                 Said::Down => effects.push(Effect::HangUp { end: End::Publisher, again: true }),
                 Said::Done { token, outcome: Published::Confirmed } => {
@@ -145,6 +243,9 @@ fn order(number: usize, settings: &Settings, devices: &[Device], chance: &mut Ch
         false if chance.one_in(3) => devices[chance.below(3) as usize].clone(),
         false => devices[chance.below(devices.len() as u64) as usize].clone(),
     };
+    // Nobody takes what is for a device that has left.
+    let is_left = devices.iter().position(|known| *known == device).is_some_and(leaves_early);
+    let is_for_ghost = is_for_ghost || is_left;
     let id = MessageId::parse(&format!("c{number}")).expect("it is a good id");
     let mut request = CommandRequest::new(device, id, Bytes::from(format!("c{number}")));
     request.receipts = chance.pick(&[ReceiptsWanted::All, ReceiptsWanted::All, ReceiptsWanted::Final]);
@@ -177,5 +278,5 @@ fn order(number: usize, settings: &Settings, devices: &[Device], chance: &mut Ch
         times.push(first + chance.below(40 * SECOND));
     }
     let way = if chance.one_in(4) { Way::Http } else { Way::Amqp };
-    Order { times, way, request }
+    Order { attempts: 0, times, way, request }
 }

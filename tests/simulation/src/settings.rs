@@ -33,11 +33,14 @@ impl Plan {
 
 #[derive(Debug)]
 pub(crate) struct Settings {
+    pub(crate) gateways: usize,
     pub(crate) devices: usize,
     pub(crate) commands: usize,
     pub(crate) faults: usize,
     /// When faults are over.
     pub(crate) heals_at: Micros,
+    /// So many commands of a device may be at its gateway.
+    pub(crate) window: usize,
     pub(crate) router: RouterLimits,
     pub(crate) gateway: GatewayLimits,
     /// Whether events are spooled, and in which order.
@@ -48,23 +51,33 @@ pub(crate) struct Settings {
     pub(crate) latency_max: Micros,
     /// How long a disk takes to sync.
     pub(crate) sync_max: Micros,
+    /// What a kernel takes for a device that does not read.
+    pub(crate) kernel_bytes_max: usize,
+    /// How many events a service's queue holds that refuses more.
+    pub(crate) service_queue_max: u32,
+    /// Records that wait for the router's disk before it takes in no more commands.
+    pub(crate) journal_queue_max: usize,
 }
 
-pub(crate) const GATEWAYS: usize = 2;
+/// The most gateways of a run; two at least, three on average.
+pub(crate) const GATEWAYS_MAX: u64 = 4;
 /// The least of each run.
-pub(crate) const DEVICES_MIN: usize = 20;
-pub(crate) const COMMANDS_MIN: usize = 200;
-pub(crate) const FAULTS_MIN: usize = 10;
+pub(crate) const DEVICES_MIN: usize = 50;
+pub(crate) const COMMANDS_MIN: usize = 500;
+pub(crate) const FAULTS_MIN: usize = 20;
 
 impl Settings {
     pub(crate) fn draw(plan: Plan, chance: &mut Chance) -> Self {
         let seconds = Duration::from_secs;
         let settle_s = chance.pick(&[3, 8, 30]);
         let lease = seconds(10);
+        let window = chance.pick(&[1, 4, 16]);
+        let is = |plant| prevails(plan, plant);
         let router = RouterLimits {
-            lease,
+            lease: if is(Break::ReassignEarly) { lease / 2 } else { lease },
+            lease_margin: seconds(if is(Break::ReassignEarly) { 0 } else { 2 }),
             settle_timeout: seconds(settle_s + 5),
-            outstanding_per_device_max: chance.pick(&[1, 4, 16]),
+            outstanding_per_device_max: window + if is(Break::IgnoreTheWindow) { 8 } else { 0 },
             mailbox_commands_max: chance.pick(&[5, 100]),
             commands_max: chance.pick(&[25, 200_000]),
             tenant_commands_max: chance.pick(&[20, 150_000]),
@@ -79,27 +92,33 @@ impl Settings {
             settle_timeout: seconds(settle_s),
             uplink_events_max: chance.pick(&[8, 2_000]),
             inflight_max: chance.pick(&[2, 100]).try_into().expect("it is not zero"),
+            outgoing_bytes_max: chance.pick(&[600, 128 * 1024]),
             ..GatewayLimits::default()
         };
         let order = chance.pick(&[None, None, Some(UplinkOrder::Strict), Some(UplinkOrder::Fresh)]);
         assert!(lease > HEARTBEAT * 3, "as production's configuration demands");
         Self {
-            devices: DEVICES_MIN + chance.below(16) as usize,
-            commands: COMMANDS_MIN + chance.below(100) as usize,
-            // Some find nothing to break: a process that is down already.
-            faults: FAULTS_MIN + 5 + chance.below(8) as usize,
-            heals_at: chance.between(60, 180) * SECOND,
+            gateways: chance.between(2, GATEWAYS_MAX) as usize,
+            devices: DEVICES_MIN + chance.below(11) as usize,
+            commands: COMMANDS_MIN + chance.below(101) as usize,
+            faults: FAULTS_MIN + 2 + chance.below(9) as usize,
+            heals_at: chance.between(60, 130) * SECOND,
+            window,
             router,
             gateway,
             spool: order.map(|order| (order, draw_limits(chance))),
-            lease: match plan.plant {
-                Some(Break::TwoHolders) => seconds(3_600),
-                Some(Break::AcknowledgeBeforeFsync | Break::ForgetWithoutCompare) | None => lease,
-            },
+            lease: if is(Break::TwoHolders) { seconds(3_600) } else { lease },
             latency_max: chance.pick(&[2_000, 20_000, 300_000]),
             sync_max: chance.pick(&[3_000, 30_000, 400_000]),
+            kernel_bytes_max: chance.pick(&[200, 4_000]),
+            service_queue_max: chance.pick(&[40, 100_000]),
+            journal_queue_max: chance.pick(&[20, 4_096]),
         }
     }
+}
+
+fn prevails(plan: Plan, plant: Break) -> bool {
+    plan.plant == Some(plant)
 }
 
 /// A process's clocks: begun at another time, a little fast or slow, a calendar some milliseconds ahead.
@@ -107,6 +126,6 @@ pub(crate) fn draw_clock(chance: &mut Chance) -> Clock {
     Clock {
         offset: chance.between(1, 1_000_000) * SECOND,
         drift_ppm: chance.below(201) as i64 - 100,
-        ahead_ms: chance.below(40),
+        ahead_ms: chance.below(40) as i64,
     }
 }

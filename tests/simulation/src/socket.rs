@@ -26,6 +26,14 @@ pub(crate) struct Socket {
     pub(crate) life: u32,
     /// Nothing passes any more, and neither end needs to know.
     pub(crate) is_cut: bool,
+    /// What the device writes is lost: a connection that is about to break.
+    pub(crate) loses_to_gateway: bool,
+    /// What the gateway writes is lost: a connection that is about to break.
+    pub(crate) loses_to_device: bool,
+    /// Until when the device does not read.
+    pub(crate) deaf_until: Micros,
+    /// What the kernel has taken for it meanwhile.
+    pub(crate) unread_bytes: usize,
     /// Whether the gateway believes in it.
     pub(crate) at_gateway: bool,
     /// Whether the device believes in it.
@@ -49,6 +57,10 @@ impl Socket {
             gateway,
             life,
             is_cut: false,
+            loses_to_gateway: false,
+            loses_to_device: false,
+            deaf_until: 0,
+            unread_bytes: 0,
             at_gateway: true,
             at_device: true,
             is_accepted: false,

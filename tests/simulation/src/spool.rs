@@ -29,6 +29,8 @@ pub(crate) struct SpoolRun {
     /// Written beside it.
     marking: Option<(u64, Bytes)>,
     is_syncing: bool,
+    /// The disk is full: the last sync has failed, and is tried again.
+    is_stuck: bool,
 }
 
 impl SpoolDisk {
@@ -38,6 +40,10 @@ impl SpoolDisk {
 
     fn stands(&self) -> LogStands {
         LogStands { durable: self.last, is_stuck: false, disk_bytes: self.bytes() }
+    }
+
+    fn stands_stuck(&self) -> LogStands {
+        LogStands { is_stuck: true, ..self.stands() }
     }
 }
 
@@ -50,13 +56,14 @@ impl SpoolRun {
             disk_bytes: disk.bytes(),
         };
         let core = Spool::open(limits, now, &found).expect("what it has written is readable");
-        Self { core, written: Vec::new(), marking: None, is_syncing: false }
+        Self { core, written: Vec::new(), marking: None, is_syncing: false, is_stuck: false }
     }
 
     /// The end of a life. Of what was written and not synced some may be on disk: a prefix.
     pub(crate) fn crash(mut self, disk: &mut SpoolDisk, chance: &mut Chance) {
         let kept = chance.below(self.written.len() as u64 + 1) as usize;
-        self.keep(disk, kept);
+        // A full disk has taken none of it.
+        self.keep(disk, if self.is_stuck { 0 } else { kept });
     }
 
     fn keep(&mut self, disk: &mut SpoolDisk, many: usize) {
@@ -84,9 +91,16 @@ impl SpoolRun {
         (has_something && !std::mem::replace(&mut self.is_syncing, true)).then_some(self.written.len())
     }
 
+    /// The disk is full: the sync has failed, and is tried again.
+    pub(crate) fn stuck(&mut self, now: Now, disk: &SpoolDisk) {
+        if !std::mem::replace(&mut self.is_stuck, true) {
+            self.core.handle(now, SpoolInput::Log(disk.stands_stuck()));
+        }
+    }
+
     /// The disk has so many more records, and the mark that was being written.
     pub(crate) fn synced(&mut self, now: Now, disk: &mut SpoolDisk, many: usize) {
-        self.is_syncing = false;
+        (self.is_syncing, self.is_stuck) = (false, false);
         self.keep(disk, many);
         if let Some((covers, record)) = self.marking.take() {
             disk.records = disk.records.split_off(&(covers + 1));

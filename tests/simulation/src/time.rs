@@ -22,8 +22,8 @@ pub(crate) struct Clock {
     pub(crate) offset: u64,
     /// How fast it runs, in millionths: −100 to 100 is what quartz does.
     pub(crate) drift_ppm: i64,
-    /// How much the calendar is ahead, in milliseconds.
-    pub(crate) ahead_ms: u64,
+    /// How much the calendar is ahead, in milliseconds. It is set forward and back now and then.
+    pub(crate) ahead_ms: i64,
 }
 
 impl Clock {
@@ -32,7 +32,7 @@ impl Clock {
         let drift = at as i64 * self.drift_ppm / 1_000_000;
         Now {
             boot: BootTime::from_micros(self.offset + at.saturating_add_signed(drift)),
-            wall: WallTime::from_millis(EPOCH_MS + at / MILLI + self.ahead_ms),
+            wall: WallTime::from_millis((EPOCH_MS + at / MILLI).saturating_add_signed(self.ahead_ms)),
         }
     }
 

@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use roost_wire::{Device, Epoch, GatewayId, Receipt};
+use roost_backend::contract;
+use roost_wire::mesh::Report as _;
+use roost_wire::{
+    CommandId, Device, Epoch, GatewayId, Receipt, SessionId, SettlementItem, SettlementReport, ShardId,
+};
 
 use crate::event::NodeId;
 use crate::socket::SocketId;
-use crate::time::Micros;
+use crate::time::{Micros, SECOND};
 
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
@@ -23,13 +27,23 @@ pub(crate) struct Witness {
     /// When a gateway's lease lapsed, by the gateway (its own) or the router (any).
     pub(crate) lapses: Vec<(NodeId, Micros)>,
     pub(crate) crashes: Vec<(NodeId, Micros)>,
+    pub(crate) broker_crashes: Vec<Micros>,
     /// Rules seen broken on the way.
     pub(crate) violations: Vec<String>,
     /// How often each thing happened that a run should meet.
     pub(crate) happened: BTreeMap<String, u64>,
+    /// When the broker first had the word that a command was delivered.
+    pub(crate) settled: BTreeMap<CommandId, Micros>,
     /// To whom the router gave each device's commands last.
     holders: BTreeMap<Device, (GatewayId, Epoch)>,
+    /// The last session of each device at each gateway, and when it was accepted there.
+    accepted: BTreeMap<Device, BTreeMap<GatewayId, (SessionId, Micros)>>,
+    /// When the router last asked who has a device.
+    asked: BTreeMap<Device, Micros>,
 }
+
+/// Whose lease has lapsed or who has crashed within this time may be wrong about a session.
+const TROUBLE: Micros = 25 * SECOND;
 
 /// A command that reached a device.
 #[derive(Debug, Clone)]
@@ -79,6 +93,10 @@ impl Witness {
         self.crashes.push((node, at));
     }
 
+    pub(crate) fn broker_crashed(&mut self, at: Micros) {
+        self.broker_crashes.push(at);
+    }
+
     pub(crate) fn event_safe(&mut self, device: usize, number: u64) {
         self.safe_events.insert((device, number));
     }
@@ -96,6 +114,65 @@ impl Witness {
 
     pub(crate) fn forwarded(&mut self, device: Device, gateway: GatewayId, epoch: Epoch) {
         self.holders.insert(device, (gateway, epoch));
+    }
+
+    /// A gateway has accepted a CONNECT.
+    pub(crate) fn accepted(&mut self, at: Micros, gateway: GatewayId, device: Device, session: SessionId) {
+        self.accepted.entry(device).or_default().insert(gateway, (session, at));
+    }
+
+    pub(crate) fn asks(&mut self, at: Micros, device: Device) {
+        self.asked.insert(device, at);
+    }
+
+    /// The router has a session closed. Unless nobody can say which is newer, that is not the newest.
+    pub(crate) fn closes(
+        &mut self,
+        at: Micros,
+        queue: &str,
+        device: &Device,
+        session: SessionId,
+        knows_when: bool,
+    ) {
+        let Some(accepted) = self.accepted.get(device) else { return };
+        let Some((gateway, &(newest, since))) = accepted.iter().max_by_key(|(_, (_, since))| *since) else {
+            return;
+        };
+        let is_newest = newest == session && queue.starts_with(&format!("roost.control.{gateway}."));
+        let was_asked = self.asked.get(device).is_some_and(|asked| *asked >= since);
+        let troubles = self.crashes.iter().chain(&self.lapses).map(|(_, at)| *at);
+        let is_calm = troubles.max().unwrap_or_default() + TROUBLE < at;
+        if is_newest && !was_asked && is_calm && knows_when {
+            let what =
+                format!("the newest session {session} of {device}, accepted by {gateway} at {since} µs");
+            self.violation(format!("{what}, is closed at {at} µs as an older one"));
+        }
+    }
+
+    /// The broker has read a message: whatever comes of its publisher, what it says of commands is there.
+    pub(crate) fn broker_has(&mut self, at: Micros, routing_key: &str, body: &[u8]) {
+        if routing_key != contract::settle_key(ShardId(0)) {
+            return;
+        }
+        let Ok(SettlementReport::Gateway { items, .. }) = SettlementReport::from_body(body) else { return };
+        for item in items {
+            if let SettlementItem::Settled(settlement) = item
+                && settlement.outcome.is_success()
+            {
+                self.settled.entry(settlement.command).or_insert(at);
+            }
+        }
+    }
+
+    /// Until when trouble excuses that a command comes again: what the broker has is read before anything is given to another.
+    pub(crate) fn excused_until(&self, command: CommandId, again_at: Micros) -> Micros {
+        let Some(&settled_at) = self.settled.get(&command).filter(|settled_at| **settled_at < again_at)
+        else {
+            return again_at;
+        };
+        // What it had not on disk is lost with it.
+        let is_lost = self.broker_crashes.iter().any(|crash| (settled_at..=again_at).contains(crash));
+        if is_lost { again_at } else { settled_at }
     }
 
     /// A gateway writes a command to its device: nobody else may have been given that device's commands since.

@@ -1,6 +1,6 @@
 //! The router dies at any moment, and goes on from what was on disk.
 
-use roost_wire::{CommandRequest, Outcome, ReceiptState};
+use roost_wire::{CommandRequest, Now, Outcome, ReceiptState, WallTime};
 
 use super::bench::{Bench, SECOND, command, ids};
 
@@ -149,4 +149,33 @@ fn a_second_restart_knows_what_the_first_has_learnt() {
     assert_eq!(bench.deliveries(), []);
     bench.settled(&gates[0], &c1, Outcome::Delivered);
     assert_eq!(bench.finals(), [("c1".into(), ReceiptState::Delivered)]);
+}
+
+#[test]
+fn a_lifetime_that_ended_before_the_calendar_was_set_back_ends_once_more() {
+    // The end comes while nobody can know yet what the gateway holds; then the calendar is set back, and then it is known.
+    let (mut bench, mut gates) = Bench::ready(&["g1"]);
+    bench.send(CommandRequest { lifetime_ms: Some(5_000), ..command("d", "c1") });
+    let mut bench = bench.crash();
+    bench.advance(SECOND * 6);
+    let back = Now { wall: WallTime::from_millis(bench.now.wall.as_millis() - 3_000), ..bench.now };
+    bench.now = back;
+    bench.join(&mut gates[0]);
+    assert_eq!(bench.finals(), [], "by the calendar it has two seconds to live");
+    bench.advance(SECOND * 3);
+    assert_eq!(bench.finals().len(), 1);
+}
+
+#[test]
+fn a_lifetime_that_ended_at_the_gateway_before_the_calendar_was_set_back_ends_once_more() {
+    let (mut bench, gates) = Bench::ready(&["g1"]);
+    bench.accepted(&gates[0], "d", 1);
+    bench.send(CommandRequest { lifetime_ms: Some(5_000), ..command("d", "c1") });
+    let given = bench.delivery();
+    bench.advance(SECOND * 6);
+    bench.now = Now { wall: WallTime::from_millis(bench.now.wall.as_millis() - 3_000), ..bench.now };
+    bench.settled(&gates[0], &given, Outcome::NoSubscription);
+    assert_eq!(bench.finals(), [], "by the calendar it has two seconds to live");
+    bench.advance(SECOND * 3);
+    assert_eq!(bench.finals().len(), 1);
 }

@@ -1,6 +1,6 @@
 //! The AMQP broker: production's core over a disk that can lose what was not synced.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use roost_backend::embedded::core::{
     Broker, ConnectionId, Image, Input, Limits, Lsn, Operation, Output, Reply, Storage,
@@ -25,6 +25,10 @@ pub(crate) struct BrokerNode {
     /// The sync that is under way is up to there.
     syncing: Option<u64>,
     next_tick: Option<Micros>,
+    /// Its disk is full: nothing is synced, and who publishes is not read.
+    is_stalled: bool,
+    /// What the connections have written that are not read.
+    blocked: BTreeMap<WireId, VecDeque<ToBroker>>,
 }
 
 /// What it wants done.
@@ -47,7 +51,14 @@ impl BrokerNode {
             synced_of_run: 0,
             syncing: None,
             next_tick: None,
+            is_stalled: false,
+            blocked: BTreeMap::new(),
         }
+    }
+
+    /// Whether what this connection writes is left unread for now.
+    pub(crate) fn is_blocked(&self, wire: WireId) -> bool {
+        self.blocked.contains_key(&wire)
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -67,13 +78,21 @@ impl BrokerNode {
     pub(crate) fn crash(&mut self, chance: &mut Chance) {
         self.core = None;
         self.life += 1;
+        // A full disk has taken none of it.
         let kept = chance.below(self.written.len() as u64 + 1) as usize;
+        let kept = if self.is_stalled { 0 } else { kept };
         self.synced.extend(self.written.drain(..kept));
         self.written.clear();
         (self.synced_of_run, self.syncing, self.next_tick) = (0, None, None);
+        self.is_stalled = false;
+        self.blocked.clear();
     }
 
     pub(crate) fn handle(&mut self, at: Micros, wire: WireId, frame: ToBroker) -> BrokerEffects {
+        if let Some(unread) = self.blocked.get_mut(&wire) {
+            unread.push_back(frame);
+            return BrokerEffects::default();
+        }
         let connection = ConnectionId(wire.0);
         self.feed(
             at,
@@ -93,16 +112,29 @@ impl BrokerNode {
     }
 
     pub(crate) fn lost(&mut self, at: Micros, wire: WireId) -> BrokerEffects {
+        self.blocked.remove(&wire);
         self.feed(at, Input::ConnectionLost { connection: ConnectionId(wire.0) })
+    }
+
+    /// The disk is full: the sync has failed, and is tried again.
+    pub(crate) fn stalls(&mut self, at: Micros) -> BrokerEffects {
+        match std::mem::replace(&mut self.is_stalled, true) {
+            true => BrokerEffects::default(),
+            false => self.feed(at, Input::LogStalled(true)),
+        }
     }
 
     /// The disk has everything up to that record of this run.
     pub(crate) fn synced(&mut self, at: Micros, lsn: u64) -> BrokerEffects {
+        let mut effects = BrokerEffects::default();
+        if std::mem::replace(&mut self.is_stalled, false) {
+            effects = self.feed(at, Input::LogStalled(false));
+        }
         self.syncing = None;
         let count = (lsn - self.synced_of_run) as usize;
         self.synced.extend(self.written.drain(..count));
         self.synced_of_run = lsn;
-        self.feed(at, Input::Synced(Lsn(lsn)))
+        effects.and(self.feed(at, Input::Synced(Lsn(lsn))))
     }
 
     pub(crate) fn tick(&mut self, at: Micros) -> BrokerEffects {
@@ -128,7 +160,10 @@ impl BrokerNode {
             let effects = self.handle(at, READER, ToBroker::Operation(FIRST, get));
             let got = effects.to_clients.into_iter().find_map(|(_, frame)| match frame {
                 FromBroker::Reply(_, Reply::Got { delivery, .. }) => Some(delivery.message),
-                FromBroker::Reply(..) | FromBroker::Refused(_) => None,
+                FromBroker::Reply(..)
+                | FromBroker::Refused(_)
+                | FromBroker::Blocked
+                | FromBroker::Unblocked => None,
             });
             let Some(got) = got else { break };
             let message = roost_backend::conversion::incoming(
@@ -146,6 +181,7 @@ impl BrokerNode {
     fn feed(&mut self, at: Micros, input: Input) -> BrokerEffects {
         let mut effects = BrokerEffects::default();
         let Some(core) = &mut self.core else { return effects };
+        let mut unblocked = Vec::new();
         core.handle(broker_time(at), input);
         while let Some(output) = core.poll_output() {
             match output {
@@ -159,7 +195,12 @@ impl BrokerNode {
                     effects.to_clients.push((WireId(connection.0), refused));
                 }
                 Output::Opened { .. } | Output::Closed { .. } => {}
-                Output::Blocked { .. } | Output::Unblocked { .. } => {}
+                Output::Blocked { connection, .. } => {
+                    let wire = WireId(connection.0);
+                    self.blocked.insert(wire, VecDeque::new());
+                    effects.to_clients.push((wire, FromBroker::Blocked));
+                }
+                Output::Unblocked { connection } => unblocked.push(WireId(connection.0)),
             }
         }
         if self.syncing.is_none() && !self.written.is_empty() {
@@ -172,6 +213,23 @@ impl BrokerNode {
             self.next_tick = Some(due);
             effects.tick = Some(due);
         }
+        for wire in unblocked {
+            let unread = self.blocked.remove(&wire).unwrap_or_default();
+            effects.to_clients.push((wire, FromBroker::Unblocked));
+            for frame in unread {
+                effects = effects.and(self.handle(at, wire, frame));
+            }
+        }
         effects
+    }
+}
+
+impl BrokerEffects {
+    /// These, and then those.
+    fn and(mut self, then: Self) -> Self {
+        self.to_clients.extend(then.to_clients);
+        self.sync = self.sync.or(then.sync);
+        self.tick = [self.tick, then.tick].into_iter().flatten().min();
+        self
     }
 }

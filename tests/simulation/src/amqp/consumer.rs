@@ -92,6 +92,7 @@ impl ConsumingEnd {
     pub(crate) fn hear(&mut self, from: FromBroker) -> Vec<Heard> {
         match from {
             FromBroker::Refused(_) => self.lost(),
+            FromBroker::Blocked | FromBroker::Unblocked => Vec::new(),
             FromBroker::Reply(_, Reply::ConsumerCancelled { .. }) => self.lost(),
             FromBroker::Reply(_, Reply::Consuming { .. }) => self.consuming(),
             FromBroker::Reply(channel, Reply::Deliver { delivery, .. }) => {
@@ -187,5 +188,10 @@ impl ConsumingEnd {
 
 /// Each queue is consumed on a channel of its own, behind the one that declares.
 fn channel_of(queue: usize) -> ChannelNumber {
-    ChannelNumber(queue as u16 + 2)
+    ChannelNumber(consumed_on(queue))
+}
+
+/// The number of that channel.
+pub(crate) const fn consumed_on(queue: usize) -> u16 {
+    queue as u16 + 2
 }

@@ -32,7 +32,18 @@ pub(crate) struct PublishingEnd {
 enum State {
     Down,
     Coming,
-    Up { last_tag: u64, flights: BTreeMap<u64, Place> },
+    Up { last_tag: u64, flights: BTreeMap<u64, Place>, pace: Pace },
+}
+
+/// As production's: a connection that the broker does not read publishes nothing, and no confirm is overdue for that.
+#[derive(Debug, Clone, Copy)]
+enum Pace {
+    Reads {
+        since: BootTime,
+    },
+    Blocked,
+    /// It reads again from the next look on.
+    Unblocked,
 }
 
 /// What its owner is told.
@@ -74,7 +85,12 @@ impl PublishingEnd {
 
     /// What it publishes now.
     pub(crate) fn pump(&mut self, now: BootTime, said: &mut Vec<Said>) -> Vec<ToBroker> {
-        let State::Up { last_tag, flights, .. } = &mut self.state else { return Vec::new() };
+        let State::Up { last_tag, flights, pace } = &mut self.state else { return Vec::new() };
+        match pace {
+            Pace::Blocked => return Vec::new(),
+            Pace::Unblocked => *pace = Pace::Reads { since: now },
+            Pace::Reads { .. } => {}
+        }
         let mut written = Vec::new();
         loop {
             while self.window.room() > 0
@@ -115,7 +131,11 @@ impl PublishingEnd {
         match (from, &mut self.state) {
             (FromBroker::Refused(reason), _) => self.lost(&Loss::Refused { reason }),
             (FromBroker::Reply(_, Reply::ConfirmSelected), State::Coming) => {
-                self.state = State::Up { last_tag: 0, flights: BTreeMap::new() };
+                self.state = State::Up {
+                    last_tag: 0,
+                    flights: BTreeMap::new(),
+                    pace: Pace::Reads { since: BootTime::default() },
+                };
                 vec![Said::Up]
             }
             (FromBroker::Reply(_, Reply::Returned { message }), State::Up { .. }) => {
@@ -135,7 +155,15 @@ impl PublishingEnd {
             (FromBroker::Reply(_, Reply::Refused { delivery_tag, multiple }), State::Up { .. }) => {
                 self.confirmed(delivery_tag.0, multiple, Confirm::Nack)
             }
-            (FromBroker::Reply(..), _) => Vec::new(),
+            (FromBroker::Blocked, State::Up { pace, .. }) => {
+                *pace = Pace::Blocked;
+                Vec::new()
+            }
+            (FromBroker::Unblocked, State::Up { pace, .. }) => {
+                *pace = Pace::Unblocked;
+                Vec::new()
+            }
+            (FromBroker::Reply(..) | FromBroker::Blocked | FromBroker::Unblocked, _) => Vec::new(),
         }
     }
 
@@ -150,8 +178,9 @@ impl PublishingEnd {
 
     /// Whether a confirm is overdue: the link is then given up.
     pub(crate) fn is_overdue(&self, now: BootTime) -> bool {
+        let State::Up { pace: Pace::Reads { since }, .. } = self.state else { return false };
         let oldest = self.window.oldest_sent_at();
-        self.is_up() && oldest.is_some_and(|sent| now.since(sent).as_secs() >= CONFIRM_TIMEOUT_S)
+        oldest.is_some_and(|sent| now.since(sent.max(since)).as_secs() >= CONFIRM_TIMEOUT_S)
     }
 
     fn confirmed(&mut self, tag: u64, multiple: bool, confirm: Confirm) -> Vec<Said> {

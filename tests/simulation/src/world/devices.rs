@@ -7,6 +7,7 @@ use super::World;
 use crate::device::Want;
 use crate::event::{Event, NodeId};
 use crate::socket::{Note, Socket, SocketId};
+use crate::story::{Actor, Channel};
 use crate::time::MILLI;
 
 impl World {
@@ -30,7 +31,7 @@ impl World {
 
     fn device_connects(&mut self, device: usize, gateway: usize) {
         if !self.gateways[gateway].is_up() {
-            let wants = self.devices[device].refused(self.gateways.len(), &mut self.chance);
+            let wants = self.devices[device].refused(&mut self.chance);
             return self.device_wants(device, wants);
         }
         let id = SocketId(self.next_socket);
@@ -48,7 +49,13 @@ impl World {
 
     fn device_writes(&mut self, id: SocketId, packet: &Packet, note: Option<Note>) {
         let latency = self.latency();
+        let words = self.story.of_device(packet, note.as_ref());
         let Some(socket) = self.sockets.get_mut(&id).filter(|socket| !socket.is_cut) else { return };
+        let (from, to) = (Actor::Device(socket.device), Actor::Gateway(socket.gateway));
+        let items = words.about(socket.device);
+        if socket.loses_to_gateway {
+            return self.story.lost(self.at, (from, to), items);
+        }
         let encoder = Encoder::new(self.devices[socket.device].version());
         let mut bytes = BytesMut::new();
         encoder.encode(packet, &mut bytes).expect("a device writes what the specification allows");
@@ -58,8 +65,10 @@ impl World {
             let rest = bytes.split_off(1 + self.chance.below(bytes.len() as u64 - 1) as usize);
             let first = std::mem::replace(&mut bytes, rest);
             let read = Event::GatewayReads { socket: id, bytes: first, note: None };
+            self.story.sent(Channel::ToGateway(id), self.at, (from, to), Vec::new());
             self.agenda.put(socket.to_gateway_free, read);
         }
+        self.story.sent(Channel::ToGateway(id), self.at, (from, to), items);
         self.agenda.put(socket.to_gateway_free, Event::GatewayReads { socket: id, bytes, note });
     }
 
@@ -67,11 +76,11 @@ impl World {
         let latency = self.latency();
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         socket.at_device = false;
-        if tells {
+        if tells && !socket.loses_to_gateway {
             let at = socket.to_gateway_free.max(self.at + latency);
             self.agenda.put(at, Event::GatewayLoses { socket: id });
         } else {
-            // The gateway finds out by its keep alive.
+            // The gateway finds out by the keep alive.
             socket.is_cut = true;
         }
     }
@@ -84,7 +93,14 @@ impl World {
         self.perform(NodeId::Gateway(gateway), effects);
     }
 
-    pub(super) fn gateway_reads(&mut self, id: SocketId, bytes: BytesMut, note: Option<Note>) {
+    /// What a device wrote has arrived.
+    pub(super) fn gateway_hears(&mut self, id: SocketId, bytes: BytesMut, note: Option<Note>) {
+        let passes = self.at_its_gateway(id).is_some_and(|socket| !socket.is_cut);
+        self.story.arrives(Channel::ToGateway(id), self.at, passes);
+        self.gateway_reads(id, bytes, note);
+    }
+
+    fn gateway_reads(&mut self, id: SocketId, bytes: BytesMut, note: Option<Note>) {
         let at = self.at;
         let Some(socket) = self.at_its_gateway(id).filter(|socket| !socket.is_cut) else { return };
         if socket.is_paused {
@@ -115,8 +131,15 @@ impl World {
 
     pub(super) fn socket_write(&mut self, id: SocketId, bytes: &[u8]) {
         self.deliver(id, bytes);
-        // The kernel takes it, also for a device that is gone.
-        let at = self.at + self.chance.between(10, MILLI);
+        // The kernel takes it, also for a device that is gone; of one that does not read only so much.
+        let mut at = self.at + self.chance.between(10, MILLI);
+        if let Some(socket) = self.sockets.get_mut(&id).filter(|socket| socket.deaf_until > at) {
+            socket.unread_bytes += bytes.len();
+            if socket.unread_bytes > self.settings.kernel_bytes_max {
+                at += socket.deaf_until - at;
+                self.witness.note("a device did not read, and its kernel was full");
+            }
+        }
         self.agenda.put(at, Event::GatewayWrote { socket: id, bytes: bytes.len() });
     }
 
@@ -125,7 +148,7 @@ impl World {
         let latency = self.latency();
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         socket.at_gateway = false;
-        if !socket.is_cut && socket.at_device {
+        if !socket.is_cut && socket.at_device && !socket.loses_to_device {
             let at = socket.to_device_free.max(self.at + latency);
             self.agenda.put(at, Event::DeviceLoses { socket: id });
         }
@@ -159,14 +182,22 @@ impl World {
                 }
                 _ => {}
             }
-            if !socket.is_cut && socket.at_device {
-                socket.to_device_free = socket.to_device_free.max(self.at + latency);
+            let between = (Actor::Gateway(gateway), Actor::Device(device));
+            let items = self.story.of_gateway(&packet).about(device);
+            if socket.is_cut || !socket.at_device || socket.loses_to_device {
+                self.story.lost(self.at, between, items);
+            } else {
+                let free = socket.to_device_free.max(self.at + latency).max(socket.deaf_until);
+                socket.to_device_free = free;
+                self.story.sent(Channel::ToDevice(id), self.at, between, items);
                 self.agenda.put(socket.to_device_free, Event::DeviceReads { socket: id, packet });
             }
         }
     }
 
     pub(super) fn device_reads(&mut self, id: SocketId, packet: Packet) {
+        let passes = self.sockets.get(&id).is_some_and(|socket| !socket.is_cut && socket.at_device);
+        self.story.arrives(Channel::ToDevice(id), self.at, passes);
         let Some(socket) = self.sockets.get(&id).filter(|s| !s.is_cut && s.at_device) else { return };
         let device = socket.device;
         let wants = self.devices[device].reads(id, packet, &mut self.chance);

@@ -1,9 +1,14 @@
 //! AMQP connections between processes and the broker.
 
+use roost_backend::embedded::core::{Operation, Reply};
+
 use super::World;
 use crate::amqp::broker::BrokerEffects;
+use crate::amqp::consumer::consumed_on;
 use crate::amqp::{FromBroker, ToBroker, WireId};
 use crate::event::{End, Event, NodeId};
+use crate::fault::Direction;
+use crate::story::{Actor, Channel};
 use crate::time::{MILLI, Micros, SECOND};
 
 /// One TCP connection to the broker.
@@ -15,6 +20,8 @@ pub(super) struct Wire {
     pub(super) is_cut: bool,
     /// What the client writes is lost: a connection that is about to break.
     pub(super) loses_writes: bool,
+    /// What the broker writes is lost: a connection that is about to break.
+    pub(super) loses_reads: bool,
     /// Whether the client believes in it.
     at_client: bool,
     /// What is written arrives in order.
@@ -35,7 +42,7 @@ impl World {
         let effects = match node {
             NodeId::Gateway(index) => self.gateways[index].connect(end),
             NodeId::Router => self.router.connect(end),
-            NodeId::Service => self.service.connect(),
+            NodeId::Service => self.service.connect(end),
         };
         if effects.is_empty() {
             return;
@@ -47,6 +54,7 @@ impl World {
             end,
             is_cut: false,
             loses_writes: false,
+            loses_reads: false,
             at_client: true,
             to_broker_free: 0,
             to_client_free: 0,
@@ -70,17 +78,26 @@ impl World {
     fn carry(&mut self, wire: WireId, frame: ToBroker) {
         let latency = self.latency();
         let Some(made) = self.wires.get_mut(&wire) else { return };
+        let between = (Actor::of(made.node), Actor::Broker);
+        let items = self.story.of_client(&frame);
         if made.is_cut || made.loses_writes {
-            return;
+            return self.story.lost(self.at, between, items);
         }
-        let delayed_until = self.troubles.get(&made.node).map_or(0, |trouble| trouble.delayed_until);
+        self.story.sent(Channel::ToBroker(wire), self.at, between, items);
+        let delayed_until = self.troubles.get(&made.node).map_or(0, |trouble| trouble.out_until);
         made.to_broker_free = made.to_broker_free.max(self.at + latency).max(delayed_until);
         self.agenda.put(made.to_broker_free, Event::BrokerReads { wire, frame });
     }
 
     pub(super) fn broker_reads(&mut self, wire: WireId, frame: ToBroker) {
+        let passes = self.wires.get(&wire).is_some_and(|made| !made.is_cut) && self.broker.is_up();
+        self.story.arrives(Channel::ToBroker(wire), self.at, passes);
         if self.wires.get(&wire).is_none_or(|made| made.is_cut) {
             return;
+        }
+        let is_taken = passes && !self.broker.is_blocked(wire);
+        if let (true, ToBroker::Operation(_, Operation::Publish(publication))) = (is_taken, &frame) {
+            self.witness.broker_has(self.at, &publication.routing_key, &publication.body);
         }
         let closes = matches!(frame, ToBroker::Close);
         let effects = self.broker.handle(self.at, wire, frame);
@@ -102,10 +119,23 @@ impl World {
         let life = self.broker.life;
         for (wire, frame) in effects.to_clients {
             let latency = self.latency();
-            let Some(made) = self.wires.get_mut(&wire).filter(|made| !made.is_cut) else { continue };
-            let delayed_until = self.troubles.get(&made.node).map_or(0, |trouble| trouble.delayed_until);
+            let Some(made) = self.wires.get_mut(&wire) else { continue };
+            let between = (Actor::Broker, Actor::of(made.node));
+            let items = self.story.of_broker(&frame);
+            if made.is_cut || made.loses_reads {
+                self.story.lost(self.at, between, items);
+                continue;
+            }
+            self.story.sent(Channel::FromBroker(wire, channel_of(&frame)), self.at, between, items);
+            let delayed_until = self.troubles.get(&made.node).map_or(0, |trouble| trouble.in_until);
             made.to_client_free = made.to_client_free.max(self.at + latency).max(delayed_until);
-            self.agenda.put(made.to_client_free, Event::ClientReads { wire, frame });
+            let mut at = made.to_client_free;
+            if (made.node, made.end) == (NodeId::Router, End::Reports) {
+                let queues = self.stalled_until.iter();
+                let stalled = queues.filter(|(queue, _)| consumed_on(queue.place()) == channel_of(&frame));
+                at = stalled.map(|(_, until)| *until).fold(at, Micros::max);
+            }
+            self.agenda.put(at, Event::ClientReads { wire, frame });
         }
         if let Some(lsn) = effects.sync {
             let at = self.at + self.chance.between(100, self.settings.sync_max);
@@ -117,16 +147,18 @@ impl World {
     }
 
     pub(super) fn client_reads(&mut self, wire: WireId, frame: FromBroker) {
+        let passes = self.wires.get(&wire).is_some_and(|made| !made.is_cut && made.at_client);
+        self.story.arrives(Channel::FromBroker(wire, channel_of(&frame)), self.at, passes);
         let Some(made) = self.wires.get(&wire).filter(|made| !made.is_cut && made.at_client) else { return };
         let (node, end) = (made.node, made.end);
-        if let FromBroker::Reply(_, roost_backend::embedded::core::Reply::Deliver { delivery, .. }) = &frame {
+        if let FromBroker::Reply(_, Reply::Deliver { delivery, .. }) = &frame {
             let effects = self.broker.taken(self.at, wire, delivery.cost_bytes());
             self.broker_wants(effects);
         }
         let effects = match node {
             NodeId::Gateway(index) => self.gateways[index].hear(self.at, end, frame),
             NodeId::Router => self.router.hear(self.at, end, frame),
-            NodeId::Service => self.service.hear(self.at, frame),
+            NodeId::Service => self.service.hear(self.at, end, frame),
         };
         self.perform(node, effects);
     }
@@ -179,7 +211,7 @@ impl World {
         let effects = match node {
             NodeId::Gateway(index) => self.gateways[index].lost(self.at, end),
             NodeId::Router => self.router.lost(self.at, end),
-            NodeId::Service => self.service.lost(self.at),
+            NodeId::Service => self.service.lost(self.at, end),
         };
         self.perform(node, effects);
     }
@@ -206,6 +238,26 @@ impl World {
             self.wires.iter().filter(|(_, made)| made.node == node).map(|(wire, _)| *wire).collect();
         for wire in wires {
             self.cut_wire(wire);
+        }
+    }
+
+    /// The connections of a process that pass in one direction only break.
+    pub(super) fn connections_break(&mut self, node: NodeId) {
+        let is_meant = |made: &Wire| made.node == node && (made.loses_writes || made.loses_reads);
+        let wires: Vec<WireId> =
+            self.wires.iter().filter(|(_, made)| is_meant(made)).map(|(wire, _)| *wire).collect();
+        for wire in wires {
+            self.cut_wire(wire);
+        }
+    }
+
+    /// From now on nothing passes in that direction, until they break.
+    pub(super) fn go_one_way(&mut self, node: NodeId, lost: Direction) {
+        for made in self.wires.values_mut().filter(|made| made.node == node) {
+            match lost {
+                Direction::Out => made.loses_writes = true,
+                Direction::In => made.loses_reads = true,
+            }
         }
     }
 
@@ -250,5 +302,13 @@ impl World {
             true => self.chance.between(100, 50 * MILLI),
             false => self.chance.between(50 * MILLI, 15 * SECOND),
         }
+    }
+}
+
+/// On which channel a message is delivered; 0 for everything else.
+fn channel_of(frame: &FromBroker) -> u16 {
+    match frame {
+        FromBroker::Reply(channel, Reply::Deliver { .. }) => channel.0,
+        FromBroker::Reply(..) | FromBroker::Refused(_) | FromBroker::Blocked | FromBroker::Unblocked => 0,
     }
 }
