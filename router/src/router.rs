@@ -66,6 +66,9 @@ pub struct RouterCore {
     gated: BTreeMap<Lsn, Vec<Output>>,
     /// Commands whose record is not durable yet, in order.
     unsafe_yet: VecDeque<(Lsn, u64)>,
+    /// Devices with a command that takes the place of others, once the ends of those are durable; in order. Bounded by the commands in
+    /// custody.
+    behind: VecDeque<(Lsn, Device)>,
     timers: Timers,
     locations: Locations,
     gateways: BTreeMap<GatewayId, Gateway>,
@@ -143,6 +146,7 @@ impl RouterCore {
             outputs: VecDeque::new(),
             gated: BTreeMap::new(),
             unsafe_yet: VecDeque::new(),
+            behind: VecDeque::new(),
             timers: Timers::default(),
             gateways: BTreeMap::new(),
             recovering: BTreeSet::new(),
@@ -316,6 +320,7 @@ impl RouterCore {
         while let Some((_, sequence)) = self.unsafe_yet.pop_front_if(|(gate, _)| *gate <= lsn) {
             self.accepted_durably(now, sequence);
         }
+        self.offer_behind(now);
         let run_is_durable = before < self.run_lsn && self.run_lsn <= self.durable;
         if run_is_durable && self.is_recovered() {
             self.recovered(now);

@@ -16,6 +16,8 @@ pub(crate) struct Mailbox {
     pub(crate) hold: Option<Hold>,
     /// The session that has no subscription for the first command, until it says that it has subscribed.
     pub(crate) unsubscribed: Option<(GatewayId, Incarnation, SessionId)>,
+    /// Nothing is given to a gateway before this record is on disk.
+    pub(crate) behind: Lsn,
     /// Nothing is offered before the timer: a gateway gave a command back for a reason of its own.
     pub(crate) is_resting: bool,
     waiting: usize,
@@ -180,6 +182,16 @@ impl Mailbox {
         }
         superseded.reverse();
         superseded
+    }
+
+    /// The commands that wait before this one with its key.
+    pub(crate) fn superseded_by(&self, by: u64) -> Vec<u64> {
+        let Some(key) = self.entries.get(&by).and_then(|entry| entry.key.as_deref()) else {
+            return Vec::new();
+        };
+        let earlier = self.entries.range(..by);
+        let same = earlier.filter(|(_, entry)| !entry.is_outstanding && entry.key.as_deref() == Some(key));
+        same.map(|(sequence, _)| *sequence).collect()
     }
 
     /// How many commands wait that one more with this key would take the place of, and how many bytes they have.

@@ -28,7 +28,7 @@ impl RouterCore {
             };
             // What is buried ends in a moment, and the later ones come behind it.
             let is_buried = mailbox.entries.get(&first).is_some_and(|entry| entry.is_buried);
-            if mailbox.is_resting || is_buried {
+            if mailbox.is_resting || is_buried || mailbox.behind > self.durable {
                 return;
             }
             if self.is_overdue(now, first) {

@@ -95,6 +95,7 @@ impl RouterCore {
         let Some(live) = self.journal.command(sequence).cloned() else { return };
         let request = &live.command.request;
         let device = &request.device;
+        self.supersede_before(now, device, sequence);
         let Some(mut receipt) = self.receipt_now(now, device, sequence) else { return };
         (receipt.state, receipt.reason, receipt.detail) = (end.state, end.reason, end.detail);
         if let Some((epoch, gateway)) = end.by {

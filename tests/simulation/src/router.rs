@@ -522,7 +522,8 @@ fn tell_witness(what: &Publication, effects: &mut Vec<Effect>) {
                 | Control::Superseded { .. } => None,
             }));
         }
-        Publication::Receipt { .. }
+        Publication::RunBegun { .. }
+        | Publication::Receipt { .. }
         | Publication::Presence(_)
         | Publication::Marker { .. }
         | Publication::Answer { .. }

@@ -242,13 +242,14 @@ impl Judged {
             if !seen.insert(command) {
                 continue;
             }
-            let newest = of_device.entry(device).or_insert(0);
+            let (newest, which) = of_device.entry(device).or_insert((0, command));
             if *newest > place {
                 broken.push(format!(
-                    "{command} (place {place}) first came to device {device} after place {newest}"
+                    "{command} (place {place}) first came to device {device} after {which} (place {newest})"
                 ));
+            } else {
+                (*newest, *which) = (place, command);
             }
-            *newest = place.max(*newest);
         }
         broken
     }

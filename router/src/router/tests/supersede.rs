@@ -87,6 +87,31 @@ fn the_router_dies_between_the_new_command_and_the_end_of_the_old_one() {
 }
 
 #[test]
+fn what_was_replaced_stays_so_if_the_router_dies_before_that_is_on_disk_and_the_new_one_is_delivered() {
+    let (mut bench, mut gates) = Bench::ready(&["g1"]);
+    bench.accepted(&gates[0], "d", 1);
+    bench.is_quick = false;
+    bench.send(keyed("d", "old", "k"));
+    bench.send(keyed("d", "new", "k"));
+    // Both are on disk at once; the end of the old one is not yet.
+    bench.fsync();
+    assert_eq!(ids(&bench.deliveries()), [""; 0], "it waits for that");
+    bench.fsync();
+    // And for the record that it is given.
+    bench.fsync();
+    let new = bench.delivery();
+    assert_eq!(ids(&[new.clone()]), ["new"]);
+    let mut bench = bench.crash();
+    // Its answer is read before the gateway has said what it holds.
+    bench.settled(&gates[0], &new, Outcome::Delivered);
+    let mut bench = bench.crash();
+    bench.join(&mut gates[0]);
+    bench.accepted(&gates[0], "d", 1);
+    assert_eq!(ids(&bench.deliveries()), [""; 0], "nothing older comes behind it");
+    assert_eq!(bench.core.journal().commands(), 0);
+}
+
+#[test]
 fn what_the_run_before_gave_to_a_gateway_is_not_replaced_before_that_has_said_what_it_holds() {
     let (mut bench, mut gates) = Bench::ready(&["g1"]);
     bench.accepted(&gates[0], "d", 1);
