@@ -32,6 +32,7 @@ pub mod shell;
 mod timeline;
 mod timers;
 mod trace;
+mod transfer;
 
 pub use counters::{Counters, DropReason};
 pub use input::{Input, PublishOutcome, PublishToken, Queue, RequestId, SourceToken};
@@ -41,3 +42,4 @@ pub use output::{Output, Publication, ReceiptAddress};
 pub use router::{GatewayGauges, Gauges, RouterCore};
 pub use timeline::{StepView, TimelineView};
 pub use trace::{CommandTrace, TraceStep};
+pub use transfer::TransferOutcome;

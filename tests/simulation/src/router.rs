@@ -13,7 +13,7 @@ use roost_router::{
     Counters, Input, Limits, Lsn, Output, Publication, PublishOutcome, PublishToken, Queue, RequestId,
     RouterCore, SourceToken,
 };
-use roost_wire::{CommandRequest, LinkId, Now, ShardId};
+use roost_wire::{CommandRequest, LinkId, Now, SessionHandOver, ShardId};
 
 use crate::amqp::FromBroker;
 use crate::amqp::consumer::{Arrived, ConsumingEnd, Heard, Token};
@@ -369,7 +369,8 @@ impl Run {
         self.next_source += 1;
         self.sources.insert(source, (end, token));
         let queue = if end == End::Commands { Queue::Commands } else { REPORTS[token.queue] };
-        if queue == Queue::Sightings && self.plant == Some(Break::ForgetWithoutCompare) {
+        let is_report = queue == Queue::Sightings && !SessionHandOver::is_in(&message);
+        if is_report && self.plant == Some(Break::ForgetWithoutCompare) {
             for message in without_compare(&self.core, now, &message) {
                 self.feed(now, Input::Delivered { queue, source, message: Box::new(message) });
             }
