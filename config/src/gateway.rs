@@ -11,7 +11,7 @@ use crate::section::Section;
 use crate::spool::SpoolSettings;
 use crate::tracing::TracingSettings;
 use crate::uplink::UplinkSettings;
-use crate::value::{address, loopback_address, parsed, path, seconds, whole};
+use crate::value::{address, loopback_address, milliseconds, parsed, path, seconds, whole};
 
 /// What `role: gateway` reads.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,8 @@ pub struct GatewaySettings {
     pub answer_topic: AnswerTopic,
     /// `mesh`
     pub mesh: MeshSettings,
+    /// `sessions`
+    pub sessions: SessionSettings,
     /// `tracing`; off by default.
     pub tracing: Option<TracingSettings>,
     /// `shutdown_grace_s`: how long a drain may take.
@@ -80,6 +82,14 @@ pub struct MeshSettings {
     pub shards: u16,
 }
 
+/// `sessions`: what becomes of sessions whose devices roam.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionSettings {
+    /// `transfer_ms`: how long a CONNECT waits for the session that its device had at another gateway; then it gets a fresh one. 0:
+    /// it never waits, each gateway keeps its own sessions, and hands none over.
+    pub transfer: Duration,
+}
+
 /// 127.0.0.1:1883, MQTT's registered port. Loopback, so that a gateway without users is not open to the world by default.
 pub const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1883));
 /// 127.0.0.1:8081, beside the router's 8080.
@@ -110,6 +120,8 @@ pub const LEASE: Duration = Duration::from_secs(10);
 pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// 1: one router serves a fleet until it is measured not to.
 pub const SHARDS: u16 = 1;
+/// 2 s: some round trips over a bad path between continents; clients give up after 5 s and more.
+pub const SESSION_TRANSFER: Duration = Duration::from_secs(2);
 /// 30 s: what systemd and Kubernetes give before they kill.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
@@ -129,6 +141,7 @@ impl GatewaySettings {
             spool: SpoolSettings::default(),
             answer_topic: AnswerTopic::default(),
             mesh: MeshSettings::default(),
+            sessions: SessionSettings::default(),
             tracing: None,
             shutdown_grace: SHUTDOWN_GRACE,
         }
@@ -146,6 +159,7 @@ impl GatewaySettings {
         let spool = SpoolSettings::read(root.section("spool"));
         let answer_topic = root.or("answer_topic", AnswerTopic::default(), parsed::<AnswerTopic>);
         let mesh = MeshSettings::read(root.section("mesh"));
+        let sessions = SessionSettings::read(root.section("sessions"));
         let tracing = TracingSettings::read(root.section("tracing"));
         let shutdown_grace = root.or("shutdown_grace_s", SHUTDOWN_GRACE, seconds(1..=3_600));
         if listen == admin {
@@ -167,6 +181,7 @@ impl GatewaySettings {
             spool,
             answer_topic,
             mesh,
+            sessions,
             tracing,
             shutdown_grace,
         })
@@ -255,6 +270,21 @@ impl MeshSettings {
         }
         s.finish();
         mesh
+    }
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self { transfer: SESSION_TRANSFER }
+    }
+}
+
+impl SessionSettings {
+    fn read(mut s: Section<'_>) -> Self {
+        // Below the default connect timeout of ten seconds, which would end the wait instead.
+        let transfer = s.or("transfer_ms", SESSION_TRANSFER, milliseconds(0..=8_000));
+        s.finish();
+        Self { transfer }
     }
 }
 

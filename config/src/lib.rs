@@ -28,7 +28,7 @@ pub mod uplink;
 mod value;
 
 pub use backend::{BackendLimits, BackendSettings, User};
-pub use gateway::{GatewayLimits, GatewaySettings, MeshSettings};
+pub use gateway::{GatewayLimits, GatewaySettings, MeshSettings, SessionSettings};
 pub use problem::{Problem, Problems};
 pub use role::{Role, Settings};
 pub use router::{CommandBounds, LifetimeSettings, RouterSettings};

@@ -49,6 +49,11 @@ pub(crate) fn seconds(range: RangeInclusive<u64>) -> impl Fn(&Node) -> Result<Du
     move |node| whole(range.clone())(node).map(Duration::from_secs)
 }
 
+/// A time as whole milliseconds within bounds: keys that end in `_ms`.
+pub(crate) fn milliseconds(range: RangeInclusive<u64>) -> impl Fn(&Node) -> Result<Duration, String> {
+    move |node| whole(range.clone())(node).map(Duration::from_millis)
+}
+
 /// `IP:PORT`.
 pub(crate) fn address(node: &Node) -> Result<SocketAddr, String> {
     let text = text(node)?;

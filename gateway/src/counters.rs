@@ -71,6 +71,10 @@ counts! {
     RefusedMalformed => "connects_refused", "malformed";
     /// Refused: no CONNECT within the connect timeout.
     RefusedTimeout => "connects_refused", "timeout";
+    /// Refused: the client went away while its CONNECT waited for its session.
+    RefusedLeft => "connects_refused", "left";
+    /// Refused: the device connected again while its CONNECT waited for its session.
+    RefusedTakenOver => "connects_refused", "taken_over";
     /// Ended: the client said goodbye.
     ClosedByClient => "disconnects", "client";
     /// Ended: the connection broke or was closed without a DISCONNECT.
@@ -99,6 +103,56 @@ counts! {
     SessionExpired => "sessions_ended", "expired";
     /// Sessions that ended with their connection or by a clean start.
     SessionClean => "sessions_ended", "clean";
+    /// Sessions that ended here since the router had them moved to another gateway.
+    SessionMoved => "sessions_ended", "moved";
+    /// Sessions that ended here since their device has a newer one elsewhere.
+    SessionElsewhere => "sessions_ended", "elsewhere";
+    /// Sessions that ended here since nobody could say that they are still their device's newest.
+    SessionStale => "sessions_ended", "stale";
+    /// Sessions asked for: another gateway's came, and its device goes on with it.
+    FetchMoved => "session_transfers", outcome "moved";
+    /// Sessions asked for: the copy that was here is the newest.
+    FetchCurrent => "session_transfers", outcome "current";
+    /// Sessions asked for: nobody has one.
+    FetchNobody => "session_transfers", outcome "nobody";
+    /// Sessions asked for: the gateway that had it is dead.
+    FetchOwnerDead => "session_transfers", outcome "owner_dead";
+    /// Sessions asked for: the gateway that has it does not move sessions.
+    FetchOwnerCannot => "session_transfers", outcome "owner_cannot";
+    /// Sessions asked for: the gateway that has it did not answer the router in time.
+    FetchOwnerSilent => "session_transfers", outcome "owner_silent";
+    /// Sessions asked for: the router moves as many as it may.
+    FetchRouterBusy => "session_transfers", outcome "router_busy";
+    /// Sessions asked for: the device has asked elsewhere since.
+    FetchElsewhere => "session_transfers", outcome "elsewhere";
+    /// Sessions asked for: no answer in time.
+    FetchTimedOut => "session_transfers", outcome "timed_out";
+    /// Sessions asked for: what came is not readable here.
+    FetchUnreadable => "session_transfers", outcome "unreadable";
+    /// Sessions asked for: the device went away, and its session came and is kept.
+    FetchKept => "session_transfers", outcome "kept";
+    /// Sessions asked for: the device went away, and no session came.
+    FetchLeft => "session_transfers", outcome "left";
+    /// Sessions asked for: the device connected here again meanwhile.
+    FetchSuperseded => "session_transfers", outcome "superseded";
+    /// Sessions not asked for: as many are as may be.
+    FetchBusy => "session_transfers", outcome "busy";
+    /// Sessions not asked for: there is no lease, or no link.
+    FetchUnreachable => "session_transfers", outcome "unreachable";
+    /// Sessions that came when nobody waited any more, and were dropped.
+    FetchLate => "sessions_dropped", "late";
+    /// Sessions that came and are more than the gateway may hold.
+    FetchSessionsFull => "sessions_dropped", "sessions_full";
+    /// Sessions that the router asked for: handed over.
+    GivenMoved => "sessions_given", outcome "moved";
+    /// Sessions that the router asked for: there is none.
+    GivenAbsent => "sessions_given", outcome "absent";
+    /// Sessions that the router asked for: its device is connected here in a newer one.
+    GivenNewer => "sessions_given", outcome "newer";
+    /// Sessions that the router asked for: as many are on their way as may be.
+    GivenBusy => "sessions_given", outcome "busy";
+    /// Sessions that the router asked for: too long to be moved.
+    GivenTooLarge => "sessions_given", outcome "too_large";
     /// Publishes taken in at QoS 0.
     PublishQos0 => "messages_received", qos "0";
     /// Publishes taken in at QoS 1.
@@ -171,6 +225,12 @@ counts! {
     DroppedExpired => "local_dropped", "expired";
     /// Local copies dropped: larger than the client takes. [MQTT-3.1.2-25]
     DroppedTooLarge => "local_dropped", "packet_too_large";
+    /// Local copies dropped: the session that held them ended, since its device has, or may have, a newer one elsewhere.
+    DroppedWithSession => "local_dropped", "session_superseded";
+    /// Local copies dropped: the session that moved was too long with them.
+    DroppedLeftBehind => "local_dropped", "session_too_large";
+    /// Local copies dropped: their session came too late, or there was no room for it.
+    DroppedLate => "local_dropped", "session_late";
     /// PUBACKs from clients that fit nothing sent.
     PubackUnknown => "pubacks_ignored", "unknown_packet_id";
     /// Commands dropped: they came through an earlier link.
@@ -223,6 +283,8 @@ counts! {
     SightingLost => "reports_failed", "sightings";
     /// Settlement reports that the broker refused; they are published again and a sync follows.
     SettlementNacked => "reports_failed", "settlements";
+    /// Sessions given away that the broker refused; they are published again.
+    SessionNacked => "reports_failed", "session";
     /// Syncs that the broker lost or refused; another follows.
     SyncLost => "reports_failed", "sync";
     /// Commands turned away by a new sync number, since too many settlements were unconfirmed.
@@ -235,6 +297,8 @@ counts! {
     ControlOtherShard => "control_ignored", "other_shard";
     /// Control reports that say: a newer process has this gateway's id.
     Superseded => "superseded", "";
+    /// Answers about sessions that nobody waits for any more.
+    SessionAnswerUnknown => "control_ignored", "unknown_session_request";
     /// Answers to heartbeats that are no longer remembered.
     AnswerUnknown => "control_ignored", "unknown_heartbeat";
 }

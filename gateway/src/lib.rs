@@ -10,7 +10,7 @@
 //!
 //! ```text
 //!  sockets  ──Opened, Received, Written, Closed──>┌───────┐──Write, Close, PauseReading, ResumeReading──> sockets
-//!  inbox    ──Delivery───────────────────────────>│ shard │──Publish (events)───────────────────────────> AMQP
+//!  inbox    ──Delivery, Session──────────────────>│ shard │──Publish (events)───────────────────────────> AMQP
 //!  AMQP     ──Published, Backend─────────────────>└───────┘
 //!                                      ToShard ^   │ FromShard
 //!                                              │   v
@@ -37,6 +37,8 @@
 //!   of a connection leave in the order of its publishes.
 //! - A command is written to the session it names or to none, in the order it came, within the lease; it has one answer, and
 //!   the first that is neither delivered nor sent ends its hold.
+//! - A kept session is resumed at once only if the router would have said that its device has another one; else it is asked about, or
+//!   fetched from another gateway, within a bound.
 //! - Everything is bounded by [`Limits`], where each bound says what happens when it is reached; every drop, refusal and retry
 //!   is one of [`Count`].
 //! - The same inputs give the same outputs, always.

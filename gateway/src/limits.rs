@@ -55,6 +55,15 @@ pub struct Limits {
     pub commands_max: usize,
     /// Payload bytes of the same. Beyond: returned as `full`.
     pub command_bytes_max: usize,
+    /// How long a CONNECT waits for the session that its device had elsewhere. Then: a fresh one, counted. Zero: nobody asks, each
+    /// gateway keeps its own sessions, and none is handed over.
+    pub session_transfer: Duration,
+    /// CONNECTs that wait so at once. Beyond: a fresh session at once, counted.
+    pub fetches_max: usize,
+    /// Sessions handed over and not confirmed by the broker. Beyond: one more stays here, and its device begins anew elsewhere.
+    pub session_moves_max: usize,
+    /// Bytes of one session that is handed over. Beyond: its oldest messages stay behind, counted.
+    pub session_bytes_max: usize,
     /// From writing a command to its PUBACK. Then: the connection is closed and the command is settled as timed out.
     pub settle_timeout: Duration,
 }
@@ -93,6 +102,14 @@ impl Default for Limits {
             device_commands_max: 16,
             commands_max: 10_000,
             command_bytes_max: 64 * 1024 * 1024,
+            // Some round trips over a bad path between continents; a person who waits for a device begins to doubt.
+            session_transfer: Duration::from_secs(2),
+            // Their CONNECTs are 16 KiB at most. With a round trip of 20 ms that is 50,000 devices a second.
+            fetches_max: 1_000,
+            // 128 MiB, if all of them are as large as they may be.
+            session_moves_max: 32,
+            // A full queue and a full window fit four times; brokers take 16 MiB.
+            session_bytes_max: 4 * 1024 * 1024,
             settle_timeout: Duration::from_secs(30),
         }
     }

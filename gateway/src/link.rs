@@ -10,6 +10,7 @@
 mod dialogue;
 mod gather;
 mod lease;
+mod moves;
 mod settlements;
 mod sightings;
 mod words;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use dialogue::{FromShard, ToShard};
 use lease::{Answered, Lease};
+use moves::Moves;
 use roost_wire::{
     BootTime, Control, ControlReport, DeliveryMode, Device, Echo, GatewayId, Heartbeat, Incarnation, LinkId,
     Message, Now, Properties, Region, RouterRun, SettlementReport, ShardId, Sighting, SightingReport,
@@ -58,6 +60,8 @@ pub struct LinkConfig {
     pub settle_key: String,
     /// The AMQP user that publishes: the broker vouches for it to the router.
     pub user: Option<String>,
+    /// Whether sessions are handed over to other gateways, and fetched from them.
+    pub moves_sessions: bool,
 }
 
 /// What the gateway as a whole has with one router.
@@ -83,6 +87,9 @@ pub struct Link {
     superseded_by: Option<Incarnation>,
     sightings: Sightings,
     settlements: Settlements,
+    moves: Moves,
+    /// Whether the router said that it moves sessions.
+    roams: Option<bool>,
     publications: u64,
     outputs: VecDeque<LinkOutput>,
 }
@@ -114,6 +121,8 @@ impl Link {
             superseded_by: None,
             sightings: Sightings::new(config.shards),
             settlements: Settlements::new(config.shards),
+            moves: Moves::default(),
+            roams: None,
             publications: 0,
             outputs: VecDeque::new(),
             config,
@@ -148,14 +157,18 @@ impl Link {
     /// The next effect, in order; `None` when there is none for now. What has been said since the last call is put
     /// together into reports here, so handle all that is at hand before asking.
     pub fn poll_output(&mut self) -> Option<LinkOutput> {
-        self.outputs.pop_front().or_else(|| self.report_sightings()).or_else(|| self.report_settlements())
+        self.outputs
+            .pop_front()
+            .or_else(|| self.report_sightings())
+            .or_else(|| self.hand_over())
+            .or_else(|| self.report_settlements())
     }
 
     /// When to come back with [`LinkInput::Tick`] if nothing happens before. Call it when the outputs are taken.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<BootTime> {
         let heartbeat = self.is_ready().then_some(self.next_heartbeat);
-        let retries = [self.sightings.next_time(), self.settlements.next_time()];
+        let retries = [self.sightings.next_time(), self.settlements.next_time(), self.moves.next_time()];
         // What may be published now already waits for something else than time.
         let retries = retries.into_iter().flatten().filter(|at| *at > self.now.boot);
         heartbeat.into_iter().chain(self.lease.next_lapse()).chain(retries).min()
@@ -164,7 +177,10 @@ impl Link {
     /// Whether everything said is published and confirmed: the end of a drain.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.outputs.is_empty() && self.sightings.is_settled() && self.settlements.is_settled()
+        self.outputs.is_empty()
+            && self.sightings.is_settled()
+            && self.settlements.is_settled()
+            && self.moves.is_settled()
     }
 
     /// Until when commands may be delivered; none without a lease.
@@ -208,6 +224,7 @@ impl Link {
         let is_ready = self.is_ready();
         self.sightings.set_ready(is_ready, &mut self.counters);
         self.settlements.set_ready(is_ready);
+        self.moves.set_ready(is_ready);
         // The router learns the new queues at once, and before anything else.
         self.next_heartbeat = self.now.boot;
         self.beat();
@@ -228,6 +245,7 @@ impl Link {
             control: queues.control.clone(),
             sessions: self.present,
             draining: self.is_draining,
+            moves_sessions: self.config.moves_sessions,
         };
         self.lease.sent(self.heartbeats, self.now.boot);
         self.next_heartbeat = self.now.boot + self.config.heartbeat;
@@ -257,6 +275,7 @@ impl Link {
             if !report.items.iter().any(|item| matches!(item, Control::HeartbeatAnswer { .. })) {
                 self.next_heartbeat = self.now.boot;
             }
+            self.tell_all(|| ToShard::NewRun);
             self.begin_sync();
             self.sightings.want_snapshot();
         }
@@ -267,8 +286,11 @@ impl Link {
 
     fn control(&mut self, run: RouterRun, item: Control) {
         match item {
-            Control::HeartbeatAnswer { number, answered_at } => {
-                self.heartbeat_answered(run, number, answered_at)
+            Control::HeartbeatAnswer { number, answered_at, moves_sessions } => {
+                if self.roams.replace(moves_sessions) != Some(moves_sessions) {
+                    self.tell_all(|| ToShard::Roams(moves_sessions));
+                }
+                self.heartbeat_answered(run, number, answered_at);
             }
             Control::Ask { question, device } => {
                 let shard = self.shard_of(&device);
@@ -282,9 +304,21 @@ impl Link {
             }
             Control::Sync => self.begin_sync(),
             Control::Snapshot => self.sightings.want_snapshot(),
-            Control::Close { device, session, reason } => {
+            Control::Close { device, session, reason, forget } => {
                 let shard = self.shard_of(&device);
-                self.tell(shard, ToShard::Close { device, session, reason });
+                self.tell(shard, ToShard::Close { device, session, reason, forget });
+            }
+            Control::FindSession { question, device } => {
+                let shard = self.shard_of(&device);
+                self.tell(shard, ToShard::FindSession { question, run, device });
+            }
+            Control::MoveSession { question, device, session } => {
+                let shard = self.shard_of(&device);
+                self.tell(shard, ToShard::MoveSession { question, run, device, session });
+            }
+            Control::SessionAnswer { request, device, answer } => {
+                let shard = self.shard_of(&device);
+                self.tell(shard, ToShard::SessionAnswer { request, device, answer: Some(answer) });
             }
         }
     }
@@ -315,16 +349,24 @@ impl Link {
     fn shard_says(&mut self, shard: ShardIndex, word: FromShard) {
         match word {
             FromShard::Sighting(sighting) => {
-                match sighting {
+                match &sighting {
+                    Sighting::WantsSession { device, request, .. } if !self.is_ready() => {
+                        let (request, device) = (*request, device.clone());
+                        return self.tell(shard, ToShard::SessionAnswer { request, device, answer: None });
+                    }
                     Sighting::Accepted(_) => self.present += 1,
                     Sighting::Gone { .. } => self.present = self.present.saturating_sub(1),
                     Sighting::Heartbeat(_)
                     | Sighting::Claim { .. }
                     | Sighting::Absent { .. }
+                    | Sighting::WantsSession { .. }
+                    | Sighting::HoldsSession { .. }
+                    | Sighting::NoSession { .. }
                     | Sighting::Snapshot { .. } => {}
                 }
                 self.sightings.say(Some(shard), sighting, &mut self.counters);
             }
+            FromShard::Session(session) => self.moves.give(*session),
             FromShard::Settlement(item) => {
                 if self.settlements.say(shard, item, &mut self.counters) {
                     self.begin_sync();
@@ -339,6 +381,13 @@ impl Link {
         let is_confirmed = outcome == PublishOutcome::Confirmed;
         let number = token.number();
         if self.sightings.outcome(self.now.boot, number, is_confirmed, &mut self.counters) {
+            return;
+        }
+        if let Some((device, is_safe)) = self.moves.outcome(self.now.boot, number, is_confirmed) {
+            match is_safe {
+                true => self.tell(self.shard_of(&device), ToShard::SessionGiven),
+                false => self.counters.add(Count::SessionNacked),
+            }
             return;
         }
         match self.settlements.outcome(self.now.boot, number, is_confirmed, &mut self.counters) {
@@ -363,6 +412,17 @@ impl Link {
         self.sightings.published(number);
         let key = self.config.sightings_key.clone();
         Some(self.publication(number, key, report.to_body(), OnLoss::Report))
+    }
+
+    fn hand_over(&mut self) -> Option<LinkOutput> {
+        let number = self.publications + 1;
+        let session = self.moves.next(self.now.boot, number)?;
+        self.publications = number;
+        let LinkConfig { exchange, sightings_key, user, .. } = &self.config;
+        let message = session.into_message(exchange, sightings_key, user.clone());
+        let token = PublishToken::new(PublishOrigin::Link, number);
+        let on_loss = OnLoss::PublishAgain;
+        Some(LinkOutput::Publish(Box::new(Publication { token, message, mandatory: true, on_loss })))
     }
 
     fn report_settlements(&mut self) -> Option<LinkOutput> {

@@ -1,5 +1,7 @@
 //! What a person who follows single devices reads in the log. Nothing here is per message.
 
+use std::time::Duration;
+
 use roost_wire::{Device, SessionId};
 
 use crate::{ConnectionId, Count};
@@ -30,6 +32,22 @@ pub enum Notice {
         /// Why.
         why: Count,
     },
+    /// A session was asked for, or could not be, since its device may have been elsewhere.
+    SessionFetched {
+        /// Whose.
+        device: Device,
+        /// What became of it.
+        outcome: Count,
+        /// How long its device waited for that; none if it was not asked for.
+        took: Option<Duration>,
+    },
+    /// A session that came from another gateway is not readable: of another version, most likely.
+    SessionUnreadable {
+        /// Whose.
+        device: Device,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A CONNECT is about to be refused, since clients take over this id from each other again and again.
     SharedClientId {
         /// Which id.
@@ -55,6 +73,8 @@ impl Notice {
         match self {
             Self::Connected { device, .. }
             | Self::Closed { device, .. }
+            | Self::SessionFetched { device, .. }
+            | Self::SessionUnreadable { device, .. }
             | Self::SharedClientId { device, .. }
             | Self::PublishRefused { device, .. } => Some(device),
             Self::Refused { device, .. } => device.as_ref(),

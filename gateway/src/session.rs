@@ -1,11 +1,13 @@
 //! A session: what the gateway keeps for one client id, across its connections for as long as the client asked for.
 
+mod carried;
 mod outbox;
 mod pending;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+pub(crate) use carried::{Carried, CarriedError};
 pub(crate) use outbox::{Depth, LocalCopy, Outbox};
 pub(crate) use pending::{Pending, PublishNumber};
 use roost_wire::{BootTime, Device, Present, SessionId};
@@ -30,6 +32,8 @@ pub(crate) struct Session {
     pub(crate) expiry: Duration,
     /// Set while it is away.
     pub(crate) expires_at: Option<BootTime>,
+    /// The shard's era in which its device left: in another one the device may have been elsewhere since.
+    pub(crate) left_in: u64,
     pub(crate) subscriptions: usize,
     pub(crate) outbox: Outbox,
     /// Commands; empty while it is away.
@@ -50,6 +54,7 @@ impl Session {
             connection: None,
             expiry: Duration::ZERO,
             expires_at: None,
+            left_in: 0,
             subscriptions: 0,
             outbox: Outbox::new(),
             hold: Hold::default(),

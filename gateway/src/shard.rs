@@ -1,7 +1,7 @@
 //! One shard: a single-threaded world of connections, sessions, subscriptions and timers.
 //!
 //! Where to look: [`Input`] and [`Output`] are the border. A connection's bytes are read in `read`, its CONNECT answered
-//! in `connect`, a PUBLISH goes through `publish` (it may have to `park`) to `local` subscribers and the uplink, a command comes through
+//! in `connect` (it may have to `fetch` the session from another gateway, which has to `give` it), a PUBLISH goes through `publish` (it may have to `park`) to `local` subscribers and the uplink, a command comes through
 //! `command`, all of both leave through `write`; `close` ends a connection, `timeout` watches over it, `drain` ends all.
 
 mod close;
@@ -9,6 +9,9 @@ mod command;
 mod connect;
 mod connection;
 mod drain;
+mod fetch;
+mod fetches;
+mod give;
 mod hand_over;
 mod input;
 mod local;
@@ -28,6 +31,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use connection::Connection;
 use drain::DrainState;
+use fetches::Fetches;
 pub use hand_over::HandOver;
 pub use input::{Backend, Input};
 use local::Match;
@@ -81,6 +85,9 @@ pub struct Shard {
     sessions: HashMap<SessionKey, Session, Seeded>,
     by_device: HashMap<Device, SessionKey, Seeded>,
     takeovers: Takeovers,
+    fetches: Fetches,
+    /// Sessions given away that the broker does not have yet.
+    given: usize,
     subscriptions: SubscriptionTree<SessionKey>,
     timers: Timers,
     uplink: Uplink<Waiter>,
@@ -102,6 +109,7 @@ pub struct Shard {
     next_key: u64,
     next_session: u64,
     next_sequence: u64,
+    next_request: u64,
     drain: DrainState,
     /// What became possible; done before `handle` returns, each connection in turn.
     todo: VecDeque<Todo>,
@@ -149,6 +157,8 @@ pub struct Gauges {
     pub queued_bytes: usize,
     /// Messages sent to subscribers and not acknowledged.
     pub inflight_messages: usize,
+    /// Sessions that are asked for.
+    pub fetches: usize,
 }
 
 /// Bound on the subscriptions of a whole shard: 100 to 200 bytes each. Beyond: SUBACK 0x97.
@@ -175,6 +185,8 @@ impl Shard {
             sessions: HashMap::with_hasher(seed),
             by_device: HashMap::with_hasher(seed),
             takeovers: Takeovers::new(limits.takeovers_burst, limits.takeover_every, seed),
+            fetches: Fetches::default(),
+            given: 0,
             subscriptions: SubscriptionTree::new(config.hash_seed, SUBSCRIPTIONS_TOTAL_MAX),
             timers: Timers::new(seed),
             backend: Backend::Away,
@@ -189,6 +201,7 @@ impl Shard {
             next_key: 0,
             next_session: 0,
             next_sequence: 0,
+            next_request: 0,
             drain: DrainState::Serving,
             todo: VecDeque::new(),
             to_write: VecDeque::new(),
@@ -212,6 +225,7 @@ impl Shard {
             Input::Spool(state) => self.spool_state(now, state),
             Input::Backend(backend) => self.backend = backend,
             Input::Delivery { link, delivery } => self.deliver_command(now, link, delivery),
+            Input::Session(arrival) => self.session_arrived(now, *arrival),
             Input::Link(word) => self.link_says(now, word),
             Input::Drain { grace } => self.start_drain(now, grace),
             Input::Tick => self.tick(now),
@@ -269,6 +283,7 @@ impl Shard {
             queued_messages: self.depth.queued,
             queued_bytes: self.depth.queued_bytes,
             inflight_messages: self.depth.inflight,
+            fetches: self.fetches.len(),
         }
     }
 

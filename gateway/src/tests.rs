@@ -9,6 +9,8 @@ mod draining;
 mod link_reports;
 mod publishing;
 mod random;
+mod roaming;
+mod roaming_walk;
 mod sessions;
 mod several_shards;
 mod spooling;

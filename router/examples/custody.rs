@@ -82,6 +82,7 @@ impl Bench {
             control: "control".to_owned(),
             sessions: DEVICES,
             draining: false,
+            moves_sessions: false,
         };
         let session =
             |number| Present { device: device(number), session: SessionId(1), accepted_at: now.boot };

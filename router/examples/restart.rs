@@ -91,6 +91,7 @@ impl Bench {
             control: format!("control {gateway}"),
             sessions: 0,
             draining: false,
+            moves_sessions: false,
         };
         let number = SyncNumber(sync);
         let sync = SettlementItem::Sync { number, first: true, last: true, in_flight: Vec::new() };

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use roost_wire::{ReceiptReason, ReceiptState};
 
+use crate::TransferOutcome;
+
 /// Counts since the start. Read by the shell for metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counters {
@@ -25,6 +27,8 @@ pub struct Counters {
     pub contests: u64,
     /// Sessions that the router had closed.
     pub closes: u64,
+    /// Sessions that gateways asked for, by what became of that.
+    pub transfers: BTreeMap<TransferOutcome, u64>,
     /// Syncs asked for.
     pub syncs_requested: u64,
     /// Syncs read to their end.
@@ -90,11 +94,15 @@ pub enum DropReason {
     AnswerQueueGone,
     /// A device's answer that its queue refused: it is in `roost.dead`.
     AnswerRefused,
+    /// A session that came when nobody waited for it any more.
+    SessionLate,
+    /// A session whose gateway was gone before it was there.
+    SessionInboxGone,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Undecodable,
         Self::UnreadableReport,
         Self::WrongUser,
@@ -120,6 +128,8 @@ impl DropReason {
         Self::AnswerRepeated,
         Self::AnswerQueueGone,
         Self::AnswerRefused,
+        Self::SessionLate,
+        Self::SessionInboxGone,
     ];
 
     /// The reason as metrics write it.
@@ -151,6 +161,8 @@ impl DropReason {
             Self::AnswerRepeated => "answer_repeated",
             Self::AnswerQueueGone => "answer_queue_gone",
             Self::AnswerRefused => "answer_refused",
+            Self::SessionLate => "session_late",
+            Self::SessionInboxGone => "session_inbox_gone",
         }
     }
 }
@@ -158,6 +170,10 @@ impl DropReason {
 impl Counters {
     pub(crate) fn drop(&mut self, reason: DropReason) {
         *self.drops.entry(reason).or_default() += 1;
+    }
+
+    pub(crate) fn transfer(&mut self, outcome: TransferOutcome) {
+        *self.transfers.entry(outcome).or_default() += 1;
     }
 
     pub(crate) fn decision(&mut self, kind: &'static str, reason: &'static str) {

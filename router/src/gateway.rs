@@ -33,6 +33,8 @@ pub struct Gateway {
     pub sessions: u64,
     /// Whether it is going away.
     pub draining: bool,
+    /// Whether it hands sessions over, and forgets those that are elsewhere.
+    pub moves_sessions: bool,
     /// How long the last answer that it echoed and its next heartbeat were under way, together: each way by one clock, so that
     /// none has to be compared.
     pub round_trip: Option<Duration>,
@@ -137,6 +139,7 @@ impl Gateway {
             bounds: ClockBounds::default(),
             sessions: 0,
             draining: false,
+            moves_sessions: false,
             round_trip: None,
             answered_at: None,
             lease_until: None,
@@ -239,6 +242,7 @@ impl Gateway {
         }
         self.sessions = beat.sessions;
         self.draining = beat.draining;
+        self.moves_sessions = beat.moves_sessions;
         let regained = self.lease_until.is_none() || self.answered_at.is_none();
         let new_link = known != Some(link);
         if new_link {
@@ -368,6 +372,11 @@ impl Gateway {
     pub(crate) fn inbox(&self) -> Option<(&str, SyncNumber)> {
         let (link, synced) = (self.link.as_ref()?, self.synced.as_ref()?);
         Some((&link.inbox, synced.number))
+    }
+
+    /// Where a session goes that it has asked for.
+    pub(crate) fn inbox_name(&self) -> Option<&str> {
+        self.link.as_ref().filter(|link| !link.is_gone).map(|link| link.inbox.as_str())
     }
 
     pub(crate) fn control(&self) -> Option<&str> {

@@ -31,6 +31,7 @@ pub mod shell;
 mod timeline;
 mod timers;
 mod trace;
+mod transfer;
 
 pub use counters::{Counters, DropReason};
 pub use input::{Input, PublishOutcome, PublishToken, Queue, RequestId, SourceToken};
@@ -40,3 +41,4 @@ pub use roost_log::Lsn;
 pub use router::{GatewayGauges, Gauges, RouterCore};
 pub use timeline::{StepView, TimelineView};
 pub use trace::{CommandTrace, TraceStep};
+pub use transfer::TransferOutcome;

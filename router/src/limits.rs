@@ -70,6 +70,11 @@ pub struct Limits {
     /// Devices that two gateways claim and for which these are being asked at once: 10,000, a tenth of a large gateway's devices
     /// moving within one round trip. Beyond: the last acceptance to arrive counts, counted, and its rival is closed.
     pub contests_max: usize,
+    /// For how long a session that a gateway has asked for is expected: 30 s. Gateways do not let a device wait for so long, but they
+    /// keep the session of one that has left. Then: dropped when it comes, counted.
+    pub session_transfer: Duration,
+    /// Sessions asked for at once: 10,000, a tenth of a large gateway's devices. Beyond: the answer is at once that none comes.
+    pub transfers_max: usize,
     /// Presence that the broker has not confirmed: 100,000, a reconnect storm of a large gateway. More is dropped and counted:
     /// the location is right all the same, and whoever listens compares sessions.
     pub presences_max: usize,
@@ -124,6 +129,8 @@ impl Default for Limits {
             contests_max: 10_000,
             absent_remembered: Duration::from_secs(10),
             question_repeat: Duration::from_secs(10),
+            session_transfer: Duration::from_secs(30),
+            transfers_max: 10_000,
             presences_max: 100_000,
             list_max: 200_000,
             timelines_max: 10_000,

@@ -4,7 +4,7 @@ use roost_backend::contract;
 use roost_wire::mesh::Report;
 use roost_wire::{
     ControlReport, Delivery, DeliveryMode, GatewayId, Incarnation, Message, Presence, Properties, Receipt,
-    RouterRun, SettlementReport, ShardId, TraceContext,
+    RouterRun, SessionArrival, SettlementReport, ShardId, TraceContext,
 };
 
 use crate::journal::Record;
@@ -108,6 +108,22 @@ pub enum Publication {
         /// The answer; exchange, key and properties are set by the core.
         message: Box<Message>,
     },
+    /// A word to a gateway's control queue about a session that another one waits for. Mandatory: if the queue is gone, that is known at
+    /// once. Never published again by the shell: nobody waits for so long.
+    SessionOrder {
+        /// The name of the control queue.
+        queue: String,
+        /// What is said.
+        report: Box<ControlReport>,
+    },
+    /// A session to the gateway that has asked for it. Mandatory. Published again after a lost connection: the gateway takes one of a
+    /// request and no second.
+    Session {
+        /// The name of the inbox.
+        inbox: String,
+        /// The session.
+        arrival: Box<SessionArrival>,
+    },
     /// A message that is not a command, or was rejected: the message to the exchange `roost.dead` (key `tenant.device`, or its
     /// old key if that names no device), with the header `roost-reason`. Published again after a lost connection.
     DeadLetter {
@@ -130,7 +146,10 @@ impl Publication {
     #[must_use]
     pub const fn mandatory(&self) -> bool {
         match self {
-            Self::Delivery { .. } | Self::Answer { .. } => true,
+            Self::Delivery { .. }
+            | Self::Answer { .. }
+            | Self::Session { .. }
+            | Self::SessionOrder { .. } => true,
             Self::Control { .. }
             | Self::RunBegun { .. }
             | Self::Receipt { .. }
@@ -145,11 +164,15 @@ impl Publication {
     #[must_use]
     pub const fn publish_again(&self) -> bool {
         match self {
-            Self::Delivery { .. } | Self::Control { .. } | Self::RunBegun { .. } => false,
+            Self::Delivery { .. }
+            | Self::Control { .. }
+            | Self::RunBegun { .. }
+            | Self::SessionOrder { .. } => false,
             Self::Receipt { .. }
             | Self::Presence(_)
             | Self::Marker { .. }
             | Self::Answer { .. }
+            | Self::Session { .. }
             | Self::DeadLetter { .. } => true,
         }
     }
@@ -159,7 +182,9 @@ impl Publication {
     pub fn into_message(self, shard: ShardId) -> Message {
         match self {
             Self::Delivery { inbox, delivery, .. } => delivery.into_message(&inbox),
-            Self::Control { queue, report } => direct("", &queue, DeliveryMode::Transient, report.as_ref()),
+            Self::Control { queue, report } | Self::SessionOrder { queue, report } => {
+                direct("", &queue, DeliveryMode::Transient, report.as_ref())
+            }
             Self::RunBegun { report } => {
                 direct(contract::ROUTERS, "", DeliveryMode::Transient, report.as_ref())
             }
@@ -172,6 +197,7 @@ impl Publication {
                 let marker = SettlementReport::Marker { run, number };
                 direct(contract::MESH, &contract::settle_key(shard), DeliveryMode::Persistent, &marker)
             }
+            Self::Session { inbox, arrival } => arrival.into_message(&inbox),
             Self::Answer { message } | Self::DeadLetter { message } => *message,
         }
     }

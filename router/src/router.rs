@@ -22,13 +22,16 @@ mod syncs;
 #[cfg(test)]
 mod tests;
 mod tracing;
+mod transfers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use gauges::{GatewayGauges, Gauges};
 use publications::Publications;
 use roost_backend::contract;
-use roost_wire::{BootTime, Device, GatewayId, Now, RouterRun, ShardId, TraceContext, WallTime};
+use roost_wire::{
+    BootTime, Device, GatewayId, Now, RouterRun, SessionHandOver, ShardId, TraceContext, WallTime,
+};
 
 use syncs::EarlySync;
 
@@ -40,6 +43,7 @@ use crate::question::Questions;
 use crate::timeline::Timelines;
 use crate::timers::{Timer, Timers};
 use crate::trace::Traces;
+use crate::transfer::Transfers;
 use crate::{Counters, Input, Limits, Lsn, Output, Queue};
 
 /// The router's core. Feed it inputs with the time; after each, drain [`RouterCore::poll_output`] and perform what it gives.
@@ -77,6 +81,8 @@ pub struct RouterCore {
     /// Syncs of runs that no sighting has named yet. Bounded like the gateways.
     early_syncs: BTreeMap<GatewayId, EarlySync>,
     questions: Questions,
+    /// Sessions that gateways have asked for.
+    transfers: Transfers,
     /// Devices with commands in custody: bounded by those.
     mailboxes: BTreeMap<Device, Mailbox>,
     publications: Publications,
@@ -152,6 +158,7 @@ impl RouterCore {
             recovering: BTreeSet::new(),
             early_syncs: BTreeMap::new(),
             questions: Questions::default(),
+            transfers: Transfers::default(),
             mailboxes: BTreeMap::new(),
             publications: Publications::default(),
             answering: BTreeMap::new(),
@@ -171,13 +178,20 @@ impl RouterCore {
                 Queue::Expired => self.expired_came(now, source, message),
                 Queue::Sightings => {
                     let before = self.last;
-                    self.sightings_came(now, &message);
+                    let is_session = SessionHandOver::is_in(&message);
+                    // A session that is handed on is acknowledged when the next inbox has it.
+                    let is_handed_on = is_session && self.session_came(now, source, &message);
+                    if !is_session {
+                        self.sightings_came(now, &message);
+                    }
                     // Which run of a gateway is the newer one is said here and nowhere else: it is read again until it is on disk. And
                     // none is acknowledged before those that came before it: read again alone, these would be the newest.
                     if self.last != before {
                         self.sighted = self.last;
                     }
-                    self.say_after(self.sighted, Output::Ack(source));
+                    if !is_handed_on {
+                        self.say_after(self.sighted, Output::Ack(source));
+                    }
                 }
                 Queue::Settlements if message.exchange == contract::ANSWERS => {
                     self.answer_came(now, source, message);
@@ -255,6 +269,7 @@ impl RouterCore {
                 Timer::Offer(device) => self.rested(now, &device),
                 Timer::Lease(gateway) => self.lease_due(now, &gateway),
                 Timer::Question(device) => self.question_due(now, &device),
+                Timer::Transfer(device) => self.transfer_due(&device),
                 Timer::Publish(token) => self.publish_due(token),
             }
         }

@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Lease(GatewayId),
     /// A question is asked again.
     Question(Device),
+    /// A session that was asked for is expected no longer.
+    Transfer(Device),
     /// A publication that the broker refused is published again.
     Publish(PublishToken),
 }

@@ -119,7 +119,7 @@ impl Show {
             _ = stop.asked() => return Ok(ExitCode::SUCCESS),
         };
         let end = self.watch(&mut parts, &mut demo, &mut stop).await?;
-        stop.or_abandon(self.wind_down(parts, demo, &end)).await
+        Box::pin(stop.or_abandon(self.wind_down(parts, demo, &end))).await
     }
 
     async fn start(

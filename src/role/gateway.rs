@@ -24,6 +24,7 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
         uplink,
         answer_topic,
         mesh,
+        sessions,
         ..
     } = settings;
     let own = Limits::default();
@@ -37,6 +38,7 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
         queue_messages_max: from.session_queue_messages_max,
         queue_bytes_max: from.session_queue_bytes_max,
         uplink_events_max: uplink.outstanding_max,
+        session_transfer: sessions.transfer,
         settle_timeout: mesh.settle_timeout,
         ..own
     };

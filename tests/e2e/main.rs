@@ -27,6 +27,7 @@ mod pairs;
 mod presence;
 mod prometheus;
 mod roaming;
+mod roaming_sessions;
 mod shared_client_id;
 mod spans;
 mod spool;

@@ -8,7 +8,7 @@ use roost_harness::{Family, PATIENCE, eventually};
 use crate::busy::{Busy, PRIVATE};
 
 /// Only trouble sets these, or they are set for a moment only; each with where a test sets it, or why none can be sure to.
-const QUIET: [(&str, &str); 70] = [
+const QUIET: [(&str, &str); 77] = [
     ("roost_backend_blocked_total", "backend: embedded::core::tests, a full memory"),
     ("roost_backend_connections_refused_total", "backend: tests/embedded, the bound on connections"),
     ("roost_backend_dead_lettered_total", "e2e: expired"),
@@ -31,6 +31,11 @@ const QUIET: [(&str, &str); 70] = [
     ("roost_gateway_parked_bytes", "gateway: tests::backpressure"),
     ("roost_gateway_publishes_parked_total", "gateway: tests::backpressure"),
     ("roost_gateway_reports_failed_total", "gateway: tests::link_reports"),
+    ("roost_gateway_session_fetches", A_MOMENT),
+    ("roost_gateway_session_transfer_seconds", "e2e: roaming_sessions"),
+    ("roost_gateway_session_transfers_total", "e2e: roaming_sessions"),
+    ("roost_gateway_sessions_dropped_total", "gateway: tests::roaming"),
+    ("roost_gateway_sessions_given_total", "e2e: roaming_sessions"),
     ("roost_gateway_sightings_dropped_total", "gateway: tests::link_reports"),
     ("roost_gateway_spool_dropped_total", "gateway: spool::tests"),
     ("roost_gateway_superseded_total", "router: tests/shell/same_id"),
@@ -61,6 +66,8 @@ const QUIET: [(&str, &str); 70] = [
     ("roost_router_questions_waiting", "needs more questions than may be open"),
     ("roost_router_receipts_owed", A_MOMENT),
     ("roost_router_requests_waiting", A_MOMENT),
+    ("roost_router_session_transfers_open", A_MOMENT),
+    ("roost_router_session_transfers_total", "e2e: roaming_sessions"),
     ("roost_router_syncs_requested_total", "router: router::tests::traces"),
     ("roost_spool_batches_total", "e2e: spool"),
     ("roost_spool_bytes", "e2e: spool"),

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::mesh::Report;
-use crate::{BootTime, Device, Incarnation, QuestionId, RouterRun, SessionId, ShardId};
+use crate::{BootTime, Device, Incarnation, QuestionId, RouterRun, SessionId, SessionRequest, ShardId};
 
 /// A batch of words to one gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub enum Control {
         number: u64,
         /// When the answer was written, on the router's clock.
         answered_at: BootTime,
+        /// Whether it moves sessions between gateways. An older router does not, and says nothing of it.
+        #[serde(default)]
+        moves_sessions: bool,
     },
     /// "Do you hold this device?" Answered by claim or absent among the sightings.
     Ask {
@@ -49,6 +52,40 @@ pub enum Control {
         session: SessionId,
         /// What the device is told.
         reason: CloseReason,
+        /// The device has a newer session elsewhere: what is kept of this one, connected or not, is to be forgotten. An older
+        /// gateway keeps it.
+        #[serde(default)]
+        forget: bool,
+    },
+    /// "Do you have a session of this device, connected or not?" Answered by [`crate::Sighting::HoldsSession`] or `NoSession`. Asked
+    /// only of gateways that move sessions, as [`Control::MoveSession`].
+    FindSession {
+        /// Which question.
+        question: QuestionId,
+        /// Which device.
+        #[serde(flatten)]
+        device: Device,
+    },
+    /// "Its device is elsewhere: hand its session over." Answered by the session itself ([`crate::SessionHandOver`]) or by
+    /// [`crate::Sighting::NoSession`].
+    MoveSession {
+        /// Which question.
+        question: QuestionId,
+        /// Which device.
+        #[serde(flatten)]
+        device: Device,
+        /// The session that the router knows of. One that is connected and another one stays where it is.
+        session: SessionId,
+    },
+    /// The answer to [`crate::Sighting::WantsSession`], if no session comes.
+    SessionAnswer {
+        /// Which request.
+        request: SessionRequest,
+        /// Which device.
+        #[serde(flatten)]
+        device: Device,
+        /// What is known.
+        answer: SessionAnswer,
     },
     /// "A newer process has your id: nothing of yours counts any more." Said instead of an answer to a heartbeat of an
     /// incarnation that was voided, through the control queue that the heartbeat names. A gateway that does not know it hears
@@ -65,6 +102,26 @@ pub enum Control {
 pub enum CloseReason {
     /// The device has a newer session elsewhere (v5 0x8E). [MQTT-3.1.4-3]
     TakenOver,
+}
+
+/// What the router knows of a session that a gateway has asked for and that does not come from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionAnswer {
+    /// The copy that the gateway has is the device's newest.
+    Current,
+    /// Nobody has one.
+    Nobody,
+    /// The gateway that had it is dead, or its lease has lapsed: what it has is lost or stale.
+    OwnerDead,
+    /// The gateway that has it does not move sessions.
+    OwnerCannot,
+    /// Too many are on their way.
+    Busy,
+    /// The device has asked for it at another gateway since.
+    Elsewhere,
+    /// The gateway that has it has not answered in time.
+    TimedOut,
 }
 
 impl Report for ControlReport {
@@ -84,14 +141,44 @@ mod tests {
             shard: ShardId(0),
             run: RouterRun(4),
             items: vec![
-                Control::HeartbeatAnswer { number: 1, answered_at: BootTime::from_micros(2) },
+                Control::HeartbeatAnswer {
+                    number: 1,
+                    answered_at: BootTime::from_micros(2),
+                    moves_sessions: true,
+                },
                 Control::Ask { question: QuestionId(1), device: device.clone() },
                 Control::Sync,
                 Control::Snapshot,
-                Control::Close { device, session: SessionId(3), reason: CloseReason::TakenOver },
+                Control::Close {
+                    device: device.clone(),
+                    session: SessionId(3),
+                    reason: CloseReason::TakenOver,
+                    forget: true,
+                },
+                Control::FindSession { question: QuestionId(2), device: device.clone() },
+                Control::MoveSession {
+                    question: QuestionId(2),
+                    device: device.clone(),
+                    session: SessionId(3),
+                },
+                Control::SessionAnswer {
+                    request: SessionRequest(5),
+                    device,
+                    answer: SessionAnswer::OwnerDead,
+                },
                 Control::Superseded { by: Incarnation(9) },
             ],
         };
         assert_eq!(ControlReport::from_body(&report.to_body()).unwrap(), report);
+    }
+
+    #[test]
+    fn what_an_older_router_says_moves_no_sessions() {
+        let body = r#"{"version":1,"shard":0,"run":4,"items":[
+            {"kind":"heartbeat_answer","number":1,"answered_at":2},
+            {"kind":"close","tenant":"acme","device":"d","session":3,"reason":"taken_over"}]}"#;
+        let items = ControlReport::from_body(body.as_bytes()).unwrap().items;
+        assert!(matches!(items[0], Control::HeartbeatAnswer { moves_sessions: false, .. }));
+        assert!(matches!(items[1], Control::Close { forget: false, .. }));
     }
 }

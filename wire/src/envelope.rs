@@ -6,10 +6,12 @@ mod command;
 mod delivery;
 mod event;
 pub mod header;
+mod session;
 
 pub use command::{CommandError, CommandProblem, CommandRequest, Offline, ReceiptsWanted};
 pub use delivery::{Delivery, DeliveryError};
 pub use event::{Event, EventError};
+pub use session::{SessionArrival, SessionError, SessionHandOver};
 
 /// MQTT's quality of service, as far as the mesh carries it: commands are 0 or 1, and an event at QoS 2 is carried like
 /// one at QoS 1 behind its gateway.

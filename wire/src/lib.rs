@@ -11,6 +11,7 @@
 //! - Up goes an [`Event`]; down goes a [`CommandRequest`], which the router takes into custody and hands
 //!   to one gateway as a [`Delivery`]. All three travel as a [`Message`]: the payload is the body, untouched; the rest are
 //!   headers. Together they are the mesh's [`envelope`]s.
+//! - A session that moves between two gateways is a body that only they read, in a [`SessionHandOver`] and a [`SessionArrival`].
 //! - Gateways tell the router where devices are ([`SightingReport`]) and what became of commands ([`SettlementReport`]); the
 //!   router answers with [`ControlReport`]. These are ours alone: JSON, versioned, bounded ([`mesh`]).
 //! - The router tells the sender ([`Receipt`]) and whoever listens ([`Presence`]).
@@ -33,11 +34,11 @@ mod trace;
 mod turn;
 
 pub use answer_topic::{AnswerTopic, AnswerTopicError};
-pub use control::{CloseReason, Control, ControlReport};
+pub use control::{CloseReason, Control, ControlReport, SessionAnswer};
 pub use device::{Device, DeviceId, DeviceParseError};
 pub use envelope::{
     CommandError, CommandProblem, CommandRequest, Delivery, DeliveryError, Event, EventError, Offline, Qos,
-    ReceiptsWanted,
+    ReceiptsWanted, SessionArrival, SessionError, SessionHandOver,
 };
 pub use key::{KeyError, RoutingKey};
 pub use message::{DeliveryMode, HeaderValue, Headers, Message, Properties};
@@ -47,11 +48,11 @@ pub use receipt::{Receipt, ReceiptReason, ReceiptState};
 pub use settlement::{
     InFlight, Outcome, Refusal, ReturnReason, Settlement, SettlementItem, SettlementReport,
 };
-pub use sighting::{Echo, Heartbeat, Present, Sighting, SightingReport};
+pub use sighting::{Echo, Heartbeat, NoSessionReason, Present, Sighting, SightingReport};
 pub use time::{BootTime, Now, WallTime};
 pub use topic::{Topic, TopicError, TopicFilter};
 pub use trace::{SampleRatio, SpanId, TraceContext, TraceContextError, TraceId, TraceIds};
 pub use turn::{
-    CommandId, Epoch, Incarnation, LinkId, QuestionId, RouterRun, SessionId, ShardId, SyncNumber,
-    TurnParseError,
+    CommandId, Epoch, Incarnation, LinkId, QuestionId, RouterRun, SessionId, SessionRequest, ShardId,
+    SyncNumber, TurnParseError,
 };

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::mesh::Report;
-use crate::{BootTime, Device, GatewayId, Incarnation, LinkId, QuestionId, Region, RouterRun, SessionId};
+use crate::{
+    BootTime, Device, GatewayId, Incarnation, LinkId, QuestionId, Region, RouterRun, SessionId,
+    SessionRequest,
+};
 
 /// A batch of sightings from one link of one gateway. Their order, within and across reports of a link, is the order in
 /// which they happened there.
@@ -68,6 +71,56 @@ pub enum Sighting {
         /// The sessions.
         present: Vec<Present>,
     },
+    /// A CONNECT waits here for the session that its device had. Answered by [`crate::Control::SessionAnswer`], or by the session
+    /// itself. Said only to a router that moves sessions ([`crate::Control::HeartbeatAnswer`]): an older one could not read it.
+    WantsSession {
+        /// Which device.
+        #[serde(flatten)]
+        device: Device,
+        /// The gateway's number for it.
+        request: SessionRequest,
+        /// The copy that the gateway has, and that may be stale.
+        #[serde(default)]
+        held: Option<SessionId>,
+    },
+    /// The answer to [`crate::Control::FindSession`]: there is one here.
+    HoldsSession {
+        /// Which question.
+        question: QuestionId,
+        /// In which router run it was asked.
+        run: RouterRun,
+        /// Which one.
+        #[serde(flatten)]
+        present: Present,
+        /// Whether its device is connected.
+        connected: bool,
+    },
+    /// The answer to [`crate::Control::FindSession`] or [`crate::Control::MoveSession`]: none comes from here.
+    NoSession {
+        /// Which question.
+        question: QuestionId,
+        /// In which router run it was asked.
+        run: RouterRun,
+        /// Which device.
+        #[serde(flatten)]
+        device: Device,
+        /// Why not.
+        reason: NoSessionReason,
+    },
+}
+
+/// Why a gateway hands over no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoSessionReason {
+    /// It has none of that device.
+    Absent,
+    /// The device is connected to it in a newer session than the one that was asked for.
+    Newer,
+    /// It hands over as many as it may at once.
+    Busy,
+    /// It is too long to be moved.
+    TooLarge,
 }
 
 /// A device's session that is connected to the gateway that says so.
@@ -101,6 +154,9 @@ pub struct Heartbeat {
     /// Whether it is going away: it keeps its devices for now and takes no new ones.
     #[serde(default)]
     pub draining: bool,
+    /// Whether it hands sessions over, and forgets those that are elsewhere.
+    #[serde(default)]
+    pub moves_sessions: bool,
 }
 
 /// What a gateway read in a heartbeat's answer: the router wrote it at `answered_at` on its clock, the gateway read it at
@@ -123,7 +179,10 @@ impl Report for SightingReport {
             | Sighting::Accepted(_)
             | Sighting::Gone { .. }
             | Sighting::Claim { .. }
-            | Sighting::Absent { .. } => 1,
+            | Sighting::Absent { .. }
+            | Sighting::WantsSession { .. }
+            | Sighting::HoldsSession { .. }
+            | Sighting::NoSession { .. } => 1,
         };
         self.items.iter().map(nested).sum()
     }
@@ -157,12 +216,16 @@ mod tests {
                     control: "c".to_owned(),
                     sessions: 4,
                     draining: false,
+                    moves_sessions: true,
                 }),
                 Sighting::Accepted(present.clone()),
                 Sighting::Gone { device: device.clone(), session: SessionId(7) },
                 Sighting::Claim { question: QuestionId(1), run, present: present.clone() },
-                Sighting::Absent { question: QuestionId(2), run, device },
-                Sighting::Snapshot { first: true, last: true, present: vec![present] },
+                Sighting::Absent { question: QuestionId(2), run, device: device.clone() },
+                Sighting::Snapshot { first: true, last: true, present: vec![present.clone()] },
+                Sighting::WantsSession { device: device.clone(), request: SessionRequest(4), held: None },
+                Sighting::HoldsSession { question: QuestionId(3), run, present, connected: true },
+                Sighting::NoSession { question: QuestionId(3), run, device, reason: NoSessionReason::Busy },
             ],
         }
     }

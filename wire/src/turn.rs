@@ -49,8 +49,12 @@ number! {
     SyncNumber, u64
 }
 number! {
-    /// One question "do you hold this device?", counted within a router run.
+    /// One question "do you hold this device?", or "do you hold its session?", counted within a router run.
     QuestionId, u64
+}
+number! {
+    /// One request of a gateway for the session that a device had elsewhere, counted within its incarnation.
+    SessionRequest, u64
 }
 
 /// One run of a gateway process: a random number, so no clock and no disk decides which one it is. Written in hex. The

@@ -1,8 +1,8 @@
 //! What the link and the shards tell each other.
 
 use roost_wire::{
-    BootTime, CloseReason, Device, InFlight, LinkId, Present, QuestionId, RouterRun, SessionId,
-    SettlementItem, Sighting, SyncNumber,
+    BootTime, CloseReason, Device, InFlight, LinkId, Present, QuestionId, RouterRun, SessionAnswer,
+    SessionHandOver, SessionId, SessionRequest, SettlementItem, Sighting, SyncNumber,
 };
 
 /// A word of the link to a shard.
@@ -43,14 +43,53 @@ pub enum ToShard {
         session: SessionId,
         /// What the client is told.
         reason: CloseReason,
+        /// Whether what is kept of it is forgotten, also if it is not connected.
+        forget: bool,
     },
+    /// The router moves sessions, or does not.
+    Roams(bool),
+    /// A new run of the router speaks: what an earlier one knew of the sessions that are kept here, it may not.
+    NewRun,
+    /// Answer with [`Sighting::HoldsSession`] or [`Sighting::NoSession`].
+    FindSession {
+        /// Which question.
+        question: QuestionId,
+        /// In which router run it was asked.
+        run: RouterRun,
+        /// Which device.
+        device: Device,
+    },
+    /// Give that session away with [`FromShard::Session`], or answer with [`Sighting::NoSession`].
+    MoveSession {
+        /// Which question.
+        question: QuestionId,
+        /// In which router run it was asked.
+        run: RouterRun,
+        /// Which device.
+        device: Device,
+        /// The session that the router knows of.
+        session: SessionId,
+    },
+    /// The answer to [`Sighting::WantsSession`], if no session comes; `None` if the router can't be asked.
+    SessionAnswer {
+        /// Which request.
+        request: SessionRequest,
+        /// Which device.
+        device: Device,
+        /// What is known.
+        answer: Option<SessionAnswer>,
+    },
+    /// The broker has a session that was given away.
+    SessionGiven,
 }
 
 /// A word of a shard to the link. What one shard says reaches the router in the order it was said.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FromShard {
-    /// Accepted, gone, claim or absent.
+    /// Accepted, gone, claim, absent, or about a session that moves.
     Sighting(Sighting),
+    /// A session is given away. [`ToShard::SessionGiven`] says when it is safe.
+    Session(Box<SessionHandOver>),
     /// What became of a command, or that a device has subscribed.
     Settlement(SettlementItem),
     /// The answer to [`ToShard::ListInFlight`].

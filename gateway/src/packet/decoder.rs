@@ -63,6 +63,11 @@ impl Decoder {
         Self { sender: Side::Client, limits, version: None, awaits_connect: true }
     }
 
+    /// For a server behind the CONNECT, which was of this version.
+    pub const fn for_connected_server(version: ProtocolVersion, limits: DecodeLimits) -> Self {
+        Self { sender: Side::Client, limits, version: Some(version), awaits_connect: false }
+    }
+
     /// For a client that has sent, or will send, a CONNECT of this version.
     pub const fn for_client(version: ProtocolVersion, limits: DecodeLimits) -> Self {
         Self { sender: Side::Server, limits, version: Some(version), awaits_connect: false }

@@ -154,6 +154,19 @@ impl Outbox {
         self.inflight.shrink_to_fit();
     }
 
+    /// What is in flight and what waits, each in order, for a session that moves.
+    pub(crate) fn contents(
+        &self,
+    ) -> (impl DoubleEndedIterator<Item = (PacketId, &LocalCopy)>, impl DoubleEndedIterator<Item = &LocalCopy>)
+    {
+        (self.inflight.iter().map(|inflight| (inflight.packet_id, &inflight.copy)), self.queue.iter())
+    }
+
+    /// Puts a message in flight that another connection has had, behind those that are. Nothing else has its packet id.
+    pub(crate) fn push_inflight(&mut self, packet_id: PacketId, copy: LocalCopy) {
+        self.inflight.push_back(Inflight { packet_id, dup: true, copy });
+    }
+
     fn pop_queue(&mut self) -> Option<LocalCopy> {
         let copy = self.queue.pop_front()?;
         self.queue_bytes -= copy.message.bytes();

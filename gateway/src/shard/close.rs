@@ -30,8 +30,11 @@ pub(super) enum Farewell {
 impl Shard {
     pub(super) fn closed_by_peer(&mut self, now: Now, id: ConnectionId) {
         if let Some(connection) = self.connections.get(&id) {
-            let was_client = connection.client.is_some();
-            let count = if was_client { Count::ClosedBroken } else { Count::RefusedMalformed };
+            let count = match (&connection.client, connection.fetches) {
+                (Some(_), _) => Count::ClosedBroken,
+                (None, Some(_)) => Count::RefusedLeft,
+                (None, None) => Count::RefusedMalformed,
+            };
             self.close(now, id, count, Farewell::Gone);
         }
     }
@@ -59,6 +62,9 @@ impl Shard {
             self.outputs.push_back(Output::Notice(Box::new(notice)));
         }
         self.timers.cancel(TimerFor::Connection(id));
+        if let Some(request) = connection.fetches {
+            self.fetch_left(now, request);
+        }
         if connection.paused {
             self.paused -= 1;
         }
@@ -82,6 +88,7 @@ impl Shard {
     fn detach(&mut self, now: Now, key: SessionKey, outgoing: &Outgoing) {
         let Some(session) = self.sessions.get_mut(&key) else { return };
         session.connection = None;
+        session.left_in = self.turn.era;
         session.stalled_since = None;
         session.outbox.disconnect();
         let hold = std::mem::take(&mut session.hold);
@@ -124,6 +131,14 @@ impl Shard {
         self.subscriptions.remove_all(&key);
         self.timers.cancel(TimerFor::Session(key));
         self.count(count);
+    }
+
+    /// Forgets a session that has a newer one elsewhere, with the messages that it holds.
+    pub(super) fn forsake(&mut self, key: SessionKey, count: Count) {
+        let Some(session) = self.sessions.get(&key) else { return };
+        let Depth { queued, inflight, .. } = session.outbox.depth();
+        self.counters.add_many(Count::DroppedWithSession, (queued + inflight) as u64);
+        self.end_session(key, count);
     }
 
     /// The session went away: nobody waits for it any more.

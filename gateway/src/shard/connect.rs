@@ -16,7 +16,7 @@ use crate::session::{Pending, Session, SessionKey};
 use crate::{ConnectionId, Count, Notice};
 
 /// Why a CONNECT is refused.
-struct Refused {
+pub(super) struct Refused {
     count: Count,
     reason: ReasonCode,
     text: &'static str,
@@ -34,9 +34,22 @@ impl Shard {
         if !self.takeovers.has_turn(now.boot, &device) {
             return self.refuse_takeover(now, id, &connect, device);
         }
+        let earlier = self.supersede_fetch(now, &device);
+        let mut was_connected = false;
         if let Some(&key) = self.by_device.get(&device) {
+            was_connected = self.sessions[&key].connection.is_some();
             self.take_over(now, key, connect.clean_start);
         }
+        // A takeover needs no router, and an id that was made for this CONNECT has no session.
+        let may_be_elsewhere = !connect.clean_start && !was_connected && !connect.client_id.is_empty();
+        if may_be_elsewhere && self.fetches_session(now, &device) {
+            return self.fetch(now.boot, id, connect, device, earlier);
+        }
+        self.answer_connect(now, id, &connect, device);
+    }
+
+    /// Accepts a CONNECT with the session that is here, or with a new one.
+    pub(super) fn answer_connect(&mut self, now: Now, id: ConnectionId, connect: &Connect, device: Device) {
         let (key, session_present) = match self.by_device.get(&device) {
             Some(&key) => (key, true),
             None if self.sessions.len() >= self.config.limits.sessions_max => {
@@ -45,11 +58,11 @@ impl Shard {
                     reason: ReasonCode::QuotaExceeded,
                     text: "the gateway holds as many sessions as it may",
                 };
-                return self.refuse(now, id, &connect, refused);
+                return self.refuse(now, id, connect, refused);
             }
             None => (self.new_session(now, device), false),
         };
-        self.accept(now, id, &connect, key, session_present);
+        self.accept(now, id, connect, key, session_present);
     }
 
     pub(super) fn handed_over(&mut self, now: Now, from: HandOver) {
@@ -68,7 +81,7 @@ impl Shard {
         Duration::from_secs(seconds.into()).min(self.config.limits.session_expiry_max)
     }
 
-    fn check_connect(&self, connect: &Connect) -> Result<(), Refused> {
+    pub(super) fn check_connect(&self, connect: &Connect) -> Result<(), Refused> {
         if self.is_draining() {
             return Err(Refused {
                 count: Count::RefusedDraining,
@@ -132,7 +145,7 @@ impl Shard {
         draws.into_iter().find(is_free).expect("the sequence of draws does not end")
     }
 
-    fn refuse(&mut self, now: Now, id: ConnectionId, connect: &Connect, refused: Refused) {
+    pub(super) fn refuse(&mut self, now: Now, id: ConnectionId, connect: &Connect, refused: Refused) {
         let farewell = Farewell::Connack(connect.version, refused.reason, Some(refused.text));
         let device = DeviceId::parse(&connect.client_id).ok().map(|id| Device::new(Tenant::default(), id));
         self.close_saying(now, id, Notice::Refused { device, why: refused.count }, farewell);
@@ -176,7 +189,7 @@ impl Shard {
         }
     }
 
-    fn new_session(&mut self, now: Now, device: Device) -> SessionKey {
+    pub(super) fn new_session(&mut self, now: Now, device: Device) -> SessionKey {
         let key = SessionKey(self.next_key);
         self.next_key += 1;
         self.by_device.insert(device.clone(), key);
@@ -185,7 +198,7 @@ impl Shard {
         key
     }
 
-    fn accept(
+    pub(super) fn accept(
         &mut self,
         now: Now,
         id: ConnectionId,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use roost_wire::BootTime;
+use roost_wire::{BootTime, SessionRequest};
 
 use crate::message::Message;
 use crate::packet::{DecodeLimits, Decoder, Encoder, Packet, ProtocolVersion, PublishRef};
@@ -23,6 +23,8 @@ pub(super) struct Connection {
     pub(super) outgoing: Outgoing,
     /// From an accepted CONNECT on.
     pub(super) client: Option<Box<Client>>,
+    /// Its CONNECT has come, and waits for the session that its device had elsewhere.
+    pub(super) fetches: Option<SessionRequest>,
 }
 
 /// Bytes on their way to the socket, counted from the beginning of the connection.
@@ -92,6 +94,7 @@ impl Connection {
             paused: false,
             outgoing: Outgoing::default(),
             client: None,
+            fetches: None,
         }
     }
 

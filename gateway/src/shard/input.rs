@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use roost_wire::{Delivery, LinkId};
+use roost_wire::{Delivery, LinkId, SessionArrival};
 
 use super::HandOver;
 use crate::link::ToShard;
@@ -66,6 +66,8 @@ pub enum Input {
         /// The command.
         delivery: Box<Delivery>,
     },
+    /// The session that a device had elsewhere came through an inbox. Acknowledge it to the broker at once.
+    Session(Box<SessionArrival>),
     /// A word from the link, from [`crate::link::LinkOutput::ToShard`].
     Link(ToShard),
     /// Stop taking new clients and publishes, let what is outstanding finish, then close the clients: ends with

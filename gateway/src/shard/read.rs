@@ -53,7 +53,7 @@ impl Shard {
         if connection.outgoing.waiting_bytes() > limits.outgoing_bytes_max {
             return true;
         }
-        let Some(client) = connection.client.as_deref() else { return false };
+        let Some(client) = connection.client.as_deref() else { return connection.fetches.is_some() };
         if !connection.next_is_acknowledged_publish() {
             return false;
         }

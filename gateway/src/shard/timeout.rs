@@ -34,6 +34,7 @@ impl Shard {
                         None => {}
                     }
                 }
+                TimerFor::Fetch(request) => self.fetch_due(now, request),
                 TimerFor::Retry(number) => {
                     if let Some(publication) = self.uplink.retry(number) {
                         self.publish_to_backend(publication);

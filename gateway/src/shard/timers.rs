@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use roost_wire::BootTime;
+use roost_wire::{BootTime, SessionRequest};
 
 use crate::ConnectionId;
 use crate::placement::Seeded;
@@ -19,6 +19,8 @@ pub(super) enum TimerFor {
     Session(SessionKey),
     /// A publication to be tried again.
     Retry(u64),
+    /// A session has been asked for long enough.
+    Fetch(SessionRequest),
 }
 
 /// Timers in the order of their times. Setting and cancelling cost a walk down a tree. One that is moved to a later time

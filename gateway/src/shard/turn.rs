@@ -16,9 +16,24 @@ pub(super) struct Turn {
     pub(super) link: Option<LinkId>,
     pub(super) number: Option<SyncNumber>,
     lease_until: Option<BootTime>,
+    had_lease: bool,
+    /// Grows whenever the router may have said something that was not heard here, or forgotten what it knew: with each lapse, lease,
+    /// link and run of the router.
+    pub(super) era: u64,
+    /// Whether the router moves sessions; unknown before it has spoken.
+    pub(super) roams: Option<bool>,
 }
 
 impl Turn {
+    /// No era is this one: a session that was kept since is always asked about.
+    pub(super) const NEVER: u64 = u64::MAX;
+
+    /// Whether a session that was kept since that era is certainly its device's newest: had there been another elsewhere, the router
+    /// would have said so. Without a router from the beginning there is nobody who could say anything.
+    pub(super) fn is_unbroken(&self, left_in: u64, now: BootTime) -> bool {
+        left_in == self.era && (self.lease_is_valid(now) || !self.had_lease)
+    }
+
     /// Whether commands may be written. The link tells of a lapse too, but its word may come a moment late.
     pub(super) fn lease_is_valid(&self, now: BootTime) -> bool {
         self.lease_until.is_some_and(|until| now <= until)
@@ -28,11 +43,20 @@ impl Turn {
 impl Shard {
     pub(super) fn link_says(&mut self, now: Now, word: ToShard) {
         match word {
-            ToShard::Link(link) => self.turn.link = Some(link),
+            ToShard::Link(link) => {
+                self.turn.link = Some(link);
+                self.turn.era += 1;
+            }
             ToShard::Number(number) => self.turn.number = Some(number),
-            ToShard::Lease { until } => self.turn.lease_until = Some(until),
+            ToShard::Lease { until } => {
+                self.turn.era += u64::from(self.turn.lease_until.is_none());
+                (self.turn.lease_until, self.turn.had_lease) = (Some(until), true);
+            }
+            ToShard::Roams(roams) => self.turn.roams = Some(roams),
+            ToShard::NewRun => self.turn.era += 1,
             ToShard::LeaseLapsed => {
                 self.turn.lease_until = None;
+                self.turn.era += 1;
                 self.return_waiting(ReturnReason::LeaseLapsed);
             }
             ToShard::ListInFlight { number } => {
@@ -50,9 +74,22 @@ impl Shard {
                     None => Sighting::Absent { question, run, device },
                 }));
             }
-            ToShard::Close { device, session, reason: roost_wire::CloseReason::TakenOver } => {
+            ToShard::Close { device, session, reason: roost_wire::CloseReason::TakenOver, forget } => {
                 self.close_elsewhere(now, &device, session);
+                if forget {
+                    self.forget_elsewhere(&device, session);
+                }
             }
+            ToShard::FindSession { question, run, device } => {
+                self.tell_link(FromShard::Sighting(self.find_session(question, run, device)));
+            }
+            ToShard::MoveSession { question, run, device, session } => {
+                self.give_session(now, (question, run), device, session);
+            }
+            ToShard::SessionAnswer { request, device, answer } => {
+                self.session_answered(now, request, &device, answer);
+            }
+            ToShard::SessionGiven => self.given = self.given.saturating_sub(1),
         }
     }
 

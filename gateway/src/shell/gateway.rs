@@ -256,6 +256,7 @@ fn link_config(config: &GatewayConfig, incarnation: Incarnation) -> link::LinkCo
         sightings_key: contract::sightings_key(config.router),
         settle_key: contract::settle_key(config.router),
         user: Some(config.amqp.user().to_owned()),
+        moves_sessions: !config.limits.session_transfer.is_zero(),
     }
 }
 

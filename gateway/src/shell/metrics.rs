@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use roost_backend::shell::{ConsumerFigures, PublisherFigures};
 use roost_log::LogStatus;
-use roost_ops::{Exposition, LinkCounts, MetricKind, SpanFigures, now};
+use roost_ops::{Exposition, Histogram, LinkCounts, MetricKind, SpanFigures, now};
 
 use crate::shard::Gauges;
 use crate::spool::SpoolGauges;
@@ -44,9 +44,15 @@ pub struct ShellCounters {
     unreadable: u64,
     received_bytes: u64,
     sent_bytes: u64,
+    session_fetches: Histogram,
 }
 
 impl ShellCounters {
+    /// A device has waited so long for its session.
+    pub(super) fn fetched(&mut self, took: Duration) {
+        self.session_fetches.observe(took);
+    }
+
     /// Returns whether it is worth a line in the log: the first time, and then each hundredth.
     pub(super) fn accept_failed(&mut self) -> bool {
         self.accepts_failed += 1;
@@ -72,7 +78,8 @@ impl Snapshot {
         let mut page = Exposition::default();
         self.gauged(&mut page);
         self.counted(&mut page);
-        let ShellCounters { accepts_failed, unreadable, received_bytes, sent_bytes } = self.shell;
+        let ShellCounters { accepts_failed, unreadable, received_bytes, sent_bytes, session_fetches } =
+            self.shell;
         page.singles(
             MetricKind::Counter,
             [
@@ -94,6 +101,9 @@ impl Snapshot {
                 ("roost_gateway_sent_bytes_total", "Bytes written to devices' connections.", sent_bytes),
             ],
         );
+        let help = "How long CONNECTs waited for a session that was asked for, whatever came of it.";
+        page.family("roost_gateway_session_transfer_seconds", MetricKind::Histogram, help)
+            .histogram(&[], &session_fetches);
         LinkCounts::write(&self.links, &mut page);
         PublisherFigures::write(&self.publishers, &mut page);
         ConsumerFigures::write(&[("inbox", self.inbox)], &mut page);
@@ -143,6 +153,11 @@ impl Snapshot {
                     "roost_gateway_inflight_messages",
                     "Messages sent to subscribers and not acknowledged.",
                     g.inflight_messages,
+                ),
+                (
+                    "roost_gateway_session_fetches",
+                    "Sessions that are asked for, since their devices may have been elsewhere.",
+                    g.fetches,
                 ),
             ],
         );

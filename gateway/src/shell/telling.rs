@@ -49,6 +49,27 @@ impl Telling {
                     tracing::warn!(tenant, device, reason, left_out, "connection refused");
                 }
             }
+            Notice::SessionFetched { outcome, took, .. } => {
+                let reason = outcome.reason();
+                let took_ms = took.map(|took| took.as_millis());
+                if !begins_anew(*outcome) {
+                    tracing::debug!(tenant, device, outcome = reason, took_ms, "session fetched");
+                } else if let Some(left_out) = self.may_tell(now, *outcome) {
+                    tracing::warn!(
+                        tenant,
+                        device,
+                        reason,
+                        took_ms,
+                        left_out,
+                        "the session that a device may have elsewhere does not come: it begins anew"
+                    );
+                }
+            }
+            Notice::SessionUnreadable { why, .. } => {
+                if let Some(left_out) = self.may_tell(now, Count::FetchUnreadable) {
+                    tracing::error!(tenant, device, why, left_out, "a session that came is not readable");
+                }
+            }
             Notice::PublishRefused { why, .. } => {
                 if let Some(left_out) = self.may_tell(now, *why) {
                     let reason = why.reason();
@@ -144,6 +165,19 @@ impl Telling {
     pub(super) fn trace(&self, trace: MessageTrace) {
         self.spans.send(span(trace));
     }
+}
+
+/// Whether a device may have a session that it does not get.
+const fn begins_anew(outcome: Count) -> bool {
+    !matches!(
+        outcome,
+        Count::FetchMoved
+            | Count::FetchCurrent
+            | Count::FetchNobody
+            | Count::FetchKept
+            | Count::FetchLeft
+            | Count::FetchSuperseded
+    )
 }
 
 fn names(device: Option<&Device>) -> (Option<&str>, Option<&str>) {

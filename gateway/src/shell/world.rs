@@ -10,7 +10,7 @@ use roost_backend::shell::{ConsumerFigures, Delivered, Published};
 use roost_log::LogStatus;
 use roost_ops::{Readiness, now};
 use roost_wire::mesh::Report as _;
-use roost_wire::{BootTime, ControlReport, Delivery, LinkId, Now, SettlementItem};
+use roost_wire::{BootTime, ControlReport, Delivery, LinkId, Now, SessionArrival, SettlementItem};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -202,14 +202,28 @@ impl World {
         self.perform();
     }
 
-    /// Commands, from the inbox of this link.
+    /// Commands and sessions, from the inbox of this link.
     pub(super) fn inbox(&mut self, link: LinkId, delivered: Delivered) {
+        if SessionArrival::is_in(&delivered.message) {
+            return self.session(&delivered);
+        }
         match Delivery::from_message(&delivered.message) {
             Ok(delivery) => {
                 Telling::command(&delivery);
                 self.shard.handle(now(), Input::Delivery { link, delivery: Box::new(delivery) });
                 self.perform();
             }
+            Err(error) => {
+                self.counters.unreadable();
+                tracing::warn!(%error, "dropped a message from the inbox");
+            }
+        }
+    }
+
+    /// A session that a device had elsewhere, from an inbox.
+    fn session(&mut self, delivered: &Delivered) {
+        match SessionArrival::from_message(&delivered.message) {
+            Ok(arrival) => self.feed(Input::Session(Box::new(arrival))),
             Err(error) => {
                 self.counters.unreadable();
                 tracing::warn!(%error, "dropped a message from the inbox");
@@ -371,6 +385,9 @@ impl World {
                     };
                     let addresses = (address(newcomer), holder.as_ref().and_then(address));
                     self.telling.shared_client_id(now.boot, device, addresses);
+                }
+                if let Notice::SessionFetched { took: Some(took), .. } = &*notice {
+                    self.counters.fetched(*took);
                 }
                 self.telling.notice(now.boot, &notice);
             }

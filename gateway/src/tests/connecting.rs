@@ -334,7 +334,7 @@ fn a_client_elsewhere_that_takes_the_id_counts_as_much_as_one_here() {
         let device = "d".parse().unwrap();
         let session = world.session(&device);
         let reason = roost_wire::CloseReason::TakenOver;
-        world.router_says(1, vec![roost_wire::Control::Close { device, session, reason }]);
+        world.router_says(1, vec![roost_wire::Control::Close { device, session, reason, forget: false }]);
         assert_eq!(world.closed_with(client), Some(ReasonCode::SessionTakenOver));
     }
     let (_, connack) = world.try_connect(connect_packet(V5, "d"));

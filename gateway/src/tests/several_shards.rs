@@ -92,6 +92,7 @@ impl Both {
             sightings_key: "sightings.0".to_owned(),
             settle_key: "settle.0".to_owned(),
             user: None,
+            moves_sessions: true,
         });
         Self { link, now: Now::default(), sightings: Vec::new(), settlements: Vec::new(), words: Vec::new() }
     }
@@ -188,7 +189,11 @@ fn questions_go_to_the_shard_of_the_device_and_the_lease_to_all() {
         device: format!("d{n}").parse().unwrap(),
     };
     let mut items: Vec<_> = (0..20).map(ask).collect();
-    items.push(roost_wire::Control::HeartbeatAnswer { number: 1, answered_at: BootTime::default() });
+    items.push(roost_wire::Control::HeartbeatAnswer {
+        number: 1,
+        answered_at: BootTime::default(),
+        moves_sessions: true,
+    });
     let report = roost_wire::ControlReport { shard: ShardId(0), run: RouterRun(1), items };
     both.input(LinkInput::Control { link: LinkId(1), report });
     let placement = Placement::new(ShardIndex(0), 2);

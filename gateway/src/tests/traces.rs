@@ -77,7 +77,11 @@ fn v3_claim_and_absent_travel_with_the_sightings_in_order() {
             Sighting::Claim { question, present, .. } => format!("claim {question} {}", present.session),
             Sighting::Accepted(present) => format!("accepted {}", present.session),
             Sighting::Gone { session, .. } => format!("gone {session}"),
-            Sighting::Heartbeat(_) | Sighting::Snapshot { .. } => "other".to_owned(),
+            Sighting::Heartbeat(_)
+            | Sighting::Snapshot { .. }
+            | Sighting::WantsSession { .. }
+            | Sighting::HoldsSession { .. }
+            | Sighting::NoSession { .. } => "other".to_owned(),
         })
         .collect();
     assert_eq!(kinds, ["absent 1", "accepted 1", "claim 2 1", "gone 1", "absent 3"]);
@@ -400,8 +404,12 @@ fn v16_the_router_closes_a_session_and_no_other() {
     let mut world = World::new();
     let client = world.connect(V5, "d");
     let session = world.session(&"d".parse().unwrap());
-    let close =
-        |session| Control::Close { device: "d".parse().unwrap(), session, reason: CloseReason::TakenOver };
+    let close = |session| Control::Close {
+        device: "d".parse().unwrap(),
+        session,
+        reason: CloseReason::TakenOver,
+        forget: false,
+    };
     world.router_says(1, vec![close(SessionId(session.0 + 1)), close(SessionId(0))]);
     assert!(!world.is_closed(client));
     world.sightings.clear();

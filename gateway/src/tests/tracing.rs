@@ -211,7 +211,10 @@ fn connections_are_told_with_their_device_and_why_they_end() {
         .notices
         .iter()
         .map(|notice| match notice {
-            Notice::Connected { .. } | Notice::SharedClientId { .. } => (notice.device(), None),
+            Notice::Connected { .. }
+            | Notice::SharedClientId { .. }
+            | Notice::SessionFetched { .. }
+            | Notice::SessionUnreadable { .. } => (notice.device(), None),
             Notice::Closed { why, .. } | Notice::Refused { why, .. } | Notice::PublishRefused { why, .. } => {
                 (notice.device(), Some(*why))
             }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use roost_wire::mesh::Report;
 use roost_wire::{
-    BootTime, Epoch, Heartbeat, Incarnation, LinkId, Now, RouterRun, SettlementItem, SettlementReport,
-    ShardId, Sighting, SightingReport, WallTime,
+    BootTime, Epoch, Heartbeat, Incarnation, LinkId, Now, RouterRun, SessionHandOver, SettlementItem,
+    SettlementReport, ShardId, Sighting, SightingReport, WallTime,
 };
 
 use crate::link::{Link, LinkConfig, LinkInput, LinkOutput};
@@ -46,6 +46,10 @@ pub(super) struct World {
     pub(super) notices: Vec<crate::Notice>,
     pub(super) traces: Vec<crate::MessageTrace>,
     pub(super) is_drained: bool,
+    /// Whether the router moves sessions, as it says.
+    pub(super) roams: bool,
+    /// Sessions that were given away.
+    pub(super) given: Vec<SessionHandOver>,
     clients: BTreeMap<ConnectionId, End>,
     link_id: LinkId,
     next_connection: u64,
@@ -124,6 +128,16 @@ impl World {
         Self::connected(Self::unconnected(limits, UplinkRules::default()))
     }
 
+    /// As [`World::new`], with a router that moves sessions.
+    pub(super) fn roaming() -> Self {
+        Self::roaming_with(limits())
+    }
+
+    pub(super) fn roaming_with(limits: Limits) -> Self {
+        let world = Self::unconnected(limits, UplinkRules::default());
+        Self::connected(Self { roams: true, ..world })
+    }
+
     /// As [`World::new`], with spans for every trace that begins here.
     pub(super) fn traced() -> Self {
         Self::traced_with(limits())
@@ -170,6 +184,7 @@ impl World {
             sightings_key: "sightings.0".to_owned(),
             settle_key: "settle.0".to_owned(),
             user: None,
+            moves_sessions: true,
         };
         Self {
             shard: Shard::new(shard),
@@ -189,6 +204,8 @@ impl World {
             notices: Vec::new(),
             traces: Vec::new(),
             is_drained: false,
+            roams: false,
+            given: Vec::new(),
             clients: BTreeMap::new(),
             link_id: LinkId(0),
             next_connection: 0,
@@ -307,6 +324,9 @@ impl World {
     }
 
     fn read_report(&mut self, report: &Publication) {
+        if SessionHandOver::is_in(&report.message) {
+            return self.given.push(SessionHandOver::from_message(&report.message).unwrap());
+        }
         let body = &report.message.body;
         match report.message.routing_key.as_str() {
             "sightings.0" => {
@@ -382,6 +402,13 @@ impl World {
         );
         self.input(Input::Opened { connection, entropy: self.next_connection });
         connection
+    }
+
+    /// Sends a CONNECT on a new connection, whatever comes of it.
+    pub(super) fn begin_connect(&mut self, connect: Connect) -> ConnectionId {
+        let client = self.open(connect.version);
+        self.send(client, Packet::Connect(Box::new(connect)));
+        client
     }
 
     /// Sends a CONNECT on a new connection, and reads its answer.

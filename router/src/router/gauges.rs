@@ -25,6 +25,8 @@ pub struct Gauges {
     pub questions_waiting: usize,
     /// Devices that several gateways claim, while these are being asked.
     pub contests_open: usize,
+    /// Sessions that gateways have asked for.
+    pub transfers_open: usize,
     /// Devices that have commands in custody.
     pub mailboxes: usize,
     /// Commands that wait in mailboxes.
@@ -64,6 +66,7 @@ impl RouterCore {
             questions_open: self.questions.len(),
             questions_waiting: self.questions.queued(),
             contests_open: self.locations.contests(),
+            transfers_open: self.transfers.len(),
             mailboxes: self.mailboxes.len(),
             gated: self.gated.values().map(Vec::len).sum(),
             finals: self.journal.finals(),

@@ -82,6 +82,7 @@ impl RouterCore {
         gateway.begin_incarnation(now.boot, incarnation, self.limits.voided_max);
         let holding: Vec<Device> = gateway.holding.iter().cloned().collect();
         self.unanswerable(now, id, false);
+        self.transfers_void(now, id);
         for change in self.locations.void(now, id, incarnation) {
             self.changed(now, change);
         }
@@ -118,7 +119,11 @@ impl RouterCore {
         };
         let lease_until = now.boot + self.limits.lapse();
         gateway.answered(now.boot, lease_until);
-        let mut items = vec![Control::HeartbeatAnswer { number: beat.number, answered_at: now.boot }];
+        let mut items = vec![Control::HeartbeatAnswer {
+            number: beat.number,
+            answered_at: now.boot,
+            moves_sessions: true,
+        }];
         let (sync, snapshot) = gateway.overdue(now.boot, ASK_AFTER);
         let incarnation = gateway.incarnation;
         if sync {
@@ -157,6 +162,7 @@ impl RouterCore {
         let marker = Publication::Marker { run: self.run, number: self.markers };
         self.publish(self.run_lsn, marker, Then::Done);
         self.unanswerable(now, id, true);
+        self.transfers_lost(now, id);
         self.silent(now, id);
         self.offer_at(now, id);
     }

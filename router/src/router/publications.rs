@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use roost_wire::{Device, Epoch, GatewayId, Now, Presence};
+use roost_wire::{Device, Epoch, GatewayId, Now, Presence, QuestionId};
 
 use super::RouterCore;
 use super::answers::Answer;
@@ -46,6 +46,10 @@ pub(super) enum Then {
     Bury { device: Device, sequence: u64 },
     /// There is room for one more of its kind.
     Presence,
+    /// A gateway has been told about a device's session, or it is gone.
+    SessionOrder { gateway: GatewayId, device: Device, question: QuestionId },
+    /// A session is in the inbox of the gateway that has asked for it, or that is gone: then so is the session.
+    Session(SourceToken),
     /// A device's answer is with its sender, or goes elsewhere.
     Answer(Answer),
 }
@@ -118,6 +122,15 @@ impl RouterCore {
             (Then::Answer(answer), outcome) if answer.is_ended_by(outcome) => {
                 self.answer_published(now, answer, outcome);
             }
+            (Then::SessionOrder { gateway, device, question }, PublishOutcome::Returned) => {
+                self.session_unreachable(now, &gateway, &device, question);
+            }
+            // Whether it got there or not: who waits has a bound.
+            (Then::SessionOrder { .. }, _) => {}
+            (Then::Session(source), PublishOutcome::Returned) => {
+                self.counters.drop(DropReason::SessionInboxGone);
+                self.say(Output::Ack(source));
+            }
             (then, PublishOutcome::Nacked | PublishOutcome::Lost) => {
                 self.counters.drop(DropReason::PublishedAgain);
                 self.timers.set(Timer::Publish(token), now.boot + PUBLISH_AGAIN);
@@ -145,8 +158,8 @@ impl RouterCore {
     fn follow(&mut self, now: Now, then: Then) {
         match then {
             // Answers were followed above.
-            Then::Done | Then::Given { .. } | Then::Answer(_) => {}
-            Then::Ack(source) => self.say(Output::Ack(source)),
+            Then::Done | Then::Given { .. } | Then::SessionOrder { .. } | Then::Answer(_) => {}
+            Then::Ack(source) | Then::Session(source) => self.say(Output::Ack(source)),
             Then::Bury { device, sequence } => self.buried(now, &device, sequence),
             Then::Presence => self.publications.presences -= 1,
             Then::ReceiptPublished { sequence } => {

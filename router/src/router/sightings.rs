@@ -9,9 +9,9 @@ use roost_wire::{
 };
 
 use super::RouterCore;
-use crate::gateway::Gateway;
 use crate::location::{Acceptance, Location};
 use crate::timers::Timer;
+use crate::transfer::Asker;
 use crate::{DropReason, GatewayUsers, Publication};
 
 impl RouterCore {
@@ -35,7 +35,24 @@ impl RouterCore {
                 Sighting::Accepted(present) => {
                     self.present(now, &gateway, incarnation, &present);
                 }
-                Sighting::Gone { device, session } => self.gone(now, &gateway, incarnation, &device, session),
+                Sighting::Gone { device, session } => {
+                    self.gone(now, &gateway, incarnation, &device, session);
+                    self.forget_if_elsewhere(&gateway, &device, session);
+                }
+                Sighting::WantsSession { device, request, held } => {
+                    let asker = Asker { gateway: gateway.clone(), incarnation, request, held };
+                    self.session_wanted(now, device, asker);
+                }
+                Sighting::HoldsSession { question, run, present, connected } => {
+                    if run == self.run {
+                        self.session_held(now, &gateway, question, present, connected);
+                    }
+                }
+                Sighting::NoSession { question, run, device, reason } => {
+                    if run == self.run {
+                        self.no_session(now, &gateway, question, &device, reason);
+                    }
+                }
                 Sighting::Claim { question, run, present } => {
                     let is_taken = self.present(now, &gateway, incarnation, &present);
                     match is_taken {
@@ -85,6 +102,7 @@ impl RouterCore {
             online: true,
         };
         let device = &present.device;
+        let before = self.kept_at(device);
         let can_answer = |id: &GatewayId| self.gateways.get(id).is_some_and(|gateway| !gateway.has_lapsed());
         match self.locations.accept(device, location, can_answer) {
             Acceptance::Known => {}
@@ -97,11 +115,16 @@ impl RouterCore {
             Acceptance::Contested { losers } => {
                 self.close_all(device, losers.iter());
                 self.end_question(now, device);
+                self.transfer_given_up(device, gateway);
                 self.ask_claimants(now, device, gateway);
             }
             Acceptance::Taken(resolved) => {
                 self.timers.clear(&Timer::Question(device.clone()));
                 self.resolved(now, device, resolved);
+                self.transfer_given_up(device, gateway);
+                if let Some((at, session)) = before {
+                    self.forget_if_elsewhere(&at, device, session);
+                }
             }
         }
         self.end_question(now, device);
@@ -172,10 +195,10 @@ impl RouterCore {
     /// back, and is told then. A word that our own connection loses is said again: a gateway that is not away announces nothing.
     pub(super) fn close(&mut self, gateway: &GatewayId, device: &Device, session: SessionId) {
         self.counters.closes += 1;
-        let Some(queue) = self.gateways.get(gateway).and_then(Gateway::control).map(str::to_owned) else {
-            return;
-        };
-        let close = Control::Close { device: device.clone(), session, reason: CloseReason::TakenOver };
+        let Some(known) = self.gateways.get(gateway) else { return };
+        let Some(queue) = known.control().map(str::to_owned) else { return };
+        let (device, reason, forget) = (device.clone(), CloseReason::TakenOver, known.moves_sessions);
+        let close = Control::Close { device, session, reason, forget };
         let report = Box::new(ControlReport { shard: self.shard, run: self.run, items: vec![close] });
         self.publish_until_confirmed(self.run_lsn, Publication::Control { queue, report });
     }

@@ -12,5 +12,6 @@ mod restart;
 mod supersede;
 mod traces;
 mod tracing;
+mod transfers;
 mod turns;
 mod walk;

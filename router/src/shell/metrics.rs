@@ -6,7 +6,7 @@ use roost_backend::shell::{ConsumerFigures, PublisherFigures};
 use roost_ops::{Exposition, LinkCounts, MetricKind, SpanFigures};
 
 use crate::gateway::Standing;
-use crate::{Counters, DropReason, GatewayGauges, Gauges};
+use crate::{Counters, DropReason, GatewayGauges, Gauges, TransferOutcome};
 use roost_log::LogStatus;
 
 /// The figures of a router at one moment.
@@ -74,6 +74,12 @@ impl Snapshot {
         page.family("roost_router_decisions_total", Counter, "Decisions by kind and reason.");
         for ((kind, reason), value) in &c.decisions {
             page.sample(&[("kind", kind), ("reason", reason)], value);
+        }
+        let help = "Sessions that gateways asked for, by what became of that.";
+        page.family("roost_router_session_transfers_total", Counter, help);
+        for outcome in TransferOutcome::ALL {
+            let value = c.transfers.get(&outcome).copied().unwrap_or_default();
+            page.sample(&[("outcome", outcome.as_str())], value);
         }
         page.family("roost_router_receipts_total", Counter, "Receipts by state and reason, wanted or not.");
         for ((state, reason), value) in &c.receipts {
@@ -145,6 +151,11 @@ impl Snapshot {
                     "roost_router_contests_open",
                     "Devices that several gateways claim, while these are being asked.",
                     g.contests_open,
+                ),
+                (
+                    "roost_router_session_transfers_open",
+                    "Sessions that gateways have asked for, while they are looked for and moved.",
+                    g.transfers_open,
                 ),
                 ("roost_router_mailboxes", "Devices that have commands in custody.", g.mailboxes),
                 ("roost_router_mailbox_commands", "Commands that wait in mailboxes.", g.commands_waiting),

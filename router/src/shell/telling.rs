@@ -72,6 +72,8 @@ pub(super) fn publication(what: &Publication) {
         | Publication::Presence(_)
         | Publication::Marker { .. }
         | Publication::Answer { .. }
+        | Publication::Session { .. }
+        | Publication::SessionOrder { .. }
         | Publication::DeadLetter { .. } => {}
     }
 }

@@ -43,12 +43,7 @@ impl Roles {
         let folder = data.join("roles");
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let (amqp, is_embedded) = endpoints.amqp();
-        let link = async || {
-            let node = &amqp.nodes()[0];
-            let wan = Wan::start((&node.host, node.port)).await.context("a port for a link")?;
-            let address = amqp.through(&wan.at().ip().to_string(), wan.at().port());
-            anyhow::Ok((wan, address))
-        };
+        let link = async || Wan::before(&amqp).await.context("a port for a link");
         let (mut links, mut addresses) = (Vec::new(), Vec::new());
         // A broker of our own is killed itself; what uses another's is cut off from it.
         for _ in 0..if is_embedded { 2 } else { 4 } {

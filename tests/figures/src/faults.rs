@@ -125,11 +125,9 @@ impl Linked {
         let mut links = Vec::new();
         let link = async |_gateway: &str, broker: &str| {
             let address: AmqpAddress = broker.parse().expect("the harness gives a good address");
-            let node = &address.nodes()[0];
-            let link = Wan::start((&node.host, node.port)).await.expect("a port for a link");
-            let at = link.at();
+            let (link, through) = Wan::before(&address).await.expect("a port for a link");
             links.push(link);
-            address.through(&at.ip().to_string(), at.port()).with_password()
+            through.with_password()
         };
         let federation = Federation::of(Backend::RabbitMq).await.with_spools(RULES).with_links(link).await;
         Self { federation: configure(federation).started().await, links }

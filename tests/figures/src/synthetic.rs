@@ -67,6 +67,8 @@ impl SyntheticGateway {
             sightings_key: contract::sightings_key(ShardId(0)),
             settle_key: contract::settle_key(ShardId(0)),
             user: Some(address.user().to_owned()),
+            // So nobody asks it for one.
+            moves_sessions: false,
         });
         let amqp = AmqpConfig::new(address, name);
         let bounds =
@@ -214,6 +216,12 @@ impl Desk {
             | ToShard::Lease { .. }
             | ToShard::LeaseLapsed
             | ToShard::Number(_)
+            | ToShard::Roams(_)
+            | ToShard::NewRun
+            | ToShard::FindSession { .. }
+            | ToShard::MoveSession { .. }
+            | ToShard::SessionAnswer { .. }
+            | ToShard::SessionGiven
             | ToShard::Close { .. } => None,
         }
     }

@@ -240,6 +240,8 @@ impl Device {
     pub(crate) fn connected(&mut self, socket: SocketId, gateway: usize) -> Vec<Want> {
         // Until it is answered nobody knows what the gateway has made of the session: a new one may be there by then.
         let had_subscribed = self.subscribed_at.remove(&gateway);
+        // It has one session, wherever it is: what it had elsewhere moves here, or is forgotten there.
+        self.subscribed_at.clear();
         self.state = State::Connecting { socket, gateway, had_subscribed };
         let is_v5 = self.habits.version == ProtocolVersion::V5;
         let expiry = (is_v5 && !self.habits.clean).then_some(300);
@@ -331,7 +333,6 @@ impl Device {
                 later(chance.between(SECOND, 5 * SECOND), Act::Connect),
             ];
         }
-        // Each gateway keeps a session of its own.
         let is_subscribed = connack.session_present && had_subscribed;
         if is_subscribed {
             self.subscribed_at.insert(gateway);

@@ -17,8 +17,8 @@ use roost_gateway::{
 };
 use roost_wire::mesh::Report as _;
 use roost_wire::{
-    AnswerTopic, ControlReport, Delivery, GatewayId, Incarnation, LinkId, Now, Region, ShardId, Sighting,
-    TopicFilter,
+    AnswerTopic, ControlReport, Delivery, GatewayId, Incarnation, LinkId, Now, Region, SessionArrival,
+    ShardId, Sighting, TopicFilter,
 };
 
 use crate::amqp::FromBroker;
@@ -131,6 +131,7 @@ impl GatewayNode {
             sightings_key: contract::sightings_key(router),
             settle_key: contract::settle_key(router),
             user: Some("gateway".to_owned()),
+            moves_sessions: !self.limits.session_transfer.is_zero(),
         });
         let now = self.clock.read(at);
         let spool = self.spool.as_ref().map(|(_, limits)| SpoolRun::start(now, limits.clone(), &self.disk));
@@ -436,7 +437,11 @@ impl Run {
                     }
                     self.inbox.ack(token);
                     let link = self.current;
-                    if token.queue == 0 {
+                    if SessionArrival::is_in(&message) {
+                        let arrival =
+                            SessionArrival::from_message(&message).expect("the router's are readable");
+                        self.shard.handle(now, Input::Session(Box::new(arrival)));
+                    } else if token.queue == 0 {
                         let delivery = Delivery::from_message(&message).expect("the router's are readable");
                         let delivery = self.plant.delivery(delivery);
                         self.shard.handle(now, Input::Delivery { link, delivery: Box::new(delivery) });

@@ -13,7 +13,7 @@ use roost_router::{
     Counters, Input, Limits, Lsn, Output, Publication, PublishOutcome, PublishToken, Queue, RequestId,
     RouterCore, SourceToken,
 };
-use roost_wire::{CommandRequest, Control, Device, LinkId, Message, Now, ShardId};
+use roost_wire::{CommandRequest, Control, Device, LinkId, Message, Now, SessionHandOver, ShardId};
 
 use crate::amqp::FromBroker;
 use crate::amqp::consumer::{Arrived, ConsumingEnd, Heard, Token};
@@ -409,6 +409,9 @@ impl Run {
         self.next_source += 1;
         self.sources.insert(source, (end, token));
         let queue = if end == End::Commands { Queue::Commands } else { REPORTS[token.queue] };
+        if queue == Queue::Sightings && SessionHandOver::is_in(&message) {
+            return self.feed(now, Input::Delivered { queue, source, message: Box::new(message) });
+        }
         for (queue, message) in self.plant.reads(&self.core, now, queue, message) {
             self.feed(now, Input::Delivered { queue, source, message: Box::new(message) });
         }
@@ -517,12 +520,17 @@ fn tell_witness(what: &Publication, effects: &mut Vec<Effect>) {
                     Some(Effect::Closes { queue: queue.clone(), device: device.clone(), session: *session })
                 }
                 Control::HeartbeatAnswer { .. }
+                | Control::FindSession { .. }
+                | Control::MoveSession { .. }
+                | Control::SessionAnswer { .. }
                 | Control::Sync
                 | Control::Snapshot
                 | Control::Superseded { .. } => None,
             }));
         }
         Publication::RunBegun { .. }
+        | Publication::SessionOrder { .. }
+        | Publication::Session { .. }
         | Publication::Receipt { .. }
         | Publication::Presence(_)
         | Publication::Marker { .. }

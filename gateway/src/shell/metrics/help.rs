@@ -7,12 +7,18 @@ pub(super) fn of(metric: &str) -> &'static str {
     known.map_or("", |(_, meaning)| meaning)
 }
 
-const MEANINGS: [(&str, &str); 32] = [
+const MEANINGS: [(&str, &str); 35] = [
     ("connections_opened", "Transport connections taken."),
     ("connects_accepted", "CONNECTs accepted."),
     ("connects_refused", "CONNECTs refused and connections ended before one, by reason."),
     ("disconnects", "Connections of accepted clients that ended, by reason."),
     ("sessions_ended", "Sessions that ended, by reason."),
+    (
+        "session_transfers",
+        "Sessions that were asked for, since their devices were elsewhere before, by outcome.",
+    ),
+    ("sessions_given", "Sessions that the router asked for, since their devices are elsewhere, by outcome."),
+    ("sessions_dropped", "Sessions that came from another gateway and were dropped, by reason."),
     ("messages_received", "Publishes taken in from clients, by QoS."),
     ("payload_received_bytes", "Bytes of the payloads taken in from clients, by QoS."),
     ("messages_sent", "Publishes and commands written to clients, repeated ones among them, by QoS."),

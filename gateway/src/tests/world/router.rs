@@ -34,10 +34,11 @@ impl World {
 
     /// The router answers what heartbeats it has read.
     pub(in crate::tests) fn answer_heartbeats(&mut self, run: u64) {
-        let answers = self
-            .heartbeats
-            .drain(..)
-            .map(|h| Control::HeartbeatAnswer { number: h.number, answered_at: BootTime::from_micros(5) });
+        let answers = self.heartbeats.drain(..).map(|h| Control::HeartbeatAnswer {
+            number: h.number,
+            answered_at: BootTime::from_micros(5),
+            moves_sessions: self.roams,
+        });
         let items: Vec<_> = answers.collect();
         if !items.is_empty() {
             self.router_says(run, items);

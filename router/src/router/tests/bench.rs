@@ -38,6 +38,8 @@ pub(super) struct Gate {
     pub(super) link: LinkId,
     pub(super) sync: SyncNumber,
     pub(super) beats: u64,
+    /// Whether it moves sessions.
+    pub(super) roams: bool,
 }
 
 pub(super) fn device(name: &str) -> Device {
@@ -77,6 +79,17 @@ impl Bench {
             Self { core, now, log, is_quick: true, durable, said: Vec::new(), limits, next_source: 0 };
         bench.settle();
         bench
+    }
+
+    /// The same with gateways that move sessions.
+    pub(super) fn roaming(names: &[&str], limits: Limits) -> (Self, Vec<Gate>) {
+        let mut bench = Self::with(limits);
+        let mut gates: Vec<Gate> = names.iter().map(|name| Gate { roams: true, ..Gate::new(name) }).collect();
+        for gate in &mut gates {
+            bench.join(gate);
+        }
+        bench.said.clear();
+        (bench, gates)
     }
 
     /// A bench with gateways that are ready.
@@ -210,6 +223,7 @@ impl Bench {
             control: gate.control(),
             sessions: 0,
             draining: false,
+            moves_sessions: gate.roams,
         };
         self.sight(gate, vec![Sighting::Heartbeat(beat)]);
     }
@@ -320,9 +334,10 @@ impl Bench {
 
     pub(super) fn controls(&mut self) -> Vec<(String, Control)> {
         let reports = self.take(|output| match output {
-            Output::Publish { what: Publication::Control { queue, report }, .. } => {
-                Some((queue.clone(), report.items.clone()))
-            }
+            Output::Publish {
+                what: Publication::Control { queue, report } | Publication::SessionOrder { queue, report },
+                ..
+            } => Some((queue.clone(), report.items.clone())),
             _ => None,
         });
         reports
@@ -438,6 +453,7 @@ impl Gate {
             link: LinkId(1),
             sync: SyncNumber(0),
             beats: 0,
+            roams: false,
         }
     }
 

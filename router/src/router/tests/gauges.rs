@@ -57,6 +57,7 @@ fn a_round_trip_is_what_neither_side_kept_the_word_for() {
         control: gates[0].control(),
         sessions: 5,
         draining: false,
+        moves_sessions: false,
     };
     bench.sight(&gates[0], vec![Sighting::Heartbeat(beat)]);
     let gauges = bench.core.gauges(bench.now);

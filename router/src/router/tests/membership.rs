@@ -21,7 +21,10 @@ fn a_heartbeat_is_answered_once() {
     let mut bench = Bench::new();
     let mut g1 = Gate::new("g1");
     bench.beat(&mut g1);
-    let answer = (g1.control(), Control::HeartbeatAnswer { number: 1, answered_at: bench.now.boot });
+    let answer = (
+        g1.control(),
+        Control::HeartbeatAnswer { number: 1, answered_at: bench.now.boot, moves_sessions: true },
+    );
     assert_eq!(bench.controls(), [answer]);
     g1.beats = 0;
     bench.beat(&mut g1);
@@ -155,7 +158,12 @@ fn two_sessions_of_a_device_do_not_last_and_presence_tells_of_one() {
     let asked = bench.questions();
     bench.replies(&gates[0], asked[0].1, "d", Some(1));
     bench.replies(&gates[1], asked[1].1, "d", Some(7));
-    let close = Control::Close { device: device("d"), session: SessionId(1), reason: CloseReason::TakenOver };
+    let close = Control::Close {
+        device: device("d"),
+        session: SessionId(1),
+        reason: CloseReason::TakenOver,
+        forget: false,
+    };
     assert_eq!(bench.controls(), [(gates[0].control(), close)]);
     bench.gone(&gates[0], "d", 1);
     let told: Vec<_> = bench.presences().into_iter().map(|p| (p.state, p.gateway.to_string())).collect();
@@ -183,6 +191,7 @@ fn measured(bench: &mut Bench, gate: &mut Gate, ahead_micros: u64) {
             control: gate.control(),
             sessions: 1,
             draining: false,
+            moves_sessions: false,
         };
         bench.sight(gate, vec![Sighting::Heartbeat(beat)]);
     }

@@ -79,6 +79,7 @@ fn a_run_that_gateways_have_heard_a_newer_one_of_is_over() {
             control: gate.control(),
             sessions: 0,
             draining: false,
+            moves_sessions: false,
         })
     };
     // Its own, an older one, and one that is no number of anybody's.

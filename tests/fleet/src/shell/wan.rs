@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use roost_backend::AmqpAddress;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -51,6 +52,17 @@ impl Wan {
         let (state, seen) = watch::channel(WanState::Whole);
         let task = tokio::spawn(accept(listener, Arc::new((to.0.to_owned(), to.1)), seen));
         Ok(Self { at, state, task })
+    }
+
+    /// A link to the first node of a cluster, and the address at which it is reached through the link.
+    ///
+    /// # Errors
+    /// As [`Wan::start`].
+    pub async fn before(broker: &AmqpAddress) -> io::Result<(Self, AmqpAddress)> {
+        let node = &broker.nodes()[0];
+        let link = Self::start((&node.host, node.port)).await?;
+        let through = broker.through(&link.at.ip().to_string(), link.at.port());
+        Ok((link, through))
     }
 
     /// Where to connect instead.

@@ -80,7 +80,10 @@ impl GatewayPlant {
                 again = self.kept_for(&present);
                 FromShard::Sighting(Sighting::Accepted(present))
             }
-            other @ (FromShard::Settlement(_) | FromShard::Sighting(_) | FromShard::Present(_)) => other,
+            other @ (FromShard::Settlement(_)
+            | FromShard::Sighting(_)
+            | FromShard::Present(_)
+            | FromShard::Session(_)) => other,
         };
         (word, again)
     }

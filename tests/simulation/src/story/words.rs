@@ -6,8 +6,8 @@ use roost_backend::embedded::core::{Operation, Reply};
 use roost_gateway::packet::{Delivery as PacketDelivery, Packet};
 use roost_wire::mesh::Report as _;
 use roost_wire::{
-    Control, ControlReport, Delivery, Device, Event, Message, Receipt, SettlementItem, SettlementReport,
-    ShardId, Sighting, SightingReport,
+    Control, ControlReport, Delivery, Device, Event, Message, Receipt, SessionArrival, SessionHandOver,
+    SettlementItem, SettlementReport, ShardId, Sighting, SightingReport,
 };
 
 use super::{Item, Story};
@@ -126,6 +126,7 @@ impl Story {
             contract::DOWN => self.command(message),
             contract::UP => Event::from_message(message).ok().map(event).into_iter().collect(),
             contract::RECEIPTS => receipt(message).into_iter().collect(),
+            contract::ROUTERS => vec![Item { device: None, command: None, words: "a run begins".to_owned() }],
             contract::MESH if key == contract::sightings_key(ShardId(0)) => sightings(message),
             contract::MESH => self.settlements(message),
             "" if key.starts_with("roost.inbox.") => self.delivery(message),
@@ -142,6 +143,13 @@ impl Story {
     }
 
     fn delivery(&mut self, message: &Message) -> Vec<Item> {
+        if let Ok(moved) = SessionArrival::from_message(message) {
+            return vec![Item {
+                device: index_of(&moved.device),
+                command: None,
+                words: "its session".to_owned(),
+            }];
+        }
         let Ok(delivery) = Delivery::from_message(message) else { return Vec::new() };
         let command = String::from_utf8_lossy(&delivery.payload).into_owned();
         self.commands.insert(delivery.id.to_string(), command.clone());
@@ -200,6 +208,13 @@ fn receipt(message: &Message) -> Option<Item> {
 }
 
 fn sightings(message: &Message) -> Vec<Item> {
+    if let Ok(given) = SessionHandOver::from_message(message) {
+        return vec![Item {
+            device: index_of(&given.device),
+            command: None,
+            words: "its session".to_owned(),
+        }];
+    }
     let Ok(report) = SightingReport::from_body(&message.body) else { return Vec::new() };
     let mut told = Vec::new();
     let mut tell = |device: &Device, words: String| {
@@ -216,6 +231,11 @@ fn sightings(message: &Message) -> Vec<Item> {
                 tell(&present.device, format!("claim, session {}", present.session))
             }
             Sighting::Absent { device, .. } => tell(device, "absent".to_owned()),
+            Sighting::WantsSession { device, .. } => tell(device, "who has its session?".to_owned()),
+            Sighting::HoldsSession { present, .. } => {
+                tell(&present.device, format!("has its session {}", present.session))
+            }
+            Sighting::NoSession { device, reason, .. } => tell(device, format!("no session: {reason:?}")),
             Sighting::Snapshot { present, .. } => {
                 for present in present {
                     tell(
@@ -246,6 +266,13 @@ fn controls(message: &Message) -> Vec<Item> {
             Control::Sync => (None, "sync!".to_owned()),
             Control::Snapshot => (None, "snapshot!".to_owned()),
             Control::Close { device, session, .. } => (index_of(&device), format!("close session {session}")),
+            Control::FindSession { device, .. } => (index_of(&device), "who has its session?".to_owned()),
+            Control::MoveSession { device, session, .. } => {
+                (index_of(&device), format!("hand session {session} over"))
+            }
+            Control::SessionAnswer { device, answer, .. } => {
+                (index_of(&device), format!("about its session: {answer:?}"))
+            }
             Control::Superseded { by } => (None, format!("superseded by {by}")),
         };
         told.push(Item { device, command: None, words });

@@ -203,6 +203,9 @@ impl World {
                 self.listen();
             }
             Publication::Presence(_) | Publication::Answer { .. } => {}
+            Publication::Session { .. } | Publication::SessionOrder { .. } => {
+                panic!("these gateways move no sessions")
+            }
         }
     }
 
@@ -269,6 +272,7 @@ impl World {
             control: known.gate.control(),
             sessions: 0,
             draining: false,
+            moves_sessions: false,
         };
         self.say(node, vec![Sighting::Heartbeat(beat)]);
     }
@@ -318,6 +322,9 @@ impl World {
                 Control::Superseded { .. } => {}
                 Control::Sync => self.sync(node),
                 Control::Snapshot => self.announce(node),
+                Control::FindSession { .. } | Control::MoveSession { .. } | Control::SessionAnswer { .. } => {
+                    panic!("these gateways move no sessions")
+                }
                 Control::Close { device, session, .. } => {
                     let found = self.nodes[node].sessions.get(&device);
                     if found.is_some_and(|found| found.id == session.0) {

@@ -1,0 +1,107 @@
+//! A device is at another gateway now: its session is handed over, or forgotten.
+
+use roost_wire::{Device, NoSessionReason, Now, QuestionId, RouterRun, SessionHandOver, SessionId, Sighting};
+
+use super::Shard;
+use super::close::Farewell;
+use crate::Count;
+use crate::link::FromShard;
+use crate::packet::ReasonCode;
+use crate::session::{Carried, SessionKey};
+
+impl Shard {
+    /// Whether there is a session of that device here, connected or not.
+    pub(super) fn find_session(&self, question: QuestionId, run: RouterRun, device: Device) -> Sighting {
+        let found = self.by_device.get(&device).and_then(|key| self.sessions.get(key));
+        match found {
+            Some(session) => Sighting::HoldsSession {
+                question,
+                run,
+                present: session.present(),
+                connected: session.connection.is_some(),
+            },
+            None => Sighting::NoSession { question, run, device, reason: NoSessionReason::Absent },
+        }
+    }
+
+    /// Gives a session away: a connection of it is closed, its commands go back, and what is left of it leaves as a whole.
+    ///
+    /// One that is connected under another number than the router's is newer than what the router knew, so it stays. A session that
+    /// ends with its connection ends by that.
+    pub(super) fn give_session(
+        &mut self,
+        now: Now,
+        (question, run): (QuestionId, RouterRun),
+        device: Device,
+        id: SessionId,
+    ) {
+        match self.take_out(now, &device, id) {
+            Ok((session, body)) => {
+                self.count(Count::GivenMoved);
+                self.given += 1;
+                let (gateway, incarnation) = (self.config.gateway.clone(), self.config.incarnation);
+                let given = SessionHandOver { device, gateway, incarnation, session, question, run, body };
+                self.tell_link(FromShard::Session(Box::new(given)));
+            }
+            Err((count, reason)) => {
+                self.count(count);
+                self.tell_link(FromShard::Sighting(Sighting::NoSession { question, run, device, reason }));
+            }
+        }
+    }
+
+    fn take_out(
+        &mut self,
+        now: Now,
+        device: &Device,
+        id: SessionId,
+    ) -> Result<(SessionId, bytes::Bytes), (Count, NoSessionReason)> {
+        const ABSENT: (Count, NoSessionReason) = (Count::GivenAbsent, NoSessionReason::Absent);
+        let session = self.by_device.get(device).and_then(|key| self.sessions.get(key)).ok_or(ABSENT)?;
+        if session.connection.is_some() && session.id != id {
+            return Err((Count::GivenNewer, NoSessionReason::Newer));
+        }
+        if self.given >= self.config.limits.session_moves_max {
+            return Err((Count::GivenBusy, NoSessionReason::Busy));
+        }
+        let id = session.id;
+        if let Some(connection) = session.connection {
+            self.takeovers.note(now.boot, device);
+            let farewell = Farewell::Disconnect(ReasonCode::SessionTakenOver);
+            self.close(now, connection, Count::ClosedElsewhere, farewell);
+        }
+        let key = *self.by_device.get(device).ok_or(ABSENT)?;
+        let carried = self.what_moves(now, key).ok_or(ABSENT)?;
+        let Some((body, left_behind)) = carried.encode(now.boot, self.config.limits.session_bytes_max) else {
+            return Err((Count::GivenTooLarge, NoSessionReason::TooLarge));
+        };
+        self.counters.add_many(Count::DroppedLeftBehind, left_behind);
+        self.end_session(key, Count::SessionMoved);
+        Ok((id, body))
+    }
+
+    fn what_moves(&mut self, now: Now, key: SessionKey) -> Option<Carried> {
+        let session = self.sessions.get_mut(&key)?;
+        let subscriptions = self.subscriptions.subscriptions_of(&key);
+        let (inflight, queue) = session.outbox.contents();
+        let is_alive = |copy: &&crate::session::LocalCopy| !copy.message.is_expired(now.boot);
+        let carried = Carried {
+            expiry: session.expires_at.map_or(session.expiry, |at| at.since(now.boot)),
+            subscriptions: subscriptions.map(|(filter, subscription)| (filter, *subscription)).collect(),
+            inflight: inflight.map(|(packet_id, copy)| (packet_id, copy.clone())).collect(),
+            queue: queue.filter(is_alive).cloned().collect(),
+        };
+        let expired = session.outbox.depth().queued - carried.queue.len();
+        self.counters.add_many(Count::DroppedExpired, expired as u64);
+        Some(carried)
+    }
+
+    /// The device has a newer session elsewhere than that one.
+    pub(super) fn forget_elsewhere(&mut self, device: &Device, id: SessionId) {
+        let Some(&key) = self.by_device.get(device) else { return };
+        let is_it = |session: &crate::session::Session| session.id == id && session.connection.is_none();
+        if self.sessions.get(&key).is_some_and(is_it) {
+            self.forsake(key, Count::SessionElsewhere);
+        }
+    }
+}
