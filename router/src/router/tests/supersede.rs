@@ -100,7 +100,7 @@ fn what_was_replaced_stays_so_if_the_router_dies_before_that_is_on_disk_and_the_
     // And for the record that it is given.
     bench.fsync();
     let new = bench.delivery();
-    assert_eq!(ids(&[new.clone()]), ["new"]);
+    assert_eq!(ids(std::slice::from_ref(&new)), ["new"]);
     let mut bench = bench.crash();
     // Its answer is read before the gateway has said what it holds.
     bench.settled(&gates[0], &new, Outcome::Delivered);
