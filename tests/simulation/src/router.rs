@@ -396,7 +396,9 @@ impl Run {
                 if arrived.redelivered {
                     effects.push(Effect::Redelivered);
                 }
-                match end == End::Commands && !self.reads_commands() {
+                // In their order: one that comes when commands are wanted again is behind those that wait.
+                let waits = !self.reads_commands() || !self.unread.is_empty();
+                match end == End::Commands && waits {
                     true => self.unread.push_back(*arrived),
                     false => self.take_in(now, end, *arrived),
                 }
