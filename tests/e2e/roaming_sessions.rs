@@ -75,6 +75,11 @@ impl Client {
     }
 }
 
+/// A mesh whose gateways move sessions.
+async fn roaming(backend: Backend) -> Federation {
+    Federation::of(backend).await.with_gateways("sessions: { transfer_ms: 2000 }\n")
+}
+
 async fn figure(mesh: &Federation, gateway: &str, name: &str, label: &str) -> f64 {
     Metrics::of(&mesh.admin(gateway)).await.sum(name, &[label])
 }
@@ -117,7 +122,7 @@ async fn session(mesh: &Federation, level: u8, id: &str) -> (Client, Device, Vec
 }
 
 async fn a_session_is_there_where_its_device_is(backend: Backend) {
-    let mesh = Federation::start(backend).await;
+    let mesh = roaming(backend).await.started().await;
     for (round, level) in [(1.0, 4), (2.0, 5)] {
         let id = format!("rover-{level}");
         let (client, mut news, in_flight) = session(&mesh, level, &id).await;
@@ -166,7 +171,7 @@ async fn a_session_is_there_where_its_device_is(backend: Backend) {
 
 /// Its old connection may be open still: it is closed, and nothing is lost.
 async fn a_session_moves_from_under_a_live_connection(backend: Backend) {
-    let mesh = Federation::start(backend).await;
+    let mesh = roaming(backend).await.started().await;
     let (mut older, _news, in_flight) = session(&mesh, 5, "hasty").await;
     let mut newer = Client::connect(mesh.mqtt_port("us-1"), 5, "hasty").await;
     assert!(newer.session_present);
@@ -179,7 +184,7 @@ async fn a_session_moves_from_under_a_live_connection(backend: Backend) {
 
 /// It begins anew elsewhere, and what was kept of it is not resumed when it comes back.
 async fn a_clean_start_elsewhere_ends_the_session_everywhere(backend: Backend) {
-    let mesh = Federation::start(backend).await;
+    let mesh = roaming(backend).await.started().await;
     let (client, _news, _) = session(&mesh, 5, "fresh").await;
     drop(client);
     becomes(&mesh, "eu-1", "roost_gateway_sessions_connected", "", 1.0).await;
@@ -195,7 +200,7 @@ async fn a_clean_start_elsewhere_ends_the_session_everywhere(backend: Backend) {
 }
 
 async fn a_device_of_a_dead_gateway_begins_anew_at_once(backend: Backend) {
-    let mut mesh = Federation::start(backend).await;
+    let mut mesh = roaming(backend).await.started().await;
     let (_client, _news, _) = session(&mesh, 5, "orphan").await;
     mesh.api().located("orphan", "eu-1").await;
     mesh.kill_gateway("eu-1");
@@ -211,7 +216,7 @@ async fn a_device_of_a_dead_gateway_begins_anew_at_once(backend: Backend) {
 }
 
 async fn without_a_router_a_device_begins_anew_within_the_bound(backend: Backend) {
-    let mut mesh = Federation::start(backend).await;
+    let mut mesh = roaming(backend).await.started().await;
     let (_client, _news, _) = session(&mesh, 4, "lonely").await;
     mesh.kill_router();
     assert!(!Client::connect(mesh.mqtt_port("us-1"), 4, "lonely").await.session_present);
@@ -220,7 +225,7 @@ async fn without_a_router_a_device_begins_anew_within_the_bound(backend: Backend
 
 /// A router that has just started knows of nobody who is away: it asks.
 async fn a_router_that_has_restarted_finds_the_session(backend: Backend) {
-    let mut mesh = Federation::start(backend).await;
+    let mut mesh = roaming(backend).await.started().await;
     let (client, _news, _) = session(&mesh, 5, "sought").await;
     drop(client);
     becomes(&mesh, "eu-1", "roost_gateway_sessions_connected", "", 1.0).await;
@@ -249,7 +254,7 @@ async fn a_session_that_comes_too_late_is_dropped(backend: Backend) {
         links.push(link);
         through.with_password()
     };
-    let mesh = Federation::of(backend).await.with_links(link).await.started().await;
+    let mesh = roaming(backend).await.with_links(link).await.started().await;
     let (_client, _news, _) = session(&mesh, 5, "patient").await;
     mesh.api().located("patient", "eu-1").await;
     links.iter().for_each(|link| link.be(WanState::Stalled));

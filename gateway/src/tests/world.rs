@@ -70,7 +70,7 @@ struct End {
 }
 
 pub(super) fn limits() -> Limits {
-    Limits::default()
+    Limits { session_transfer: Duration::from_secs(2), ..Limits::default() }
 }
 
 pub(super) fn id(n: u16) -> PacketId {

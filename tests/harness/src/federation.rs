@@ -107,6 +107,12 @@ impl Federation {
         self
     }
 
+    /// Before the start: `yaml` behind each gateway's configuration.
+    pub fn with_gateways(self, yaml: &str) -> Self {
+        self.gateways.iter().for_each(|role| role.configure_more(yaml));
+        self
+    }
+
     /// Before the start: gateways that reach the broker at other addresses. `link` gets a gateway's name and the broker's address,
     /// and says which.
     pub async fn with_links(self, mut link: impl AsyncFnMut(&str, &str) -> String) -> Self {

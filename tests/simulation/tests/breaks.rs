@@ -57,7 +57,7 @@ fn down_4_delivering_after_the_end_of_a_hold_is_found() {
 
 #[test]
 fn down_5_counting_answers_of_other_holds_is_found() {
-    is_found(Break::AnswersOfOtherHolds, &[23], &DELIVERED_TWICE);
+    is_found(Break::AnswersOfOtherHolds, &[574], &DELIVERED_TWICE);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::thread::{available_parallelism, scope};
 
 use roost_simulation::{Coverage, Plan, Report, diagram, run};
 
-/// How many: `ROOST_SEEDS`, or a thousand: so many take four minutes of one core.
-const SEEDS: u64 = 1_000;
+/// How many: `ROOST_SEEDS`, or two thousand: so many take some ten minutes of one core.
+const SEEDS: u64 = 2_000;
 /// So many meet every fault and decision; fewer are for a look.
 const COVERED_BY: u64 = 200;
 
