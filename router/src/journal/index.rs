@@ -259,6 +259,11 @@ impl Journal {
 
     fn accept(&mut self, command: &Arc<Accepted>) {
         self.next = self.next.max(command.sequence + 1);
+        let live = Live { command: command.clone(), given_to: command.given_to.clone(), interrupted: false };
+        // Counted once, also if a snapshot has it and the record comes again behind it.
+        if self.live.insert(command.sequence, live).is_some() {
+            return;
+        }
         let tenant = &command.request.device.tenant;
         for held in [&mut self.held, self.tenants.entry(tenant.clone()).or_default()] {
             held.commands += 1;
@@ -266,8 +271,6 @@ impl Journal {
         }
         let ids = self.ids.entry(command.request.device.clone()).or_default();
         ids.insert(command.request.message_id.clone(), command.sequence);
-        let live = Live { command: command.clone(), given_to: command.given_to.clone(), interrupted: false };
-        self.live.insert(command.sequence, live);
     }
 
     fn finish(&mut self, end: &Arc<Final>, owed: bool) {
