@@ -24,7 +24,7 @@ use roost_harness::{Backend, Federation, RawMqtt};
 use serde_json::Value;
 
 use crate::machine;
-use crate::page::Page;
+use crate::page::{Page, Sections};
 
 /// One section of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -64,49 +64,50 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Longer than anything that ends well.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// Measures and writes the page. Fails if anything was lost.
+/// Measures those parts, or all of them, and writes each into its section of the page. Fails if anything was lost.
 pub(crate) async fn measure(page: &Path, extent: Extent, only: &[Part]) -> anyhow::Result<()> {
-    let wanted = |part| only.is_empty() || only.contains(&part);
-    let mut out = Page::titled("Faults");
-    out.paragraph(&format!("Measured on {}", machine::describe()));
-    out.paragraph(
-        "`tests/long faults` repeats all of it. Lost is set arithmetic over unique ids: what was acknowledged to a device, less what \
-         the service got. Gateways reach RabbitMQ through a proxy on this machine that can cut the link; every event is spooled.",
+    let mut head = Page::titled("Faults");
+    head.paragraph(
+        "`tests/long faults` repeats all of it, `tests/long faults --only NAME` one section. Lost is set arithmetic over unique ids: what was acknowledged to a device, less what \
+         the service got. Where a link is cut or late, gateways reach RabbitMQ through a proxy on this machine, and every event is spooled.",
     );
-    if wanted(Part::Restart) {
-        restart::measure(&mut out, extent.spooled).await?;
+    let order = Part::value_variants().iter().map(|part| part.name()).collect();
+    let mut sections = Sections::read(page, head, order)?;
+    for part in Part::value_variants() {
+        if only.is_empty() || only.contains(part) {
+            let name = part.name();
+            eprintln!("{name}");
+            let mut section = Page::default();
+            part.measure(&mut section, extent).await.with_context(|| name.clone())?;
+            section.paragraph(&format!("Measured on {}", machine::describe()));
+            sections.put(&name, &section);
+            sections.page().write(page)?;
+        }
     }
-    if wanted(Part::Kills) {
-        kills::measure(&mut out, extent.kills).await?;
+    Ok(())
+}
+
+impl Part {
+    /// As on the command line.
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
-    if wanted(Part::RouterKills) {
-        router_kills::measure(&mut out, extent.kills * 3).await?;
+
+    async fn measure(self, page: &mut Page, extent: Extent) -> anyhow::Result<()> {
+        match self {
+            Self::Restart => restart::measure(page, extent.spooled).await,
+            Self::Kills => kills::measure(page, extent.kills).await,
+            Self::RouterKills => router_kills::measure(page, extent.kills * 3).await,
+            Self::Cut => cut::measure(page, extent.cut).await,
+            Self::Roams => roams::measure(page).await,
+            Self::Parked => parked::measure(page).await,
+            Self::Table => table::measure(page).await,
+            Self::Back => back::measure(page).await,
+            Self::HalfOpen => half_open::measure(page).await,
+            Self::Poison => poison::measure(page).await,
+            Self::Disks => disks::measure(page).await,
+        }
     }
-    if wanted(Part::Cut) {
-        cut::measure(&mut out, extent.cut).await?;
-    }
-    if wanted(Part::Roams) {
-        roams::measure(&mut out).await?;
-    }
-    if wanted(Part::Parked) {
-        parked::measure(&mut out).await?;
-    }
-    if wanted(Part::Table) {
-        table::measure(&mut out).await?;
-    }
-    if wanted(Part::Back) {
-        back::measure(&mut out).await?;
-    }
-    if wanted(Part::HalfOpen) {
-        half_open::measure(&mut out).await?;
-    }
-    if wanted(Part::Poison) {
-        poison::measure(&mut out).await?;
-    }
-    if wanted(Part::Disks) {
-        disks::measure(&mut out).await?;
-    }
-    out.write(page)
 }
 
 /// A mesh on RabbitMQ whose gateways, `eu-1` and `us-1`, are each behind a link that can be cut.

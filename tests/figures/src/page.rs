@@ -1,7 +1,10 @@
 //! A page of figures in Markdown.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
+use anyhow::Context;
 use roost_fleet::{Percentiles, Summary};
 
 /// Builds one; columns are as wide as their text, which Markdown does not mind.
@@ -34,11 +37,57 @@ impl Page {
         }
     }
 
-    pub(crate) fn write(&self, file: &std::path::Path) -> anyhow::Result<()> {
-        use anyhow::Context;
+    pub(crate) fn write(&self, file: &Path) -> anyhow::Result<()> {
         std::fs::write(file, &self.text).with_context(|| format!("writing {}", file.display()))
     }
 }
+
+/// A page whose sections are measured one by one, each when it is wanted: the others stay as they were measured before.
+#[derive(Debug)]
+pub(crate) struct Sections {
+    head: Page,
+    /// Their names, in their order on the page.
+    order: Vec<String>,
+    measured: HashMap<String, String>,
+}
+
+impl Sections {
+    /// With those sections of the file that are among `order`; no file is a page without any.
+    pub(crate) fn read(file: &Path, head: Page, order: Vec<String>) -> anyhow::Result<Self> {
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
+        };
+        Ok(Self::parse(&text, head, order))
+    }
+
+    fn parse(text: &str, head: Page, order: Vec<String>) -> Self {
+        let measured = text.split(SECTION).skip(1).filter_map(|section| section.split_once(SECTION_NAMED));
+        let measured = measured.map(|(name, text)| (name.to_owned(), text.trim_end().to_owned())).collect();
+        Self { head, order, measured }
+    }
+
+    /// From now on the section of that name is this one.
+    pub(crate) fn put(&mut self, name: &str, section: &Page) {
+        self.measured.insert(name.to_owned(), section.text.trim_end().to_owned());
+    }
+
+    /// All of it.
+    pub(crate) fn page(&self) -> Page {
+        let mut text = self.head.text.clone();
+        for name in &self.order {
+            if let Some(section) = self.measured.get(name) {
+                let _ = write!(text, "\n{SECTION}{name}{SECTION_NAMED}{section}\n");
+            }
+        }
+        Page { text }
+    }
+}
+
+/// Before and behind the name of a section, which a reader of the page does not see.
+const SECTION: &str = "<!-- measured: ";
+const SECTION_NAMED: &str = " -->";
 
 /// A number with groups of three digits.
 pub(crate) fn whole(number: f64) -> String {
@@ -88,5 +137,26 @@ mod tests {
         let mut page = Page::titled("T");
         page.table(&["a", "b"], &[vec!["1".to_owned(), "2".to_owned()]]);
         assert_eq!(page.text, "# T\n\n| a | b |\n|---|---|\n| 1 | 2 |\n");
+    }
+
+    #[test]
+    fn a_section_measured_again_replaces_the_old_one_and_leaves_the_others() {
+        let order = || ["first", "second", "third"].map(str::to_owned).to_vec();
+        let section = |text: &str| {
+            let mut section = Page::default();
+            section.heading(text);
+            section
+        };
+        let mut page = Sections::parse("", Page::titled("T"), order());
+        page.put("third", &section("C"));
+        page.put("first", &section("A"));
+        let text = page.page().text;
+        let mut page = Sections::parse(&text, Page::titled("T"), order());
+        page.put("second", &section("B"));
+        page.put("first", &section("A2"));
+        let text = page.page().text;
+        let headings: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        assert_eq!(headings, ["A2", "B", "C"]);
+        assert_eq!(Sections::parse(&text, Page::titled("T"), order()).page().text, text);
     }
 }
