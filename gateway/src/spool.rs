@@ -11,7 +11,7 @@
 //! else. An event whose rule says `fresh` steps in front of the line while there is one.
 //!
 //! An event is *done* when the backend has it for good. Everything up to the *cursor* is done; of what is done beyond it the ranges
-//! are remembered. Both go to disk as a mark, once a second: after a crash, what was done since the last mark is published
+//! are remembered. Both go to disk as a mark, four times a second: after a crash, what was done since the last mark is published
 //! again, with the same ids and marked as replayed.
 
 mod drain_rate;
@@ -234,7 +234,7 @@ pub struct Spool {
 }
 
 /// The cursor goes to disk so often: what is published twice after a crash is what was confirmed since.
-const MARK_EVERY: Duration = Duration::from_secs(1);
+const MARK_EVERY: Duration = Duration::from_millis(250);
 
 /// Ranges in a mark. What is done beyond them is published again after a crash.
 const RANGES_MAX: usize = 10_000;

@@ -126,6 +126,23 @@ fn what_the_run_before_gave_to_a_gateway_is_not_replaced_before_that_has_said_wh
 }
 
 #[test]
+fn a_new_one_whose_lifetime_has_ended_has_replaced_the_old_one_all_the_same() {
+    let short = |id: &str| CommandRequest { lifetime_ms: Some(1_000), ..keyed("d", id, "k") };
+    let (mut bench, mut gates) = Bench::ready(&["g1"]);
+    bench.send(keyed("d", "old", "k"));
+    bench.is_quick = false;
+    bench.send(short("new"));
+    // On disk is the new command, and nothing behind it; its lifetime ends before the next run knows enough to end any.
+    bench.durable += 1;
+    let mut bench = bench.crash();
+    bench.advance(SECOND * 2);
+    bench.join(&mut gates[0]);
+    assert_eq!(bench.finals(), [superseded("old"), ("new".to_owned(), ReceiptState::Expired)]);
+    bench.accepted(&gates[0], "d", 1);
+    assert_eq!(ids(&bench.deliveries()), [""; 0], "the old one does not come to life again");
+}
+
+#[test]
 fn what_is_replaced_makes_room_in_a_full_mailbox() {
     let mut bench = Bench::new();
     bench.send(keyed("d", "old", "k"));

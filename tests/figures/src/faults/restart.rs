@@ -44,7 +44,14 @@ pub(super) async fn measure(page: &mut Page, spooled: u32) -> anyhow::Result<()>
     let connack = first.packet().await;
     ensure!(connack.as_ref().is_some_and(|(kind, body)| *kind == 0x20 && body[1] == 0), "{connack:?}");
     let took = began.elapsed();
-    let after = mesh.spooled().await?;
+    let mut after = 0;
+    until("the gateway says what its spool has", async || {
+        // It takes devices in before it answers operators.
+        let spooled = mesh.spooled().await;
+        after = spooled.as_ref().copied().unwrap_or(0);
+        Ok(spooled.is_ok())
+    })
+    .await?;
     ensure!(
         after >= acknowledged,
         "{acknowledged} were acknowledged, {after} are in the spool after the kill"
