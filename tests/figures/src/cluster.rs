@@ -24,13 +24,34 @@ use pause::Pause;
 const DEVICES: u32 = 100;
 const EVENTS_A_SECOND: f64 = 300.0;
 const COMMANDS_A_SECOND: u32 = 50;
-/// Before a fault, and behind its end.
-const QUIET: Duration = Duration::from_secs(15);
-/// How long nodes are apart: RabbitMQ notices after at most 75 s (`net_ticktime` 60 s, and a quarter).
-const APART: Duration = Duration::from_secs(90);
-const ALARM: Duration = Duration::from_secs(60);
-/// How long a killed node stays away.
-const DEAD: Duration = Duration::from_secs(20);
+/// How long everything lasts.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Before a fault, and behind its end.
+    quiet: Duration,
+    /// How long nodes are apart.
+    apart: Duration,
+    alarm: Duration,
+    /// How long a killed node stays away.
+    dead: Duration,
+}
+
+/// For the figures. RabbitMQ notices that a node is cut off after at most 75 s (`net_ticktime` 60 s, and a quarter).
+const WHOLE: Pace = Pace {
+    quiet: Duration::from_secs(15),
+    apart: Duration::from_secs(90),
+    alarm: Duration::from_secs(60),
+    dead: Duration::from_secs(20),
+};
+
+/// For a check of what matters most: nothing is lost.
+const SHORT: Pace = Pace {
+    quiet: Duration::from_secs(4),
+    apart: Duration::from_secs(10),
+    alarm: Duration::from_secs(10),
+    dead: Duration::from_secs(5),
+};
+
 /// After healing, the first confirm has to come within it.
 const RESUMES: Duration = Duration::from_secs(10);
 
@@ -46,39 +67,40 @@ enum Fault {
 }
 
 impl Fault {
-    fn name(self) -> String {
+    fn name(self, pace: Pace) -> String {
+        let apart = pace.apart.as_secs();
         match self {
-            Self::Kill(node) => format!("`kill -9` of node {}, back after {} s", node + 1, DEAD.as_secs()),
-            Self::Minority(node) => {
-                format!("node {} cut off from the others for {} s", node + 1, APART.as_secs())
+            Self::Kill(node) => {
+                format!("`kill -9` of node {}, back after {} s", node + 1, pace.dead.as_secs())
             }
-            Self::Apart => format!("all three cut off from each other for {} s", APART.as_secs()),
-            Self::Alarm => format!("memory alarm for {} s", ALARM.as_secs()),
+            Self::Minority(node) => format!("node {} cut off from the others for {apart} s", node + 1),
+            Self::Apart => format!("all three cut off from each other for {apart} s"),
+            Self::Alarm => format!("memory alarm for {} s", pace.alarm.as_secs()),
         }
     }
 
     /// How long it lasts, with what may go wrong about it.
-    fn lasts(self) -> Duration {
+    fn lasts(self, pace: Pace) -> Duration {
         match self {
-            Self::Kill(_) => DEAD + Duration::from_secs(60),
-            Self::Minority(_) | Self::Apart => APART + Duration::from_secs(30),
-            Self::Alarm => ALARM + Duration::from_secs(15),
+            Self::Kill(_) => pace.dead + pace.quiet * 4,
+            Self::Minority(_) | Self::Apart => pace.apart + pace.quiet * 2,
+            Self::Alarm => pace.alarm + pace.quiet,
         }
     }
 
     /// Begins it and ends it; when it ended.
-    async fn happens(self, cluster: &mut Cluster) -> anyhow::Result<Instant> {
+    async fn happens(self, cluster: &mut Cluster, pace: Pace) -> anyhow::Result<Instant> {
         match self {
             Self::Kill(node) => {
                 cluster.kill(node).await?;
-                tokio::time::sleep(DEAD).await;
+                tokio::time::sleep(pace.dead).await;
                 let healed = Instant::now();
                 cluster.start_again(node).await?;
                 Ok(healed)
             }
             Self::Minority(node) => {
                 cluster.network().cut_off(node)?;
-                tokio::time::sleep(APART).await;
+                tokio::time::sleep(pace.apart).await;
                 cluster.network().join(node)?;
                 Ok(Instant::now())
             }
@@ -86,7 +108,7 @@ impl Fault {
                 for node in 0..nodes::NODES {
                     cluster.network().cut_off(node)?;
                 }
-                tokio::time::sleep(APART).await;
+                tokio::time::sleep(pace.apart).await;
                 for node in 0..nodes::NODES {
                     cluster.network().join(node)?;
                 }
@@ -94,7 +116,7 @@ impl Fault {
             }
             Self::Alarm => {
                 cluster.memory(1)?;
-                tokio::time::sleep(ALARM).await;
+                tokio::time::sleep(pace.alarm).await;
                 cluster.memory(nodes::MEMORY_MIB)?;
                 Ok(Instant::now())
             }
@@ -102,17 +124,27 @@ impl Fault {
     }
 }
 
-/// Measures and writes the page. Fails if anything was lost, or publishing did not resume in time.
-pub(crate) async fn measure(page: &Path, only_first: Option<usize>) -> anyhow::Result<()> {
+/// Measures and writes the page. Fails if anything was lost, or publishing did not resume in time. In short it is one node that
+/// is killed, and an alarm, and no time is judged.
+pub(crate) async fn measure(page: &Path, is_short: bool) -> anyhow::Result<()> {
+    let (pace, faults) = match is_short {
+        true => (SHORT, vec![Fault::Kill(0), Fault::Alarm]),
+        false => {
+            let nodes = 0..nodes::NODES;
+            let each = nodes.clone().map(Fault::Kill).chain(nodes.map(Fault::Minority));
+            (WHOLE, each.chain([Fault::Apart, Fault::Alarm]).collect())
+        }
+    };
     let mut cluster = Cluster::start().await?;
     let mesh = Federation::on(&cluster.uri()).started().await;
-    let faults = (0..nodes::NODES).map(Fault::Kill);
-    let faults = faults.chain((0..nodes::NODES).map(Fault::Minority)).chain([Fault::Apart, Fault::Alarm]);
     let mut rows = Vec::new();
     let mut line = String::new();
-    for fault in faults.take(only_first.unwrap_or(usize::MAX)) {
-        eprintln!("{}", fault.name());
-        let (row, command) = one(fault, &mut cluster, &mesh).await.with_context(|| fault.name())?;
+    for fault in faults {
+        let name = fault.name(pace);
+        eprintln!("{name}");
+        let (row, command, resumed) =
+            one(fault, pace, &mut cluster, &mesh).await.with_context(|| name.clone())?;
+        ensure!(is_short || resumed < RESUMES, "{name}: publishing resumed {resumed:?} after healing");
         rows.push(row);
         line = command;
     }
@@ -144,12 +176,14 @@ pub(crate) async fn measure(page: &Path, only_first: Option<usize>) -> anyhow::R
     out.write(page)
 }
 
+/// The row, the fleet's command, and how long after its end events were confirmed again.
 async fn one(
     fault: Fault,
+    pace: Pace,
     cluster: &mut Cluster,
     mesh: &Federation,
-) -> anyhow::Result<(Vec<String>, String)> {
-    let time = QUIET + fault.lasts() + QUIET;
+) -> anyhow::Result<(Vec<String>, String, Duration)> {
+    let time = pace.quiet + fault.lasts(pace) + pace.quiet;
     let fleet = Fleet::of(DEVICES, &[mesh.mqtt_port("eu-1"), mesh.mqtt_port("us-1")])
         .publishes(EVENTS_A_SECOND, DEVICES, time)
         .with("--size", 256)
@@ -162,18 +196,17 @@ async fn one(
     let running = fleet.clone();
     let running = tokio::spawn(async move { running.run().await });
     let pause = Pause::watch(mesh.admin("eu-1"));
-    tokio::time::sleep(QUIET).await;
+    tokio::time::sleep(pace.quiet).await;
     pause.begins();
-    let healed = fault.happens(cluster).await?;
+    let healed = fault.happens(cluster, pace).await?;
     let (longest, resumed) = pause.ends(healed).await?;
     let summary = running.await??;
     cluster.is_whole().await?;
     let (events, commands) = (nothing_lost(&summary, "up")?, in_order(nothing_lost(&summary, "down")?)?);
     nothing_lost(&summary, "receipts")?;
-    ensure!(resumed < RESUMES, "publishing resumed {resumed:?} after healing");
     let (before, most) = memory(&summary)?;
     let row = vec![
-        fault.name(),
+        fault.name(pace),
         whole(count(&summary, "acknowledged") as f64),
         format!("{} / {}", events.lost, whole(events.duplicates as f64)),
         whole(count(&summary, "commands_confirmed") as f64),
@@ -183,7 +216,7 @@ async fn one(
         format!("{:.0}, {:.0} MiB", before, most),
         cores_taken(&summary),
     ];
-    Ok((row, fleet.line()))
+    Ok((row, fleet.line(), resumed))
 }
 
 /// Of the gateway, in MiB: before the fault, and the most.

@@ -76,9 +76,9 @@ enum What {
         /// The page to write
         #[arg(long)]
         page: PathBuf,
-        /// So many of the faults, from the first
+        /// A node that dies and an alarm only, for seconds
         #[arg(long)]
-        first: Option<usize>,
+        short: bool,
     },
     /// A long steady run: does memory stay flat?
     Soak {
@@ -112,7 +112,7 @@ async fn measure(what: What) -> anyhow::Result<()> {
             let extent = faults::Extent { spooled, kills, cut: Duration::from_secs(cut_s) };
             faults::measure(&page, extent, &only).await
         }
-        What::Cluster { page, first } => cluster::measure(&page, first).await,
+        What::Cluster { page, short } => cluster::measure(&page, short).await,
         What::Soak { page, minutes } => soak::measure(&page, Duration::from_secs(minutes * 60)).await,
     }
 }
