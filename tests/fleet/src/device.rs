@@ -40,7 +40,7 @@ pub struct Device {
     /// The next step of the scenario that it has a part in, and when.
     step: Option<(u16, BootTime)>,
     /// Attempts in vain since the last CONNACK.
-    failures: u16,
+    waits: u16,
     begin: Option<BootTime>,
     finished: bool,
     /// Whether a broker has accepted it: then there may be a session to remove.
@@ -159,7 +159,7 @@ impl Device {
             state: State::Away { until },
             broker: (index as usize % brokers) as u16,
             step: None,
-            failures: 0,
+            waits: 0,
             begin: None,
             finished: false,
             accepted: false,
@@ -328,7 +328,7 @@ impl Device {
         }
         effects.figures.count(Count::Connected);
         effects.figures.took(Span::Connect, now.since(due));
-        self.failures = 0;
+        self.waits = 0;
         self.last_command = None;
         let filters: Vec<SubscribeFilter> = [
             plan.commands.then(|| (plan.command_topic(self.index), QoS::AtLeastOnce)),
@@ -386,11 +386,11 @@ impl Device {
         if self.finished {
             return self.stay_behind(effects);
         }
-        let wait = plan.reconnect.wait(plan.seed, self.index, self.failures);
         if !was_online {
             self.next_broker(plan);
-            self.failures = self.failures.saturating_add(1);
         }
+        let wait = plan.reconnect.wait(plan.seed, self.index, self.waits);
+        self.waits = self.waits.saturating_add(1);
         self.state = State::Away { until: now + wait };
     }
 

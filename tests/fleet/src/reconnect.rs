@@ -53,13 +53,13 @@ impl Reconnect {
     /// Under every wait: a device that is refused at once must not spin.
     pub const LEAST: Duration = Duration::from_millis(20);
 
-    /// How long to wait before the attempt after `failures` failed ones, 0 when a connection was lost that had been accepted.
+    /// How long to wait before the next attempt, after so many waits since the last connection that was accepted.
     #[must_use]
-    pub fn wait(&self, seed: u64, device: u32, failures: u16) -> Duration {
-        let draw = |purpose| share(seed, device, purpose + u64::from(failures));
-        let spread = if failures == 0 { self.spread_ms as f64 * draw(FIRST) } else { 0.0 };
+    pub fn wait(&self, seed: u64, device: u32, waits: u16) -> Duration {
+        let draw = |purpose| share(seed, device, purpose + u64::from(waits));
+        let spread = if waits == 0 { self.spread_ms as f64 * draw(FIRST) } else { 0.0 };
         let grown = |first: u64, max: u64| {
-            let doubled = first.saturating_mul(1_u64.checked_shl(u32::from(failures)).unwrap_or(u64::MAX));
+            let doubled = first.saturating_mul(1_u64.checked_shl(u32::from(waits)).unwrap_or(u64::MAX));
             doubled.min(max) as f64
         };
         let backoff = match self.backoff {
@@ -77,7 +77,7 @@ mod tests {
 
     fn waits(backoff: Backoff) -> Vec<u128> {
         let reconnect = Reconnect { backoff, spread_ms: 0 };
-        (0..70).map(|failures| reconnect.wait(5, 9, failures).as_millis()).collect()
+        (0..70).map(|waits| reconnect.wait(5, 9, waits).as_millis()).collect()
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use roost_harness::{Backend, Federation};
+use anyhow::ensure;
+use roost_harness::{Backend, Federation, Metrics};
 
 use super::{count, in_order, nothing_lost};
 use crate::fleet::Fleet;
@@ -26,15 +27,25 @@ pub(super) async fn measure(page: &mut Page, kills: u32) -> anyhow::Result<()> {
     let running = fleet.clone();
     let running = tokio::spawn(async move { running.run().await });
     tokio::time::sleep(EVERY * 2).await;
-    let mut slowest = Duration::ZERO;
+    let mut starts = Vec::new();
     for _ in 0..kills {
         let began = Instant::now();
         mesh.kill_router();
         mesh.start_router().await;
-        slowest = slowest.max(began.elapsed());
+        starts.push(began.elapsed());
         tokio::time::sleep(EVERY.saturating_sub(began.elapsed())).await;
     }
     let summary = running.await??;
+    let waits = Metrics::of(&mesh.api()).await.sum("roost_router_commands_in_custody", &[]);
+    ensure!(waits == 0.0, "{waits} commands still wait: {summary:?}");
+    let median = |starts: &[Duration]| {
+        let mut starts = starts.to_vec();
+        starts.sort_unstable();
+        starts[starts.len() / 2].as_secs_f64()
+    };
+    let tenth = starts.len().div_ceil(10);
+    let (first, last) = (median(&starts[..tenth]), median(&starts[starts.len() - tenth..]));
+    let slowest = starts.iter().max().map_or(0.0, Duration::as_secs_f64);
     let (events, commands) = (nothing_lost(&summary, "up")?, in_order(nothing_lost(&summary, "down")?)?);
     let receipts = nothing_lost(&summary, "receipts")?;
     page.heading("`kill -9` of the router under load");
@@ -53,7 +64,7 @@ pub(super) async fn measure(page: &mut Page, kills: u32) -> anyhow::Result<()> {
             "out of order",
             "final receipts lost / twice",
             "events lost / twice",
-            "kill to ready, slowest",
+            "kill to ready: first tenth, last tenth, slowest",
             "command p50 / p99",
             "cores busy",
         ],
@@ -65,7 +76,7 @@ pub(super) async fn measure(page: &mut Page, kills: u32) -> anyhow::Result<()> {
             commands.reordered.to_string(),
             format!("{} / {}", receipts.lost, whole(receipts.duplicates as f64)),
             format!("{} / {}", events.lost, whole(events.duplicates as f64)),
-            format!("{:.1} s", slowest.as_secs_f64()),
+            format!("{first:.1}, {last:.1}, {slowest:.1} s"),
             p50_p99(&summary, "down"),
             cores_taken(&summary),
         ]],

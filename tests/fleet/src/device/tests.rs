@@ -240,6 +240,20 @@ fn who_is_refused_waits_longer_and_tries_the_next_broker() {
 }
 
 #[test]
+fn only_the_first_try_after_a_lost_connection_is_spread() {
+    let mut plan = plan();
+    plan.reconnect =
+        Reconnect { backoff: Backoff::Exponential { first_ms: 100, max_ms: 1_000 }, spread_ms: 60_000 };
+    let mut world = World::online(plan);
+    world.lose();
+    let wait = |world: &World| world.device.timeout(&world.plan, false).unwrap().since(world.now).as_millis();
+    assert!(wait(&world) > 1_000, "{}", wait(&world));
+    world.at_alarm();
+    world.give(Input::Closed(Loss::ByPeer));
+    assert_eq!(wait(&world), 200);
+}
+
+#[test]
 fn a_scenario_cuts_moves_and_slows() {
     let mut plan = plan();
     plan.brokers.push("127.0.0.1:1884".parse().unwrap());
