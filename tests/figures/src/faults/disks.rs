@@ -15,6 +15,8 @@ use crate::page::{Page, cores_taken, whole};
 const DEVICES: u32 = 100;
 const EVENTS_A_SECOND: f64 = 1_000.0;
 const COMMANDS_A_SECOND: u32 = 200;
+/// So that the disk is soon full.
+const BYTES: u32 = 1_024;
 const DISK_BYTES: u64 = 24 << 20;
 /// For how long a disk stays full.
 const FULL: Duration = Duration::from_secs(15);
@@ -24,7 +26,7 @@ pub(super) async fn measure(page: &mut Page) -> anyhow::Result<()> {
     let (journal, other) = journal().await?;
     page.heading("Disks are full");
     page.paragraph(&format!(
-        "The gateway's spool, and then the router's journal, is alone on a disk of {} MiB. The spool's link is cut and {DEVICES} devices publish {} messages a second until the \
+        "The gateway's spool, and then the router's journal, is alone on a disk of {} MiB. The spool's link is cut and {DEVICES} devices publish {} messages a second of {BYTES} bytes until the \
          disk is full, and for {} s more; then the link is whole. The journal's disk is filled by another file while {COMMANDS_A_SECOND} commands a second are sent; after {} s \
          the file goes. Nothing is restarted.",
         DISK_BYTES >> 20,
@@ -52,7 +54,7 @@ async fn spool() -> anyhow::Result<(Vec<String>, String)> {
     let time = Duration::from_secs(75);
     let fleet = Fleet::of(DEVICES, &[mesh.federation.mqtt_port("eu-1")])
         .publishes(EVENTS_A_SECOND, DEVICES, time)
-        .with("--size", 256)
+        .with("--size", BYTES)
         .with("--jitter", 1)
         .with("--amqp", mesh.federation.broker().uri())
         .with("--drain", "300s");
