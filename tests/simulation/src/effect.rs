@@ -39,7 +39,18 @@ pub(crate) enum Effect {
     /// The router has a session closed, by the gateway with this control queue.
     Closes { queue: String, device: roost_wire::Device, session: roost_wire::SessionId },
     /// A gateway has accepted a CONNECT of this device.
-    Accepted { device: roost_wire::Device, session: roost_wire::SessionId },
+    Accepted {
+        device: roost_wire::Device,
+        incarnation: roost_wire::Incarnation,
+        session: roost_wire::SessionId,
+    },
+    /// The router says that a device is online, in that session of that run of a gateway.
+    SaysOnline {
+        device: roost_wire::Device,
+        gateway: roost_wire::GatewayId,
+        incarnation: roost_wire::Incarnation,
+        session: roost_wire::SessionId,
+    },
     /// A lease lapsed: the gateway's own (on a gateway), or some gateway's (on the router).
     Lapsed,
     /// A message was delivered that had been delivered before.

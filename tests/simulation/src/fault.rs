@@ -1,5 +1,6 @@
 //! What goes wrong, and when.
 
+use crate::burst::Burst;
 use crate::chance::Chance;
 use crate::event::{End, NodeId};
 use crate::settings::Settings;
@@ -53,6 +54,13 @@ pub(crate) enum FaultKind {
     SlowDevices { one_in: u64, lasts: Micros },
     /// A service does not take what is in its queue.
     SlowService { lasts: Micros },
+    /// What a process writes on one of its connections takes that long, whatever becomes of the process; what it writes on
+    /// others, or on the next one, does not.
+    StuckConnection { node: NodeId, end: End, lasts: Micros },
+    /// The devices of a gateway lose it and go elsewhere; it believes in them until their keep alive is over.
+    SlipAway { gateway: usize },
+    /// Several that belong together.
+    Burst { burst: Burst, gateway: usize, other: usize },
 }
 
 /// Which way nothing passes.
@@ -103,7 +111,7 @@ pub(crate) enum Disk {
 
 impl FaultKind {
     /// The kinds' names, for coverage: every one must occur.
-    pub(crate) const NAMES: [&'static str; 26] = [
+    pub(crate) const NAMES: [&'static str; 33] = [
         "gateway crash",
         "router crash",
         "broker crash",
@@ -130,6 +138,13 @@ impl FaultKind {
         "slow service",
         "stalled queue: sightings",
         "stalled queue: settlements",
+        "stuck connection",
+        "devices slip away",
+        "burst: lost behind a stall",
+        "burst: late commands",
+        "burst: overtaken sightings",
+        "burst: earlier run of a gateway",
+        "burst: earlier run of the router",
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -160,6 +175,13 @@ impl FaultKind {
             Self::SlowService { .. } => Self::NAMES[23],
             Self::StalledQueue { queue: Stalled::Sightings, .. } => Self::NAMES[24],
             Self::StalledQueue { queue: Stalled::Settlements, .. } => Self::NAMES[25],
+            Self::StuckConnection { .. } => Self::NAMES[26],
+            Self::SlipAway { .. } => Self::NAMES[27],
+            Self::Burst { burst: Burst::LostBehindAStall, .. } => Self::NAMES[28],
+            Self::Burst { burst: Burst::LateCommands, .. } => Self::NAMES[29],
+            Self::Burst { burst: Burst::OvertakenSightings, .. } => Self::NAMES[30],
+            Self::Burst { burst: Burst::EarlierRunOfAGateway, .. } => Self::NAMES[31],
+            Self::Burst { burst: Burst::EarlierRunOfTheRouter, .. } => Self::NAMES[32],
         }
     }
 }

@@ -524,7 +524,7 @@ impl Run {
     fn shard_says(&mut self, now: Now, word: FromShard, effects: &mut Vec<Effect>) {
         if let FromShard::Sighting(Sighting::Accepted(present)) = &word {
             let (device, session) = (present.device.clone(), present.session);
-            effects.push(Effect::Accepted { device, session });
+            effects.push(Effect::Accepted { device, incarnation: self.incarnation, session });
         }
         let (word, again) = self.plant.says(word);
         self.link.handle(now, LinkInput::FromShard { shard: SHARD, word });

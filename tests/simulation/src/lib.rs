@@ -6,7 +6,8 @@
 //!
 //! A walk through the rooms:
 //! - [`Plan`] says which seed, [`run`] runs it, [`Report`] says what came of it, [`Coverage`] what many runs met together.
-//! - `settings` draws how a run is set up, `fault` what goes wrong in it; `service` sends commands, `device` has habits.
+//! - `settings` draws how a run is set up, `fault` what goes wrong in it, one by one and, as a [`Burst`], together.
+//! - `service` sends commands, `device` has habits.
 //! - `world` has the one loop; `agenda` gives it what is next; `event` is what can happen, `effect` what a process wants done.
 //! - `gateway`, `router` and `amqp` drive the cores as their shells do.
 //! - `witness` notes what was seen, `rules` judges it when all is quiet.
@@ -14,6 +15,7 @@
 
 mod agenda;
 mod amqp;
+mod burst;
 mod chance;
 mod device;
 mod diagram;
@@ -35,6 +37,7 @@ mod trace;
 mod witness;
 mod world;
 
+pub use burst::Burst;
 pub use plant::Break;
 pub use report::{Coverage, Report, diagram, run};
 pub use settings::Plan;

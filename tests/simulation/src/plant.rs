@@ -18,6 +18,8 @@ pub enum Break {
     ReceiptsOnce,
     /// Down 4: a gateway takes commands of an older hold as if they were the newest one's.
     TakeOlderEpochs,
+    /// Down 4, and 6: the same, and a gateway takes commands that carry another sync number than its own.
+    TakeOlderEpochsAndSyncs,
     /// Down 4: the next hold opens as soon as the device is seen elsewhere, while the last one has commands outstanding.
     NextHoldAtOnce,
     /// Down 4: more commands of a device are at its gateway than its window allows.
@@ -64,11 +66,12 @@ pub enum Break {
 
 impl Break {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::AcknowledgeBeforeFsync,
         Self::ForgetFinals,
         Self::ReceiptsOnce,
         Self::TakeOlderEpochs,
+        Self::TakeOlderEpochsAndSyncs,
         Self::NextHoldAtOnce,
         Self::IgnoreTheWindow,
         Self::DeliverAfterTheEnd,
@@ -100,6 +103,7 @@ impl Break {
             Self::ForgetFinals => "forget-finals",
             Self::ReceiptsOnce => "receipts-once",
             Self::TakeOlderEpochs => "take-older-epochs",
+            Self::TakeOlderEpochsAndSyncs => "take-older-epochs-and-syncs",
             Self::NextHoldAtOnce => "next-hold-at-once",
             Self::IgnoreTheWindow => "ignore-the-window",
             Self::DeliverAfterTheEnd => "deliver-after-the-end",

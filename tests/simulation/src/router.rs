@@ -13,7 +13,9 @@ use roost_router::{
     Counters, Input, Limits, Lsn, Output, Publication, PublishOutcome, PublishToken, Queue, RequestId,
     RouterCore, SourceToken,
 };
-use roost_wire::{CommandRequest, Control, Device, LinkId, Message, Now, SessionHandOver, ShardId};
+use roost_wire::{
+    CommandRequest, Control, Device, LinkId, Message, Now, PresenceState, SessionHandOver, ShardId,
+};
 
 use crate::amqp::FromBroker;
 use crate::amqp::consumer::{Arrived, ConsumingEnd, Heard, Token};
@@ -529,6 +531,14 @@ fn tell_witness(what: &Publication, effects: &mut Vec<Effect>) {
                 | Control::Snapshot
                 | Control::Superseded { .. } => None,
             }));
+        }
+        Publication::Presence(presence) if presence.state == PresenceState::Online => {
+            effects.push(Effect::SaysOnline {
+                device: presence.device.clone(),
+                gateway: presence.gateway.clone(),
+                incarnation: presence.incarnation,
+                session: presence.session,
+            });
         }
         Publication::RunBegun { .. }
         | Publication::SessionOrder { .. }

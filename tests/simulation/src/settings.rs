@@ -6,6 +6,7 @@ use roost_gateway::spool::SpoolLimits;
 use roost_gateway::{Limits as GatewayLimits, UplinkOrder};
 use roost_router::Limits as RouterLimits;
 
+use crate::burst::Burst;
 use crate::chance::Chance;
 use crate::gateway::HEARTBEAT;
 use crate::plant::Break;
@@ -19,6 +20,8 @@ pub struct Plan {
     pub seed: u64,
     /// A rule to break.
     pub plant: Option<Break>,
+    /// Nothing goes wrong but such bursts of faults.
+    pub burst: Option<Burst>,
     /// Whether every event is printed.
     pub prints: bool,
 }
@@ -27,7 +30,7 @@ impl Plan {
     /// A run of that seed with every rule kept.
     #[must_use]
     pub const fn of(seed: u64) -> Self {
-        Self { seed, plant: None, prints: false }
+        Self { seed, plant: None, burst: None, prints: false }
     }
 }
 
@@ -101,7 +104,7 @@ impl Settings {
             gateways: chance.between(2, GATEWAYS_MAX) as usize,
             devices: DEVICES_MIN + chance.below(11) as usize,
             commands: COMMANDS_MIN + chance.below(101) as usize,
-            faults: FAULTS_MIN + 2 + chance.below(9) as usize,
+            faults: if plan.burst.is_some() { 0 } else { FAULTS_MIN + 2 + chance.below(9) as usize },
             heals_at: chance.between(60, 130) * SECOND,
             window,
             router,

@@ -136,6 +136,7 @@ impl Actor {
         match kind {
             FaultKind::GatewayCrash { gateway, .. }
             | FaultKind::Storm { gateway }
+            | FaultKind::SlipAway { gateway }
             | FaultKind::FullDisk { disk: Disk::Spool(gateway), .. } => Some(Self::Gateway(gateway)),
             FaultKind::RouterCrash { .. } | FaultKind::FullDisk { disk: Disk::Journal, .. } => {
                 Some(Self::Router)
@@ -145,6 +146,7 @@ impl Actor {
             | FaultKind::Partition { node, .. }
             | FaultKind::OneWay { node, .. }
             | FaultKind::Delay { node, .. }
+            | FaultKind::StuckConnection { node, .. }
             | FaultKind::Duplicate { node, .. }
             | FaultKind::Pause { node, .. }
             | FaultKind::Sleep { node, .. }
@@ -154,7 +156,8 @@ impl Actor {
             FaultKind::OneWayDevices { .. }
             | FaultKind::HalfOpen { .. }
             | FaultKind::SlowDisk { .. }
-            | FaultKind::SlowDevices { .. } => None,
+            | FaultKind::SlowDevices { .. }
+            | FaultKind::Burst { .. } => None,
         }
     }
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use roost_backend::contract;
 use roost_wire::mesh::Report as _;
 use roost_wire::{
-    CommandId, Device, Epoch, GatewayId, Receipt, SessionId, SettlementItem, SettlementReport, ShardId,
+    CommandId, Device, Epoch, GatewayId, Incarnation, Receipt, SessionId, SettlementItem, SettlementReport,
+    ShardId,
 };
 
 use crate::event::NodeId;
@@ -38,6 +39,8 @@ pub(crate) struct Witness {
     holders: BTreeMap<Device, (GatewayId, Epoch)>,
     /// The last session of each device at each gateway, and when it was accepted there.
     accepted: BTreeMap<Device, BTreeMap<GatewayId, (SessionId, Micros)>>,
+    /// Every session that a gateway has accepted, and in which of its runs.
+    sessions: BTreeSet<(Device, GatewayId, Incarnation, SessionId)>,
     /// When the router last asked who has a device.
     asked: BTreeMap<Device, Micros>,
 }
@@ -116,9 +119,30 @@ impl Witness {
         self.holders.insert(device, (gateway, epoch));
     }
 
-    /// A gateway has accepted a CONNECT.
-    pub(crate) fn accepted(&mut self, at: Micros, gateway: GatewayId, device: Device, session: SessionId) {
+    /// A run of a gateway has accepted a CONNECT.
+    pub(crate) fn accepted(
+        &mut self,
+        at: Micros,
+        (gateway, incarnation): (GatewayId, Incarnation),
+        device: Device,
+        session: SessionId,
+    ) {
+        self.sessions.insert((device.clone(), gateway.clone(), incarnation, session));
         self.accepted.entry(device).or_default().insert(gateway, (session, at));
+    }
+
+    /// The router says that a device is online: it is, or was, in a session that this run of the gateway has accepted.
+    pub(crate) fn says_online(
+        &mut self,
+        at: Micros,
+        (gateway, incarnation): (GatewayId, Incarnation),
+        device: Device,
+        session: SessionId,
+    ) {
+        let what = format!("{device} is said to be online at {gateway}, in session {session}");
+        if !self.sessions.contains(&(device, gateway, incarnation, session)) {
+            self.violation(format!("{what}, at {at} µs, which its run {incarnation} never accepted"));
+        }
     }
 
     pub(crate) fn asks(&mut self, at: Micros, device: Device) {

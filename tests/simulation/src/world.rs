@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::agenda::Agenda;
 use crate::amqp::WireId;
 use crate::amqp::broker::BrokerNode;
+use crate::burst::draw_bursts;
 use crate::chance::Chance;
 use crate::device::{Act, Device};
 use crate::diagram::Focus;
@@ -114,7 +115,8 @@ impl World {
             plan.plant,
         );
         let service = Service::new(draw_clock(&mut chance), &settings, &names, &mut chance);
-        let faults = draw_faults(&settings, &mut chance);
+        let mut faults = draw_faults(&settings, &mut chance);
+        faults.extend(draw_bursts(plan.seed, plan.burst, &settings));
         let mut world = Self {
             at: 0,
             broker: BrokerNode::new(),
@@ -425,11 +427,14 @@ impl World {
                     let knows_when = self.router.knows_when(self.at, &device);
                     self.witness.closes(self.at, &queue, &device, session, knows_when);
                 }
-                Effect::Accepted { device, session } => {
+                Effect::Accepted { device, incarnation, session } => {
                     if let NodeId::Gateway(index) = node {
                         let gateway = self.gateways[index].id.clone();
-                        self.witness.accepted(self.at, gateway, device, session);
+                        self.witness.accepted(self.at, (gateway, incarnation), device, session);
                     }
+                }
+                Effect::SaysOnline { device, gateway, incarnation, session } => {
+                    self.witness.says_online(self.at, (gateway, incarnation), device, session);
                 }
                 Effect::Lapsed => {
                     self.story.mark(self.at, Some(Actor::of(node)), || "a lease has lapsed".to_owned());

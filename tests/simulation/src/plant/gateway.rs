@@ -34,11 +34,10 @@ impl GatewayPlant {
     pub(crate) fn delivery(&mut self, mut delivery: Delivery) -> Delivery {
         match self.which {
             Some(Break::TakeOlderSyncs) => delivery.sync = self.number,
-            Some(Break::TakeOlderEpochs) => {
-                self.came_with.insert(delivery.id, delivery.epoch);
-                let newest = self.newest.entry(delivery.device.clone()).or_default();
-                *newest = delivery.epoch.max(*newest);
-                delivery.epoch = *newest;
+            Some(Break::TakeOlderEpochs) => self.take_for_newest(&mut delivery),
+            Some(Break::TakeOlderEpochsAndSyncs) => {
+                delivery.sync = self.number;
+                self.take_for_newest(&mut delivery);
             }
             Some(Break::DeliverAfterTheEnd) => {
                 self.commands += 1;
@@ -48,6 +47,13 @@ impl GatewayPlant {
             Some(_) | None => {}
         }
         delivery
+    }
+
+    fn take_for_newest(&mut self, delivery: &mut Delivery) {
+        self.came_with.insert(delivery.id, delivery.epoch);
+        let newest = self.newest.entry(delivery.device.clone()).or_default();
+        *newest = delivery.epoch.max(*newest);
+        delivery.epoch = *newest;
     }
 
     /// What the link tells the shard.
@@ -98,7 +104,9 @@ impl GatewayPlant {
 
     fn real(&self, command: CommandId, epoch: Epoch) -> Epoch {
         match self.which {
-            Some(Break::TakeOlderEpochs) => self.came_with.get(&command).copied().unwrap_or(epoch),
+            Some(Break::TakeOlderEpochs | Break::TakeOlderEpochsAndSyncs) => {
+                self.came_with.get(&command).copied().unwrap_or(epoch)
+            }
             Some(Break::DeliverAfterTheEnd) => Epoch { counter: epoch.counter / WITHIN, ..epoch },
             Some(_) | None => epoch,
         }

@@ -113,6 +113,14 @@ impl World {
                 self.agenda.put(at + lasts, Event::ServiceGoesOn);
                 true
             }
+            FaultKind::StuckConnection { node, end, lasts } => self.is_stuck(node, end, lasts),
+            FaultKind::SlipAway { gateway } => self.devices_slip_away(gateway, true),
+            FaultKind::Burst { burst, gateway, other } => {
+                for (after, kind) in burst.faults(gateway, other, &mut self.chance) {
+                    self.goes_wrong_later(after, kind);
+                }
+                true
+            }
         }
     }
 
@@ -193,6 +201,11 @@ impl World {
         if self.chance.one_in(2) {
             return;
         }
+        self.devices_slip_away(gateway, false);
+    }
+
+    /// A gateway's devices find out that they have lost it, loudly or in their own time; it does not. False if it has none.
+    fn devices_slip_away(&mut self, gateway: usize, is_loud: bool) -> bool {
         let of_gateway = |socket: &Socket| socket.gateway == gateway && socket.at_device && !socket.is_cut;
         let sockets = self.sockets.iter_mut().filter(|(_, socket)| of_gateway(socket));
         let slipped: Vec<SocketId> = sockets
@@ -201,20 +214,34 @@ impl World {
                 *id
             })
             .collect();
+        let happens = !slipped.is_empty();
         for socket in slipped {
-            let at = self.at + self.finds_out_after();
-            self.agenda.put(at, Event::DeviceLoses { socket });
+            let after = if is_loud { self.chance.below(200 * MILLI) } else { self.finds_out_after() };
+            self.agenda.put(self.at + after, Event::DeviceLoses { socket });
         }
+        happens
+    }
+
+    /// What is written on a process's connection is late, on that one alone. False if there is none.
+    fn is_stuck(&mut self, node: NodeId, end: End, lasts: Micros) -> bool {
+        let made = self.ends.get(&(node, end)).and_then(|wire| self.wires.get_mut(wire));
+        let Some(made) = made.filter(|made| !made.is_cut) else { return false };
+        made.stuck_until = made.stuck_until.max(self.at + lasts);
+        true
+    }
+
+    fn goes_wrong_later(&mut self, after: Micros, kind: FaultKind) {
+        let at = self.at + after;
+        self.faults.push(Fault { at, kind });
+        self.agenda.put(at, Event::Fault { number: self.faults.len() - 1 });
     }
 
     fn answers_are_lost(&mut self, node: NodeId, end: End, after: Micros) -> bool {
-        let at = self.at + after;
         let Some(made) = self.ends.get(&(node, end)).and_then(|wire| self.wires.get_mut(wire)) else {
             return false;
         };
         made.loses_writes = true;
-        self.faults.push(Fault { at, kind: FaultKind::CutConnection { node, end } });
-        self.agenda.put(at, Event::Fault { number: self.faults.len() - 1 });
+        self.goes_wrong_later(after, FaultKind::CutConnection { node, end });
         true
     }
 

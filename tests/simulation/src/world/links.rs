@@ -22,6 +22,8 @@ pub(super) struct Wire {
     pub(super) loses_writes: bool,
     /// What the broker writes is lost: a connection that is about to break.
     pub(super) loses_reads: bool,
+    /// What the client writes arrives no sooner.
+    pub(super) stuck_until: Micros,
     /// Whether the client believes in it.
     at_client: bool,
     /// What is written arrives in order.
@@ -55,6 +57,7 @@ impl World {
             is_cut: false,
             loses_writes: false,
             loses_reads: false,
+            stuck_until: 0,
             at_client: true,
             to_broker_free: 0,
             to_client_free: 0,
@@ -85,7 +88,8 @@ impl World {
         }
         self.story.sent(Channel::ToBroker(wire), self.at, between, items);
         let delayed_until = self.troubles.get(&made.node).map_or(0, |trouble| trouble.out_until);
-        made.to_broker_free = made.to_broker_free.max(self.at + latency).max(delayed_until);
+        let free = made.to_broker_free.max(self.at + latency);
+        made.to_broker_free = free.max(delayed_until).max(made.stuck_until);
         self.agenda.put(made.to_broker_free, Event::BrokerReads { wire, frame });
     }
 
