@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use roost_wire::{Device, GatewayId, Incarnation, QuestionId, SessionId, SessionRequest};
+use roost_wire::{BootTime, Device, GatewayId, Incarnation, QuestionId, SessionId, SessionRequest};
 
 use crate::clock::Interval;
 
@@ -41,6 +41,10 @@ pub(crate) struct Asker {
     pub(crate) request: SessionRequest,
     /// A copy of its own that may be stale.
     pub(crate) held: Option<SessionId>,
+    /// When its device was accepted last, on that gateway's clock.
+    pub(crate) held_since: Option<BootTime>,
+    /// When its CONNECT had come there.
+    pub(crate) asked_at: Option<BootTime>,
 }
 
 /// How far it is.
@@ -57,6 +61,8 @@ pub(crate) enum Stage {
 pub(crate) struct Finding {
     pub(crate) waiting: BTreeSet<GatewayId>,
     best: Option<Held>,
+    /// Whether nobody can say which of several is the newest.
+    pub(crate) is_undecided: bool,
     /// Whether one that may have it can't answer.
     pub(crate) is_unsure: bool,
 }
@@ -132,19 +138,17 @@ impl Transfers {
 }
 
 impl Finding {
-    /// A gateway has one. One that is connected is the newer one; else the later accepted is, as far as that is known, and if it is
-    /// not, the one that was heard of last.
+    /// A gateway has one. The later accepted is the newer one, whether or not its connection still looks open; where that is not
+    /// known nobody can say.
     pub(crate) fn held(&mut self, held: Held) {
-        let is_older = |best: &Held| match (best.is_connected, held.is_connected) {
-            (true, false) => false,
-            (false, true) => true,
-            (true, true) | (false, false) => match (best.accepted, held.accepted) {
-                (Some(best), Some(new)) => !best.is_after(&new),
-                (None, _) | (_, None) => true,
-            },
-        };
-        if self.best.as_ref().is_none_or(is_older) {
+        let Some(best) = &self.best else {
             self.best = Some(held);
+            return;
+        };
+        match best.accepted.zip(held.accepted) {
+            Some((best, new)) if new.is_after(&best) => self.best = Some(held),
+            Some((best, new)) if best.is_after(&new) => {}
+            Some(_) | None => self.is_undecided = true,
         }
     }
 

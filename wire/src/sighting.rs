@@ -82,6 +82,12 @@ pub enum Sighting {
         /// The copy that the gateway has, and that may be stale.
         #[serde(default)]
         held: Option<SessionId>,
+        /// When that copy's last CONNECT was accepted, on the clock of the gateway's incarnation.
+        #[serde(default)]
+        held_since: Option<BootTime>,
+        /// When the CONNECT that waits had come, on the same clock.
+        #[serde(default)]
+        asked_at: Option<BootTime>,
     },
     /// The answer to [`crate::Control::FindSession`]: there is one here.
     HoldsSession {
@@ -223,7 +229,13 @@ mod tests {
                 Sighting::Claim { question: QuestionId(1), run, present: present.clone() },
                 Sighting::Absent { question: QuestionId(2), run, device: device.clone() },
                 Sighting::Snapshot { first: true, last: true, present: vec![present.clone()] },
-                Sighting::WantsSession { device: device.clone(), request: SessionRequest(4), held: None },
+                Sighting::WantsSession {
+                    device: device.clone(),
+                    request: SessionRequest(4),
+                    held: Some(SessionId(3)),
+                    held_since: Some(BootTime::from_micros(9)),
+                    asked_at: Some(BootTime::from_micros(10)),
+                },
                 Sighting::HoldsSession { question: QuestionId(3), run, present, connected: true },
                 Sighting::NoSession { question: QuestionId(3), run, device, reason: NoSessionReason::Busy },
             ],

@@ -75,11 +75,17 @@ impl Shard {
         self.next_request += 1;
         connection.fetches = Some(request);
         let copy = self.by_device.get(&device).and_then(|key| self.sessions.get(key));
-        let held = copy.map(|copy| copy.id);
+        let (held, held_since) = copy.map(|copy| (copy.id, copy.accepted_at)).unzip();
         let waiting = Some((id, Box::new(connect)));
         self.fetches.insert(device.clone(), Fetch { request, earlier, began, waiting });
         self.timers.set(TimerFor::Fetch(request), began + self.config.limits.session_transfer);
-        self.tell_link(FromShard::Sighting(Sighting::WantsSession { device, request, held }));
+        self.tell_link(FromShard::Sighting(Sighting::WantsSession {
+            device,
+            request,
+            held,
+            held_since,
+            asked_at: Some(began),
+        }));
     }
 
     /// A CONNECT of that device has come: one that waits does so no longer. The request that it takes the place of.

@@ -39,8 +39,9 @@ impl RouterCore {
                     self.gone(now, &gateway, incarnation, &device, session);
                     self.forget_if_elsewhere(&gateway, &device, session);
                 }
-                Sighting::WantsSession { device, request, held } => {
-                    let asker = Asker { gateway: gateway.clone(), incarnation, request, held };
+                Sighting::WantsSession { device, request, held, held_since, asked_at } => {
+                    let asker =
+                        Asker { gateway: gateway.clone(), incarnation, request, held, held_since, asked_at };
                     self.session_wanted(now, device, asker);
                 }
                 Sighting::HoldsSession { question, run, present, connected } => {

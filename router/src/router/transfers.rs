@@ -43,7 +43,12 @@ impl RouterCore {
             return Err(TransferOutcome::Busy);
         }
         let last = self.locations.find(device).filter(|_| !self.locations.is_contested(device));
-        let Some(last) = last else { return Ok(Stage::Finding(self.others(&asker.gateway))) };
+        let own = self.own_copy(asker);
+        let Some(last) = last else {
+            let mut finding = self.others(&asker.gateway);
+            own.into_iter().for_each(|own| finding.held(own));
+            return Ok(Stage::Finding(finding));
+        };
         if last.gateway == asker.gateway {
             // A gateway has one session of a device at most, and nobody has a newer one.
             return Err(match asker.held {
@@ -51,11 +56,34 @@ impl RouterCore {
                 None => TransferOutcome::Nobody,
             });
         }
+        // A CONNECT that was long under way: its device is elsewhere already, and stays there.
+        let asked = asker.asked_at.and_then(|at| self.gateways.get(&asker.gateway)?.bounds.interval(at));
+        if let Some((asked, last)) = asked.zip(last.interval)
+            && last.is_after(&asked)
+        {
+            return Err(TransferOutcome::Elsewhere);
+        }
+        // What the gateway said of its own copy may have been lost with a link: then the record is the older one.
+        if let Some(own) = own {
+            match own.accepted.zip(last.interval) {
+                Some((own, last)) if own.is_after(&last) => return Err(TransferOutcome::Current),
+                Some((own, last)) if last.is_after(&own) => {}
+                // Nobody knows which of the two is the newer one, and neither may take the other's place.
+                Some(_) | None => return Err(TransferOutcome::Elsewhere),
+            }
+        }
         match self.gateways.get(&last.gateway) {
             Some(owner) if owner.is_live() && owner.moves_sessions => Ok(Stage::Moving(last.gateway.clone())),
             Some(owner) if owner.is_live() => Err(TransferOutcome::OwnerCannot),
             Some(_) | None => Err(TransferOutcome::OwnerDead),
         }
+    }
+
+    /// The copy that the asking gateway has itself.
+    fn own_copy(&self, asker: &Asker) -> Option<Held> {
+        let (session, since) = asker.held.zip(asker.held_since)?;
+        let accepted = self.gateways.get(&asker.gateway).and_then(|known| known.bounds.interval(since));
+        Some(Held { gateway: asker.gateway.clone(), session, is_connected: false, accepted })
     }
 
     /// The gateways that may have a session that the router knows nothing of.
@@ -174,8 +202,12 @@ impl RouterCore {
         }
         let best = finding.best().cloned();
         match best {
+            Some(_) if finding.is_undecided => self.end_transfer(device, TransferOutcome::Elsewhere),
             Some(best) if best.gateway == open.asker.gateway => {
-                self.end_transfer(device, TransferOutcome::Current);
+                // One that could not be asked may have a newer one.
+                let outcome =
+                    if finding.is_unsure { TransferOutcome::Nobody } else { TransferOutcome::Current };
+                self.end_transfer(device, outcome);
             }
             Some(Held { gateway, session, .. }) => {
                 let question = open.question;

@@ -89,6 +89,7 @@ impl Settings {
             ..RouterLimits::default()
         };
         let gateway = GatewayLimits {
+            session_transfer: std::time::Duration::from_secs(2),
             settle_timeout: seconds(settle_s),
             uplink_events_max: chance.pick(&[8, 2_000]),
             inflight_max: chance.pick(&[2, 100]).try_into().expect("it is not zero"),

@@ -24,7 +24,16 @@ fn wants(bench: &mut Bench, gate: &Gate, held: Option<u64>) {
 
 fn wants_for(bench: &mut Bench, gate: &Gate, name: &str, request: SessionRequest, held: Option<u64>) {
     let held = held.map(SessionId);
-    bench.sight(gate, vec![Sighting::WantsSession { device: device(name), request, held }]);
+    bench.sight(
+        gate,
+        vec![Sighting::WantsSession {
+            device: device(name),
+            request,
+            held,
+            held_since: None,
+            asked_at: None,
+        }],
+    );
 }
 
 /// What was said about sessions: the gateway, and the word.
