@@ -4,10 +4,14 @@
 //!                      last seen at a live gateway
 //!   wanted ────────────────────────────────────────► moving ──► the session comes: handed on
 //!     │                                               ▲   │
-//!     │ unknown, contested                one has it, │   └───► it has none, is lost, is silent: answered
+//!     │ unknown, or a gateway      one has the newest │   └───► it has none, is lost, is silent: answered
+//!     │ may have missed a word                        │
 //!     └──────────────────────► finding ───────────────┘
-//!                                 └── nobody has one: answered
+//!                                 └── nobody has one, or nobody can say whose is the newest: answered
 //! ```
+//! What is moved is the newest for certain. Where that is not so, every copy is forgotten, and the device begins anew: what nobody
+//! knows is not guessed.
+//!
 //! Each ends in one answer, or in the session; a restart forgets all of them, and the gateways' own bound ends the waits. What is
 //! here is bounded by [`crate::Limits::transfers_max`].
 
@@ -30,6 +34,8 @@ pub(crate) struct Transfer {
     pub(crate) question: QuestionId,
     /// Who asked for it last.
     pub(crate) asker: Asker,
+    /// When the gateways were asked first.
+    pub(crate) began: BootTime,
     pub(crate) stage: Stage,
 }
 
@@ -50,19 +56,18 @@ pub(crate) struct Asker {
 /// How far it is.
 #[derive(Debug)]
 pub(crate) enum Stage {
-    /// Every other gateway is asked whether it has one.
+    /// Every gateway is asked whether it has one.
     Finding(Finding),
-    /// This gateway is to hand it over.
-    Moving(GatewayId),
+    /// This gateway is to hand this one over.
+    Moving(GatewayId, SessionId),
 }
 
 /// The answers so far.
 #[derive(Debug, Default)]
 pub(crate) struct Finding {
     pub(crate) waiting: BTreeSet<GatewayId>,
-    best: Option<Held>,
-    /// Whether nobody can say which of several is the newest.
-    pub(crate) is_undecided: bool,
+    /// Whose sessions there are; one for each gateway at most.
+    pub(crate) found: Vec<Held>,
     /// Whether one that may have it can't answer.
     pub(crate) is_unsure: bool,
 }
@@ -74,7 +79,7 @@ pub(crate) struct Held {
     pub(crate) session: SessionId,
     pub(crate) is_connected: bool,
     /// When it was accepted, on the router's clock.
-    pub(crate) accepted: Option<Interval>,
+    pub(crate) accepted: Interval,
 }
 
 /// What became of a session that a gateway asked for.
@@ -100,6 +105,8 @@ pub enum TransferOutcome {
     GivenUp,
     /// The process that asked is dead.
     AskerDead,
+    /// Nobody can say which copy is the newest, or whether there was a newer one: none is moved, and all are forgotten.
+    Undecided,
 }
 
 impl Transfers {
@@ -130,7 +137,7 @@ impl Transfers {
             open.asker.gateway == *gateway
                 || match &open.stage {
                     Stage::Finding(finding) => finding.waiting.contains(gateway),
-                    Stage::Moving(from) => from == gateway,
+                    Stage::Moving(from, _) => from == gateway,
                 }
         };
         self.by_device.iter().filter(|(_, open)| concerns(open)).map(|(device, _)| device.clone()).collect()
@@ -138,28 +145,18 @@ impl Transfers {
 }
 
 impl Finding {
-    /// A gateway has one. The later accepted is the newer one, whether or not its connection still looks open; where that is not
-    /// known nobody can say.
-    pub(crate) fn held(&mut self, held: Held) {
-        let Some(best) = &self.best else {
-            self.best = Some(held);
-            return;
-        };
-        match best.accepted.zip(held.accepted) {
-            Some((best, new)) if new.is_after(&best) => self.best = Some(held),
-            Some((best, new)) if best.is_after(&new) => {}
-            Some(_) | None => self.is_undecided = true,
-        }
-    }
-
-    pub(crate) fn best(&self) -> Option<&Held> {
-        self.best.as_ref()
+    /// The session that was accepted after all others; none if nobody can say which that is.
+    pub(crate) fn newest(&self) -> Option<&Held> {
+        self.found.iter().find(|held| {
+            let mut others = self.found.iter().filter(|other| other.gateway != held.gateway);
+            others.all(|other| held.accepted.is_after(&other.accepted))
+        })
     }
 }
 
 impl TransferOutcome {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Moved,
         Self::Current,
         Self::Nobody,
@@ -170,6 +167,7 @@ impl TransferOutcome {
         Self::TimedOut,
         Self::GivenUp,
         Self::AskerDead,
+        Self::Undecided,
     ];
 
     /// As metrics write it.
@@ -186,6 +184,7 @@ impl TransferOutcome {
             Self::TimedOut => "timed_out",
             Self::GivenUp => "given_up",
             Self::AskerDead => "asker_dead",
+            Self::Undecided => "undecided",
         }
     }
 }

@@ -100,6 +100,9 @@ pub enum Sighting {
         present: Present,
         /// Whether its device is connected.
         connected: bool,
+        /// When this was written, on the clock of the gateway's incarnation: after the question, which bounds that clock.
+        #[serde(default)]
+        at: Option<BootTime>,
     },
     /// The answer to [`crate::Control::FindSession`] or [`crate::Control::MoveSession`]: none comes from here.
     NoSession {
@@ -112,6 +115,9 @@ pub enum Sighting {
         device: Device,
         /// Why not.
         reason: NoSessionReason,
+        /// When this was written, on the clock of the gateway's incarnation.
+        #[serde(default)]
+        at: Option<BootTime>,
     },
 }
 
@@ -163,6 +169,9 @@ pub struct Heartbeat {
     /// Whether it hands sessions over, and forgets those that are elsewhere.
     #[serde(default)]
     pub moves_sessions: bool,
+    /// When the incarnation began, on its own clock: what the one before it kept is lost since.
+    #[serde(default)]
+    pub started_at: Option<BootTime>,
 }
 
 /// What a gateway read in a heartbeat's answer: the router wrote it at `answered_at` on its clock, the gateway read it at
@@ -223,6 +232,7 @@ mod tests {
                     sessions: 4,
                     draining: false,
                     moves_sessions: true,
+                    started_at: Some(BootTime::from_micros(1)),
                 }),
                 Sighting::Accepted(present.clone()),
                 Sighting::Gone { device: device.clone(), session: SessionId(7) },
@@ -236,8 +246,20 @@ mod tests {
                     held_since: Some(BootTime::from_micros(9)),
                     asked_at: Some(BootTime::from_micros(10)),
                 },
-                Sighting::HoldsSession { question: QuestionId(3), run, present, connected: true },
-                Sighting::NoSession { question: QuestionId(3), run, device, reason: NoSessionReason::Busy },
+                Sighting::HoldsSession {
+                    question: QuestionId(3),
+                    run,
+                    present,
+                    connected: true,
+                    at: Some(BootTime::from_micros(11)),
+                },
+                Sighting::NoSession {
+                    question: QuestionId(3),
+                    run,
+                    device,
+                    reason: NoSessionReason::Busy,
+                    at: Some(BootTime::from_micros(12)),
+                },
             ],
         }
     }

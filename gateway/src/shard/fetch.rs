@@ -140,6 +140,7 @@ impl Shard {
             Some(SessionAnswer::Busy) => Count::FetchRouterBusy,
             Some(SessionAnswer::Elsewhere) => Count::FetchElsewhere,
             Some(SessionAnswer::TimedOut) => Count::FetchOwnerSilent,
+            Some(SessionAnswer::Undecided) => Count::FetchUndecided,
             None => Count::FetchUnreachable,
         };
         self.end_fetch(now, device.clone(), fetch, outcome);
@@ -316,8 +317,7 @@ impl Shard {
         let expiry = expiry.min(self.config.limits.session_expiry_max);
         let Some(session) = self.sessions.get_mut(&key) else { return };
         let at = now.boot + expiry;
-        session.id = id;
-        session.accepted_at = began;
+        session.renumber(id, began);
         session.expiry = expiry;
         session.left_in = Turn::NEVER;
         session.expires_at = Some(at);

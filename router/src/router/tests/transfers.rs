@@ -1,8 +1,11 @@
 //! Sessions that roam, as the router has them moved.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use bytes::Bytes;
 use roost_wire::{
-    Control, Message, NoSessionReason, QuestionId, SessionAnswer, SessionArrival, SessionHandOver, SessionId,
+    BootTime, Control, Message, NoSessionReason, Present, QuestionId, SessionAnswer, SessionArrival, SessionHandOver, SessionId,
     SessionRequest, Sighting,
 };
 
@@ -30,8 +33,8 @@ fn wants_for(bench: &mut Bench, gate: &Gate, name: &str, request: SessionRequest
             device: device(name),
             request,
             held,
-            held_since: None,
-            asked_at: None,
+            held_since: held.map(|_| bench.now.boot),
+            asked_at: Some(bench.now.boot),
         }],
     );
 }
@@ -44,8 +47,38 @@ fn said(bench: &mut Bench) -> Vec<(String, Control)> {
             Control::FindSession { .. } | Control::MoveSession { .. } | Control::SessionAnswer { .. }
         )
     };
-    let words = bench.controls().into_iter().filter(|(_, control)| about_sessions(control));
-    words.map(|(queue, control)| (queue.trim_start_matches("roost.control.").to_owned(), control)).collect()
+    let (words, others) = bench.controls().into_iter().partition(|(_, control)| about_sessions(control));
+    bench.unread = others;
+    let named = |(queue, control): (String, Control)| {
+        (queue.trim_start_matches("roost.control.").to_owned(), control)
+    };
+    words.into_iter().map(named).collect()
+}
+
+/// The sessions that are to be resumed nowhere, as was said: the gateway, and which.
+fn doubted(bench: &mut Bench) -> BTreeSet<(String, u64)> {
+    let words = bench.controls().into_iter().filter_map(|(queue, control)| match control {
+        Control::Forget { session, .. } => {
+            Some((queue.trim_start_matches("roost.control.").to_owned(), session.0))
+        }
+        _ => None,
+    });
+    words.collect()
+}
+
+fn these(of: &[(&str, u64)]) -> BTreeSet<(String, u64)> {
+    of.iter().map(|(gate, session)| ((*gate).to_owned(), *session)).collect()
+}
+
+/// Everybody who was asked whether they have one, which is all that was said.
+fn sought(bench: &mut Bench) -> (Vec<String>, QuestionId) {
+    let asked = said(bench);
+    let questions = asked.iter().map(|(to, control)| match control {
+        Control::FindSession { question, .. } => (to.clone(), *question),
+        other => panic!("{other:?} to {to}"),
+    });
+    let (whom, questions): (Vec<_>, Vec<_>) = questions.unzip();
+    (whom, questions[0])
 }
 
 /// The order to hand over, which is all that was said.
@@ -110,13 +143,29 @@ fn handed_on(bench: &mut Bench) -> Vec<(PublishToken, String, SessionArrival)> {
 }
 
 fn no_session(bench: &mut Bench, gate: &Gate, question: QuestionId, reason: NoSessionReason) {
-    let (run, device) = (bench.core.run(), device("d"));
-    bench.sight(gate, vec![Sighting::NoSession { question, run, device, reason }]);
+    let (run, device, at) = (bench.core.run(), device("d"), Some(bench.now.boot));
+    bench.sight(gate, vec![Sighting::NoSession { question, run, device, reason, at }]);
 }
 
-fn holds(bench: &mut Bench, gate: &Gate, question: QuestionId, session: u64, connected: bool) {
-    let (run, present) = (bench.core.run(), bench.present("d", session));
-    bench.sight(gate, vec![Sighting::HoldsSession { question, run, present, connected }]);
+/// A gateway has a session of the device, which was accepted so long ago.
+fn holds(bench: &mut Bench, gate: &Gate, question: QuestionId, session: u64, ago: Duration) {
+    let (run, at) = (bench.core.run(), bench.now.boot);
+    let accepted_at = BootTime::from_micros(at.as_micros() - ago.as_micros() as u64);
+    let present = Present { accepted_at, ..bench.present("d", session) };
+    let connected = false;
+    bench.sight(gate, vec![Sighting::HoldsSession { question, run, present, connected, at: Some(at) }]);
+}
+
+fn has_none(bench: &mut Bench, gate: &Gate, question: QuestionId) {
+    no_session(bench, gate, question, NoSessionReason::Absent);
+}
+
+/// So much later, all gateways have been heard.
+fn passes(bench: &mut Bench, gates: &mut [Gate], seconds: u32) {
+    for _ in 0..seconds {
+        bench.advance(SECOND);
+        gates.iter_mut().for_each(|gate| bench.beat(gate));
+    }
 }
 
 #[test]
@@ -179,6 +228,8 @@ fn a_gateway_that_dies_meanwhile_is_not_waited_for() {
     bench.join(&mut reborn);
     assert_eq!(answered(&mut bench), to("g2", SessionAnswer::OwnerDead));
     // And one whose lease lapses.
+    bench.advance(SECOND);
+    bench.beat(&mut reborn);
     bench.accepted(&reborn, "d", 1);
     wants(&mut bench, &gates[1], None);
     ordered(&mut bench);
@@ -208,37 +259,57 @@ fn a_gateway_whose_queue_is_gone_counts_as_dead_at_once() {
 }
 
 #[test]
-fn of_a_device_that_is_not_known_all_others_are_asked_and_the_newest_moves() {
-    let (mut bench, gates) = roaming(&["g1", "g2", "g3"]);
-    wants(&mut bench, &gates[1], None);
-    let asked = said(&mut bench);
-    let [(first, Control::FindSession { question, .. }), (second, Control::FindSession { .. })] = &asked[..]
-    else {
-        panic!("{asked:?}")
-    };
-    assert_eq!((first.as_str(), second.as_str()), ("g1", "g3"));
-    holds(&mut bench, &gates[0], *question, 8, true);
+fn of_a_device_that_is_not_known_all_are_asked_and_the_newest_moves() {
+    let (mut bench, mut gates) = roaming(&["g1", "g2", "g3"]);
+    passes(&mut bench, &mut gates, 10);
+    wants(&mut bench, &gates[1], Some(7));
+    let (whom, question) = sought(&mut bench);
+    assert_eq!(whom, ["g1", "g2", "g3"], "what the one that asks has is a copy like any other");
+    holds(&mut bench, &gates[0], question, 8, 5 * SECOND);
+    holds(&mut bench, &gates[1], question, 7, 9 * SECOND);
     assert_eq!(said(&mut bench), []);
-    holds(&mut bench, &gates[2], *question, 9, false);
+    holds(&mut bench, &gates[2], question, 9, 2 * SECOND);
     let (at, question, session) = ordered(&mut bench);
-    assert_eq!((at.as_str(), session), ("g1", 8), "a device that is connected has no newer session");
-    gives(&mut bench, &gates[0], question, 8);
+    assert_eq!((at.as_str(), session), ("g3", 9));
+    assert_eq!(doubted(&mut bench), these(&[("g1", 8), ("g2", 7)]), "what is older is forgotten");
+    gives(&mut bench, &gates[2], question, 9);
     assert_eq!(handed_on(&mut bench)[0].1, gates[1].inbox());
 }
 
 #[test]
 fn what_nobody_else_has_is_the_askers_or_nobodys() {
     for (held, answer) in [(None, SessionAnswer::Nobody), (Some(3), SessionAnswer::Current)] {
-        let (mut bench, gates) = roaming(&["g1", "g2"]);
-        wants(&mut bench, &gates[1], held);
-        let asked = said(&mut bench);
-        let [(_, Control::FindSession { question, .. })] = &asked[..] else { panic!("{asked:?}") };
-        no_session(&mut bench, &gates[0], *question, NoSessionReason::Absent);
-        assert_eq!(answered(&mut bench), to("g2", answer));
-        let (mut alone, gates) = roaming(&["g1"]);
-        wants(&mut alone, &gates[0], held);
-        assert_eq!(answered(&mut alone), to("g1", answer), "nobody is asked, and nobody waited for");
+        for names in [&["g1"][..], &["g1", "g2"]] {
+            let (mut bench, mut gates) = roaming(names);
+            passes(&mut bench, &mut gates, 10);
+            wants(&mut bench, &gates[0], held);
+            let (_, question) = sought(&mut bench);
+            match held {
+                Some(session) => holds(&mut bench, &gates[0], question, session, SECOND),
+                None => has_none(&mut bench, &gates[0], question),
+            }
+            if let Some(other) = gates.get(1) {
+                assert_eq!(said(&mut bench), []);
+                has_none(&mut bench, other, question);
+            }
+            assert_eq!(answered(&mut bench), to("g1", answer));
+            assert_eq!(doubted(&mut bench), these(&[]));
+        }
     }
+}
+
+#[test]
+fn where_nobody_can_say_which_is_the_newest_all_are_forgotten() {
+    let (mut bench, mut gates) = roaming(&["g1", "g2", "g3"]);
+    passes(&mut bench, &mut gates, 10);
+    wants(&mut bench, &gates[1], None);
+    let (_, question) = sought(&mut bench);
+    holds(&mut bench, &gates[0], question, 8, 5 * SECOND);
+    has_none(&mut bench, &gates[1], question);
+    holds(&mut bench, &gates[2], question, 9, 5 * SECOND);
+    assert_eq!(answered(&mut bench), to("g2", SessionAnswer::Undecided));
+    assert_eq!(doubted(&mut bench), these(&[("g1", 8), ("g3", 9)]));
+    assert_eq!(outcomes(&bench, TransferOutcome::Undecided), 1);
 }
 
 #[test]
@@ -248,7 +319,151 @@ fn a_copy_is_not_the_newest_if_one_that_may_have_a_newer_one_cannot_be_asked() {
     let mut g2 = gates[1].clone();
     bench.beat(&mut g2);
     wants(&mut bench, &g2, Some(3));
-    assert_eq!(answered(&mut bench), to("g2", SessionAnswer::Nobody), "g1 may have it, and was not heard");
+    let (_, question) = sought(&mut bench);
+    holds(&mut bench, &g2, question, 3, SECOND);
+    assert_eq!(answered(&mut bench), to("g2", SessionAnswer::Undecided), "g1 may have it, and was not heard");
+    assert_eq!(doubted(&mut bench), these(&[("g2", 3)]));
+}
+
+#[test]
+fn a_copy_is_not_the_newest_if_a_newer_one_may_have_died_with_its_gateway() {
+    for (ago, answer) in [(5 * SECOND, SessionAnswer::Undecided), (SECOND, SessionAnswer::Current)] {
+        let (mut bench, mut gates) = roaming(&["g1", "g2"]);
+        passes(&mut bench, &mut gates, 10);
+        bench.accepted(&gates[0], "d", 4);
+        // It dies with the session, and is back.
+        gates[0] = Gate { roams: true, ..gates[0].reborn() };
+        bench.join(&mut gates[0]);
+        passes(&mut bench, &mut gates, 3);
+        wants(&mut bench, &gates[1], Some(3));
+        let (_, question) = sought(&mut bench);
+        has_none(&mut bench, &gates[0], question);
+        holds(&mut bench, &gates[1], question, 3, ago);
+        assert_eq!(answered(&mut bench), to("g2", answer), "accepted {ago:?} ago");
+    }
+}
+
+#[test]
+fn a_record_is_not_trusted_if_a_gateway_was_out_of_touch_since() {
+    let (mut bench, mut gates) = roaming(&["g1", "g2", "g3"]);
+    passes(&mut bench, &mut gates, 3);
+    bench.accepted(&gates[0], "d", 4);
+    bench.gone(&gates[0], "d", 4);
+    // g3 takes the device without a word to anybody, and it leaves.
+    passes(&mut bench, &mut gates[..2], 15);
+    passes(&mut bench, &mut gates, 1);
+    wants(&mut bench, &gates[1], None);
+    let (whom, question) = sought(&mut bench);
+    assert_eq!(whom, ["g1", "g2", "g3"]);
+    holds(&mut bench, &gates[0], question, 4, 16 * SECOND);
+    has_none(&mut bench, &gates[1], question);
+    holds(&mut bench, &gates[2], question, 6, 5 * SECOND);
+    let (at, _, session) = ordered(&mut bench);
+    assert_eq!((at.as_str(), session), ("g3", 6));
+    assert_eq!(doubted(&mut bench), these(&[("g1", 4)]));
+}
+
+#[test]
+fn a_gateway_that_has_gone_away_for_good_is_not_out_of_touch() {
+    let (mut bench, mut gates) = roaming(&["g1", "g2", "g3"]);
+    passes(&mut bench, &mut gates, 3);
+    bench.accepted(&gates[0], "d", 4);
+    bench.gone(&gates[0], "d", 4);
+    bench.drains(&mut gates[2]);
+    passes(&mut bench, &mut gates[..2], 15);
+    wants(&mut bench, &gates[1], None);
+    let (at, _, session) = ordered(&mut bench);
+    assert_eq!((at.as_str(), session), ("g1", 4), "it took nobody since it said so");
+}
+
+#[test]
+fn what_its_gateway_has_no_more_is_not_replaced_by_an_older_one() {
+    let (mut bench, mut gates) = roaming(&["g1", "g2", "g3"]);
+    passes(&mut bench, &mut gates, 3);
+    bench.accepted(&gates[0], "d", 4);
+    passes(&mut bench, &mut gates[..2], 15);
+    passes(&mut bench, &mut gates, 1);
+    wants(&mut bench, &gates[1], None);
+    let (_, question) = sought(&mut bench);
+    has_none(&mut bench, &gates[0], question);
+    has_none(&mut bench, &gates[1], question);
+    holds(&mut bench, &gates[2], question, 6, 18 * SECOND);
+    assert_eq!(answered(&mut bench), to("g2", SessionAnswer::Undecided));
+    assert_eq!(doubted(&mut bench), these(&[("g3", 6)]));
+}
+
+#[test]
+fn what_was_contested_is_resumed_nowhere_whoever_stays() {
+    let (mut bench, gates) = roaming(&["g1", "g2", "g3"]);
+    bench.accepted(&gates[0], "d", 1);
+    bench.accepted(&gates[1], "d", 2);
+    let both = these(&[("g1", 1), ("g2", 2)]);
+    let asked = bench.controls();
+    let question = asked.iter().find_map(|(_, control)| match control {
+        Control::Ask { question, .. } => Some(*question),
+        _ => None,
+    });
+    bench.unread = asked;
+    assert_eq!(doubted(&mut bench), both);
+    wants(&mut bench, &gates[2], None);
+    assert_eq!(answered(&mut bench), to("g3", SessionAnswer::Undecided), "as long as it is open");
+    bench.replies(&gates[0], question.unwrap(), "d", Some(1));
+    bench.replies(&gates[1], question.unwrap(), "d", Some(2));
+    assert_eq!(doubted(&mut bench), both, "who answers is told again: it may not have heard it");
+    wants(&mut bench, &gates[2], None);
+    assert_eq!(answered(&mut bench), to("g3", SessionAnswer::Undecided), "and when it is over");
+    bench.controls();
+    bench.gone(&gates[1], "d", 2);
+    assert_eq!(doubted(&mut bench), these(&[("g2", 2)]));
+    // A session that begins after that is one like any other.
+    bench.advance(SECOND);
+    bench.accepted(&gates[2], "d", 3);
+    wants(&mut bench, &gates[0], None);
+    assert_eq!(ordered(&mut bench).2, 3);
+}
+
+#[test]
+fn an_older_session_that_looks_connected_is_where_the_device_is_and_is_resumed_nowhere() {
+    let (mut bench, mut gates) = roaming(&["g1", "g2", "g3"]);
+    let older = bench.present("d", 4);
+    passes(&mut bench, &mut gates, 3);
+    bench.accepted(&gates[1], "d", 6);
+    bench.gone(&gates[1], "d", 6);
+    bench.controls();
+    // Its device broke without a word, or there are two with one name.
+    bench.sight(&gates[0], vec![Sighting::Snapshot { first: true, last: true, present: vec![older] }]);
+    bench.unread = bench.controls();
+    let words = bench.unread.clone();
+    assert_eq!(doubted(&mut bench), these(&[("g1", 4)]));
+    bench.unread = words;
+    assert_eq!(forgotten(&mut bench), [("g2".to_owned(), 6)]);
+    wants(&mut bench, &gates[2], None);
+    assert_eq!(answered(&mut bench), to("g3", SessionAnswer::Undecided));
+}
+
+#[test]
+fn what_has_moved_is_newer_than_what_it_was_even_where_the_clocks_do_not_tell() {
+    let (mut bench, gates) = roaming(&["g1", "g2", "g3"]);
+    bench.accepted(&gates[0], "d", 4);
+    wants(&mut bench, &gates[1], None);
+    let (_, question, _) = ordered(&mut bench);
+    gives(&mut bench, &gates[0], question, 4);
+    bench.controls();
+    bench.accepted(&gates[1], "d", 5);
+    assert_eq!((doubted(&mut bench), forgotten(&mut bench)), (these(&[]), vec![]));
+    wants(&mut bench, &gates[2], None);
+    assert_eq!(ordered(&mut bench).2, 5);
+}
+
+#[test]
+fn what_did_not_come_in_time_is_older_than_what_its_device_began_instead() {
+    let (mut bench, mut gates) = roaming(&["g1", "g2"]);
+    bench.accepted(&gates[0], "d", 4);
+    wants(&mut bench, &gates[1], None);
+    ordered(&mut bench);
+    passes(&mut bench, &mut gates, 30);
+    assert_eq!(answered(&mut bench), to("g2", SessionAnswer::TimedOut));
+    assert_eq!(doubted(&mut bench), these(&[("g1", 4)]));
 }
 
 #[test]
@@ -373,17 +588,6 @@ fn the_process_that_asked_is_dead_and_nobody_is_told() {
 }
 
 #[test]
-fn a_contested_device_is_looked_for_everywhere() {
-    let (mut bench, gates) = roaming(&["g1", "g2", "g3"]);
-    bench.accepted(&gates[0], "d", 1);
-    bench.accepted(&gates[1], "d", 2);
-    wants(&mut bench, &gates[2], None);
-    let asked = said(&mut bench);
-    let whom: Vec<&str> = asked.iter().map(|(to, _)| to.as_str()).collect();
-    assert_eq!(whom, ["g1", "g2"], "{asked:?}");
-}
-
-#[test]
 fn an_older_gateway_is_neither_asked_nor_told_to_forget() {
     let (mut bench, mut gates) = Bench::ready(&["g1", "g2"]);
     gates[1].roams = true;
@@ -393,6 +597,7 @@ fn an_older_gateway_is_neither_asked_nor_told_to_forget() {
     wants(&mut bench, &gates[1], None);
     assert_eq!(answered(&mut bench), to("g2", SessionAnswer::OwnerCannot));
     bench.gone(&gates[0], "d", 4);
+    bench.advance(SECOND);
     bench.accepted(&gates[1], "d", 1);
     assert_eq!(bench.controls(), []);
 }
