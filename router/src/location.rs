@@ -180,7 +180,8 @@ impl Locations {
             None => None,
             // The device is where it looks connected. But where it was may have a newer session, kept for it.
             Some(old) if !self.refuses(old) => {
-                is_doubted = !old.moved && self.compare(&new, old) != Some(true) && old.gateway != new.gateway;
+                is_doubted =
+                    !old.moved && self.compare(&new, old) != Some(true) && old.gateway != new.gateway;
                 None
             }
             Some(old) if old.is_same_session(&new) && old.online => return Acceptance::Known,

@@ -54,7 +54,8 @@ fn one_that_was_resumed_before_the_word_came_is_closed_and_begins_anew() {
         let resumed = world.session(&device());
         world.sightings.clear();
         world.router_says(1, word(session));
-        let said: Vec<_> = world.sightings.iter().filter(|said| !matches!(said, Sighting::Heartbeat(_))).collect();
+        let said: Vec<_> =
+            world.sightings.iter().filter(|said| !matches!(said, Sighting::Heartbeat(_))).collect();
         assert!(
             matches!(&said[..], [Sighting::Accepted(newer), Sighting::Gone { session, .. }]
                 if newer.session == resumed && *session == resumed),
@@ -128,6 +129,28 @@ fn a_fresh_session_whose_client_may_not_know_is_not_kept() {
     assert!(!connack.session_present);
     world.subscribe(client, "local/t", QoS::AtLeastOnce);
     assert!(world.try_connect(persistent(V5, "s")).1.session_present);
+}
+
+/// The clients of a gateway that goes away come to another one at once, and ask for their sessions there.
+#[test]
+fn a_gateway_that_goes_away_waits_a_little_for_the_sessions_of_its_clients() {
+    for is_asked_for in [true, false] {
+        // One of a device that has been away for long is not waited for.
+        let (mut world, session) = owner(V5);
+        let mut connect = persistent(V5, "t");
+        connect.clean_start = true;
+        let client = world.connect_as(connect);
+        world.input(crate::shard::Input::Drain { grace: Duration::from_secs(30) });
+        assert!(world.is_closed(client) && !world.is_drained);
+        if is_asked_for {
+            let (question, device) = (QuestionId(1), "t".parse().unwrap());
+            world.router_says(1, vec![Control::MoveSession { question, device, session }]);
+            assert_eq!(world.given.len(), 1, "it refuses none");
+        } else {
+            world.pass_with_lease(Duration::from_secs(5));
+        }
+        assert!(world.is_drained);
+    }
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! knows where it is, has it handed over, and hands it on unread.
 
 use roost_wire::{
-    BootTime, CloseReason, Control, ControlReport, Device, GatewayId, Incarnation, Message, NoSessionReason, Now, Present,
-    QuestionId, SessionAnswer, SessionArrival, SessionHandOver, SessionId,
+    BootTime, CloseReason, Control, ControlReport, Device, GatewayId, Incarnation, Message, NoSessionReason,
+    Now, Present, QuestionId, SessionAnswer, SessionArrival, SessionHandOver, SessionId,
 };
 
 use super::RouterCore;

@@ -316,7 +316,7 @@ impl Reading {
         let accepted_at = self.clocks.read(place, START + step * STEP);
         let new = Location {
             moved: false,
-        doubted: false,
+            doubted: false,
             gateway: name(place),
             region: "eu".parse().unwrap(),
             incarnation: Incarnation(1),

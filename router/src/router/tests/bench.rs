@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use roost_wire::mesh::Report as _;
 use roost_wire::{
-    BootTime, CommandRequest, Control, Delivery, Device, Echo, GatewayId, Heartbeat, InFlight, Incarnation, LinkId,
-    Message, Now, Outcome, Presence, Present, Properties, QuestionId, Receipt, ReceiptState, ReceiptsWanted,
-    SessionId, Settlement, SettlementItem, SettlementReport, ShardId, Sighting, SightingReport, SyncNumber,
-    WallTime,
+    BootTime, CommandRequest, Control, Delivery, Device, Echo, GatewayId, Heartbeat, InFlight, Incarnation,
+    LinkId, Message, Now, Outcome, Presence, Present, Properties, QuestionId, Receipt, ReceiptState,
+    ReceiptsWanted, SessionId, Settlement, SettlementItem, SettlementReport, ShardId, Sighting,
+    SightingReport, SyncNumber, WallTime,
 };
 
 use crate::journal::{Journal, Record};

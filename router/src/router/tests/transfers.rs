@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roost_wire::{
-    BootTime, Control, Message, NoSessionReason, Present, QuestionId, SessionAnswer, SessionArrival, SessionHandOver, SessionId,
-    SessionRequest, Sighting,
+    BootTime, Control, Message, NoSessionReason, Present, QuestionId, SessionAnswer, SessionArrival,
+    SessionHandOver, SessionId, SessionRequest, Sighting,
 };
 
 use super::bench::{Bench, Gate, SECOND, device};
@@ -17,11 +17,11 @@ use crate::{
 
 const REQUEST: SessionRequest = SessionRequest(5);
 
-fn roaming(names: &[&str]) -> (Bench, Vec<Gate>) {
+pub(super) fn roaming(names: &[&str]) -> (Bench, Vec<Gate>) {
     Bench::roaming(names, Limits::default())
 }
 
-fn wants(bench: &mut Bench, gate: &Gate, held: Option<u64>) {
+pub(super) fn wants(bench: &mut Bench, gate: &Gate, held: Option<u64>) {
     wants_for(bench, gate, "d", REQUEST, held);
 }
 
@@ -56,7 +56,7 @@ fn said(bench: &mut Bench) -> Vec<(String, Control)> {
 }
 
 /// The sessions that are to be resumed nowhere, as was said: the gateway, and which.
-fn doubted(bench: &mut Bench) -> BTreeSet<(String, u64)> {
+pub(super) fn doubted(bench: &mut Bench) -> BTreeSet<(String, u64)> {
     let words = bench.controls().into_iter().filter_map(|(queue, control)| match control {
         Control::Forget { session, .. } => {
             Some((queue.trim_start_matches("roost.control.").to_owned(), session.0))
@@ -66,12 +66,12 @@ fn doubted(bench: &mut Bench) -> BTreeSet<(String, u64)> {
     words.collect()
 }
 
-fn these(of: &[(&str, u64)]) -> BTreeSet<(String, u64)> {
+pub(super) fn these(of: &[(&str, u64)]) -> BTreeSet<(String, u64)> {
     of.iter().map(|(gate, session)| ((*gate).to_owned(), *session)).collect()
 }
 
 /// Everybody who was asked whether they have one, which is all that was said.
-fn sought(bench: &mut Bench) -> (Vec<String>, QuestionId) {
+pub(super) fn sought(bench: &mut Bench) -> (Vec<String>, QuestionId) {
     let asked = said(bench);
     let questions = asked.iter().map(|(to, control)| match control {
         Control::FindSession { question, .. } => (to.clone(), *question),
@@ -82,7 +82,7 @@ fn sought(bench: &mut Bench) -> (Vec<String>, QuestionId) {
 }
 
 /// The order to hand over, which is all that was said.
-fn ordered(bench: &mut Bench) -> (String, QuestionId, u64) {
+pub(super) fn ordered(bench: &mut Bench) -> (String, QuestionId, u64) {
     match &said(bench)[..] {
         [(to, Control::MoveSession { question, session, .. })] => (to.clone(), *question, session.0),
         other => panic!("{other:?}"),
@@ -90,7 +90,7 @@ fn ordered(bench: &mut Bench) -> (String, QuestionId, u64) {
 }
 
 /// The answers that were given, which are all that was said.
-fn answered(bench: &mut Bench) -> Vec<(String, SessionAnswer)> {
+pub(super) fn answered(bench: &mut Bench) -> Vec<(String, SessionAnswer)> {
     let answer = |(to, control)| match control {
         Control::SessionAnswer { answer, .. } => (to, answer),
         other => panic!("{other:?} to {to}"),
@@ -98,11 +98,11 @@ fn answered(bench: &mut Bench) -> Vec<(String, SessionAnswer)> {
     said(bench).into_iter().map(answer).collect()
 }
 
-fn to(gate: &str, answer: SessionAnswer) -> Vec<(String, SessionAnswer)> {
+pub(super) fn to(gate: &str, answer: SessionAnswer) -> Vec<(String, SessionAnswer)> {
     vec![(gate.to_owned(), answer)]
 }
 
-fn outcomes(bench: &Bench, outcome: TransferOutcome) -> u64 {
+pub(super) fn outcomes(bench: &Bench, outcome: TransferOutcome) -> u64 {
     bench.core.counters().transfers.get(&outcome).copied().unwrap_or_default()
 }
 
@@ -123,7 +123,7 @@ fn hand_over(bench: &Bench, gate: &Gate, question: QuestionId, session: u64) -> 
     given.into_message("roost.mesh", "sightings.0", None)
 }
 
-fn gives(bench: &mut Bench, gate: &Gate, question: QuestionId, session: u64) -> SourceToken {
+pub(super) fn gives(bench: &mut Bench, gate: &Gate, question: QuestionId, session: u64) -> SourceToken {
     let message = hand_over(bench, gate, question, session);
     bench.deliver(Queue::Sightings, message)
 }
@@ -148,7 +148,7 @@ fn no_session(bench: &mut Bench, gate: &Gate, question: QuestionId, reason: NoSe
 }
 
 /// A gateway has a session of the device, which was accepted so long ago.
-fn holds(bench: &mut Bench, gate: &Gate, question: QuestionId, session: u64, ago: Duration) {
+pub(super) fn holds(bench: &mut Bench, gate: &Gate, question: QuestionId, session: u64, ago: Duration) {
     let (run, at) = (bench.core.run(), bench.now.boot);
     let accepted_at = BootTime::from_micros(at.as_micros() - ago.as_micros() as u64);
     let present = Present { accepted_at, ..bench.present("d", session) };
@@ -156,12 +156,12 @@ fn holds(bench: &mut Bench, gate: &Gate, question: QuestionId, session: u64, ago
     bench.sight(gate, vec![Sighting::HoldsSession { question, run, present, connected, at: Some(at) }]);
 }
 
-fn has_none(bench: &mut Bench, gate: &Gate, question: QuestionId) {
+pub(super) fn has_none(bench: &mut Bench, gate: &Gate, question: QuestionId) {
     no_session(bench, gate, question, NoSessionReason::Absent);
 }
 
 /// So much later, all gateways have been heard.
-fn passes(bench: &mut Bench, gates: &mut [Gate], seconds: u32) {
+pub(super) fn passes(bench: &mut Bench, gates: &mut [Gate], seconds: u32) {
     for _ in 0..seconds {
         bench.advance(SECOND);
         gates.iter_mut().for_each(|gate| bench.beat(gate));
@@ -296,174 +296,6 @@ fn what_nobody_else_has_is_the_askers_or_nobodys() {
             assert_eq!(doubted(&mut bench), these(&[]));
         }
     }
-}
-
-#[test]
-fn where_nobody_can_say_which_is_the_newest_all_are_forgotten() {
-    let (mut bench, mut gates) = roaming(&["g1", "g2", "g3"]);
-    passes(&mut bench, &mut gates, 10);
-    wants(&mut bench, &gates[1], None);
-    let (_, question) = sought(&mut bench);
-    holds(&mut bench, &gates[0], question, 8, 5 * SECOND);
-    has_none(&mut bench, &gates[1], question);
-    holds(&mut bench, &gates[2], question, 9, 5 * SECOND);
-    assert_eq!(answered(&mut bench), to("g2", SessionAnswer::Undecided));
-    assert_eq!(doubted(&mut bench), these(&[("g1", 8), ("g3", 9)]));
-    assert_eq!(outcomes(&bench, TransferOutcome::Undecided), 1);
-}
-
-#[test]
-fn a_copy_is_not_the_newest_if_one_that_may_have_a_newer_one_cannot_be_asked() {
-    let (bench, gates) = roaming(&["g1", "g2"]);
-    let mut bench = bench.crash();
-    let mut g2 = gates[1].clone();
-    bench.beat(&mut g2);
-    wants(&mut bench, &g2, Some(3));
-    let (_, question) = sought(&mut bench);
-    holds(&mut bench, &g2, question, 3, SECOND);
-    assert_eq!(answered(&mut bench), to("g2", SessionAnswer::Undecided), "g1 may have it, and was not heard");
-    assert_eq!(doubted(&mut bench), these(&[("g2", 3)]));
-}
-
-#[test]
-fn a_copy_is_not_the_newest_if_a_newer_one_may_have_died_with_its_gateway() {
-    for (ago, answer) in [(5 * SECOND, SessionAnswer::Undecided), (SECOND, SessionAnswer::Current)] {
-        let (mut bench, mut gates) = roaming(&["g1", "g2"]);
-        passes(&mut bench, &mut gates, 10);
-        bench.accepted(&gates[0], "d", 4);
-        // It dies with the session, and is back.
-        gates[0] = Gate { roams: true, ..gates[0].reborn() };
-        bench.join(&mut gates[0]);
-        passes(&mut bench, &mut gates, 3);
-        wants(&mut bench, &gates[1], Some(3));
-        let (_, question) = sought(&mut bench);
-        has_none(&mut bench, &gates[0], question);
-        holds(&mut bench, &gates[1], question, 3, ago);
-        assert_eq!(answered(&mut bench), to("g2", answer), "accepted {ago:?} ago");
-    }
-}
-
-#[test]
-fn a_record_is_not_trusted_if_a_gateway_was_out_of_touch_since() {
-    let (mut bench, mut gates) = roaming(&["g1", "g2", "g3"]);
-    passes(&mut bench, &mut gates, 3);
-    bench.accepted(&gates[0], "d", 4);
-    bench.gone(&gates[0], "d", 4);
-    // g3 takes the device without a word to anybody, and it leaves.
-    passes(&mut bench, &mut gates[..2], 15);
-    passes(&mut bench, &mut gates, 1);
-    wants(&mut bench, &gates[1], None);
-    let (whom, question) = sought(&mut bench);
-    assert_eq!(whom, ["g1", "g2", "g3"]);
-    holds(&mut bench, &gates[0], question, 4, 16 * SECOND);
-    has_none(&mut bench, &gates[1], question);
-    holds(&mut bench, &gates[2], question, 6, 5 * SECOND);
-    let (at, _, session) = ordered(&mut bench);
-    assert_eq!((at.as_str(), session), ("g3", 6));
-    assert_eq!(doubted(&mut bench), these(&[("g1", 4)]));
-}
-
-#[test]
-fn a_gateway_that_has_gone_away_for_good_is_not_out_of_touch() {
-    let (mut bench, mut gates) = roaming(&["g1", "g2", "g3"]);
-    passes(&mut bench, &mut gates, 3);
-    bench.accepted(&gates[0], "d", 4);
-    bench.gone(&gates[0], "d", 4);
-    bench.drains(&mut gates[2]);
-    passes(&mut bench, &mut gates[..2], 15);
-    wants(&mut bench, &gates[1], None);
-    let (at, _, session) = ordered(&mut bench);
-    assert_eq!((at.as_str(), session), ("g1", 4), "it took nobody since it said so");
-}
-
-#[test]
-fn what_its_gateway_has_no_more_is_not_replaced_by_an_older_one() {
-    let (mut bench, mut gates) = roaming(&["g1", "g2", "g3"]);
-    passes(&mut bench, &mut gates, 3);
-    bench.accepted(&gates[0], "d", 4);
-    passes(&mut bench, &mut gates[..2], 15);
-    passes(&mut bench, &mut gates, 1);
-    wants(&mut bench, &gates[1], None);
-    let (_, question) = sought(&mut bench);
-    has_none(&mut bench, &gates[0], question);
-    has_none(&mut bench, &gates[1], question);
-    holds(&mut bench, &gates[2], question, 6, 18 * SECOND);
-    assert_eq!(answered(&mut bench), to("g2", SessionAnswer::Undecided));
-    assert_eq!(doubted(&mut bench), these(&[("g3", 6)]));
-}
-
-#[test]
-fn what_was_contested_is_resumed_nowhere_whoever_stays() {
-    let (mut bench, gates) = roaming(&["g1", "g2", "g3"]);
-    bench.accepted(&gates[0], "d", 1);
-    bench.accepted(&gates[1], "d", 2);
-    let both = these(&[("g1", 1), ("g2", 2)]);
-    let asked = bench.controls();
-    let question = asked.iter().find_map(|(_, control)| match control {
-        Control::Ask { question, .. } => Some(*question),
-        _ => None,
-    });
-    bench.unread = asked;
-    assert_eq!(doubted(&mut bench), both);
-    wants(&mut bench, &gates[2], None);
-    assert_eq!(answered(&mut bench), to("g3", SessionAnswer::Undecided), "as long as it is open");
-    bench.replies(&gates[0], question.unwrap(), "d", Some(1));
-    bench.replies(&gates[1], question.unwrap(), "d", Some(2));
-    assert_eq!(doubted(&mut bench), both, "who answers is told again: it may not have heard it");
-    wants(&mut bench, &gates[2], None);
-    assert_eq!(answered(&mut bench), to("g3", SessionAnswer::Undecided), "and when it is over");
-    bench.controls();
-    bench.gone(&gates[1], "d", 2);
-    assert_eq!(doubted(&mut bench), these(&[("g2", 2)]));
-    // A session that begins after that is one like any other.
-    bench.advance(SECOND);
-    bench.accepted(&gates[2], "d", 3);
-    wants(&mut bench, &gates[0], None);
-    assert_eq!(ordered(&mut bench).2, 3);
-}
-
-#[test]
-fn an_older_session_that_looks_connected_is_where_the_device_is_and_is_resumed_nowhere() {
-    let (mut bench, mut gates) = roaming(&["g1", "g2", "g3"]);
-    let older = bench.present("d", 4);
-    passes(&mut bench, &mut gates, 3);
-    bench.accepted(&gates[1], "d", 6);
-    bench.gone(&gates[1], "d", 6);
-    bench.controls();
-    // Its device broke without a word, or there are two with one name.
-    bench.sight(&gates[0], vec![Sighting::Snapshot { first: true, last: true, present: vec![older] }]);
-    bench.unread = bench.controls();
-    let words = bench.unread.clone();
-    assert_eq!(doubted(&mut bench), these(&[("g1", 4)]));
-    bench.unread = words;
-    assert_eq!(forgotten(&mut bench), [("g2".to_owned(), 6)]);
-    wants(&mut bench, &gates[2], None);
-    assert_eq!(answered(&mut bench), to("g3", SessionAnswer::Undecided));
-}
-
-#[test]
-fn what_has_moved_is_newer_than_what_it_was_even_where_the_clocks_do_not_tell() {
-    let (mut bench, gates) = roaming(&["g1", "g2", "g3"]);
-    bench.accepted(&gates[0], "d", 4);
-    wants(&mut bench, &gates[1], None);
-    let (_, question, _) = ordered(&mut bench);
-    gives(&mut bench, &gates[0], question, 4);
-    bench.controls();
-    bench.accepted(&gates[1], "d", 5);
-    assert_eq!((doubted(&mut bench), forgotten(&mut bench)), (these(&[]), vec![]));
-    wants(&mut bench, &gates[2], None);
-    assert_eq!(ordered(&mut bench).2, 5);
-}
-
-#[test]
-fn what_did_not_come_in_time_is_older_than_what_its_device_began_instead() {
-    let (mut bench, mut gates) = roaming(&["g1", "g2"]);
-    bench.accepted(&gates[0], "d", 4);
-    wants(&mut bench, &gates[1], None);
-    ordered(&mut bench);
-    passes(&mut bench, &mut gates, 30);
-    assert_eq!(answered(&mut bench), to("g2", SessionAnswer::TimedOut));
-    assert_eq!(doubted(&mut bench), these(&[("g1", 4)]));
 }
 
 #[test]
@@ -603,7 +435,7 @@ fn an_older_gateway_is_neither_asked_nor_told_to_forget() {
 }
 
 /// What was to be forgotten: (gateway, session).
-fn forgotten(bench: &mut Bench) -> Vec<(String, u64)> {
+pub(super) fn forgotten(bench: &mut Bench) -> Vec<(String, u64)> {
     let words = bench.controls().into_iter().filter_map(|(queue, control)| match control {
         Control::Close { session, forget: true, .. } => {
             Some((queue.trim_start_matches("roost.control.").to_owned(), session.0))
