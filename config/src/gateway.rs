@@ -120,9 +120,8 @@ pub const LEASE: Duration = Duration::from_secs(10);
 pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// 1: one router serves a fleet until it is measured not to.
 pub const SHARDS: u16 = 1;
-/// 0, never: the simulation still finds runs in which an older copy of a session takes the place of a newer one. 2 s is the bound to
-/// try it with: some round trips over a bad path between continents; clients give up after 5 s and more.
-pub const SESSION_TRANSFER: Duration = Duration::ZERO;
+/// 2 s: some round trips over a bad path between continents; clients give up after 5 s and more.
+pub const SESSION_TRANSFER: Duration = Duration::from_secs(2);
 /// 30 s: what systemd and Kubernetes give before they kill.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 

@@ -125,6 +125,8 @@ counts! {
     FetchRouterBusy => "session_transfers", outcome "router_busy";
     /// Sessions asked for: the device has asked elsewhere since.
     FetchElsewhere => "session_transfers", outcome "elsewhere";
+    /// Sessions asked for: nobody can say which copy is the newest.
+    FetchUndecided => "session_transfers", outcome "undecided";
     /// Sessions asked for: no answer in time.
     FetchTimedOut => "session_transfers", outcome "timed_out";
     /// Sessions asked for: what came is not readable here.

@@ -103,7 +103,7 @@ impl Default for Limits {
             commands_max: 10_000,
             command_bytes_max: 64 * 1024 * 1024,
             // Some round trips over a bad path between continents; a person who waits for a device begins to doubt.
-            session_transfer: Duration::ZERO,
+            session_transfer: Duration::from_secs(2),
             // Their CONNECTs are 16 KiB at most. With a round trip of 20 ms that is 50,000 devices a second.
             fetches_max: 1_000,
             // 128 MiB, if all of them are as large as they may be.

@@ -70,6 +70,8 @@ pub struct Link {
     config: LinkConfig,
     counters: Counters,
     now: Now,
+    /// When the incarnation began to serve.
+    began: Option<BootTime>,
     /// The queues of the link that is up.
     up: Option<Queues>,
     link: LinkId,
@@ -107,6 +109,7 @@ impl Link {
         Self {
             counters: Counters::default(),
             now: Now::default(),
+            began: None,
             up: None,
             link: LinkId::default(),
             backend: Backend::Away,
@@ -132,6 +135,7 @@ impl Link {
     /// Takes in one thing that happened.
     pub fn handle(&mut self, now: Now, input: LinkInput) {
         self.now = now;
+        self.began.get_or_insert(now.boot);
         // Whatever comes: a lease that has run out is over before it is looked at.
         self.watch_lease();
         match input {
@@ -246,6 +250,7 @@ impl Link {
             sessions: self.present,
             draining: self.is_draining,
             moves_sessions: self.config.moves_sessions,
+            started_at: self.began,
         };
         self.lease.sent(self.heartbeats, self.now.boot);
         self.next_heartbeat = self.now.boot + self.config.heartbeat;
@@ -307,6 +312,10 @@ impl Link {
             Control::Close { device, session, reason, forget } => {
                 let shard = self.shard_of(&device);
                 self.tell(shard, ToShard::Close { device, session, reason, forget });
+            }
+            Control::Forget { device, session } => {
+                let shard = self.shard_of(&device);
+                self.tell(shard, ToShard::Forget { device, session });
             }
             Control::FindSession { question, device } => {
                 let shard = self.shard_of(&device);

@@ -26,12 +26,21 @@ pub(crate) struct Session {
     pub(crate) device: Device,
     /// The newest CONNECT's.
     pub(crate) id: SessionId,
+    /// The one that it began with here: those from that one on were resumed from each other.
+    pub(crate) first: Option<SessionId>,
+    /// Nobody can say whether it is its device's newest: it ends with its connection.
+    pub(crate) is_doubted: bool,
+    /// It took the place of one that its client wanted, and nothing has come from the client since: it may not know. Then it ends with its
+    /// connection too, so that the client is told the next time.
+    pub(crate) is_untold: bool,
     pub(crate) accepted_at: BootTime,
     pub(crate) connection: Option<ConnectionId>,
     /// For how long it outlives its connection.
     pub(crate) expiry: Duration,
     /// Set while it is away.
     pub(crate) expires_at: Option<BootTime>,
+    /// The shard's era in which its device came: in another one a connection that looks open says nothing of where the device was since.
+    pub(crate) entered_in: u64,
     /// The shard's era in which its device left: in another one the device may have been elsewhere since.
     pub(crate) left_in: u64,
     pub(crate) subscriptions: usize,
@@ -50,10 +59,14 @@ impl Session {
         Self {
             device,
             id,
+            first: None,
+            is_doubted: false,
+            is_untold: false,
             accepted_at,
             connection: None,
             expiry: Duration::ZERO,
             expires_at: None,
+            entered_in: 0,
             left_in: 0,
             subscriptions: 0,
             outbox: Outbox::new(),
@@ -62,6 +75,17 @@ impl Session {
             stalled_since: None,
             last_packet_id: None,
         }
+    }
+
+    /// It goes on under the number of a newer CONNECT.
+    pub(crate) fn renumber(&mut self, id: SessionId, accepted_at: BootTime) {
+        (self.id, self.accepted_at) = (id, accepted_at);
+        self.first.get_or_insert(id);
+    }
+
+    /// Whether it is that session, or was resumed from it here: what is said of the one holds for the other.
+    pub(crate) fn continues(&self, id: SessionId) -> bool {
+        self.first.is_some_and(|first| (first..=self.id).contains(&id))
     }
 
     /// Where it is, for the router.

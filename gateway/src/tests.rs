@@ -10,6 +10,7 @@ mod link_reports;
 mod publishing;
 mod random;
 mod roaming;
+mod roaming_in_doubt;
 mod roaming_walk;
 mod sessions;
 mod several_shards;

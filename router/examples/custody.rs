@@ -83,6 +83,7 @@ impl Bench {
             sessions: DEVICES,
             draining: false,
             moves_sessions: false,
+            started_at: None,
         };
         let session =
             |number| Present { device: device(number), session: SessionId(1), accepted_at: now.boot };

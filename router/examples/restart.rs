@@ -92,6 +92,7 @@ impl Bench {
             sessions: 0,
             draining: false,
             moves_sessions: false,
+            started_at: None,
         };
         let number = SyncNumber(sync);
         let sync = SettlementItem::Sync { number, first: true, last: true, in_flight: Vec::new() };

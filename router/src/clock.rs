@@ -62,6 +62,26 @@ impl ClockBounds {
         Some(Interval { earliest_micros, latest_micros })
     }
 
+    /// As [`Self::interval`], of an event that has been heard of by `now`, and so has happened by then, whatever is known of the clock.
+    #[must_use]
+    pub fn interval_heard(&self, now: BootTime, at: BootTime) -> Interval {
+        let now = micros(now);
+        match self.interval(at) {
+            Some(bounded) if bounded.earliest_micros <= now => {
+                Interval { latest_micros: bounded.latest_micros.min(now), ..bounded }
+            }
+            // Bounds that say it is still to come are worth nothing.
+            Some(_) | None => Interval { earliest_micros: i64::MIN, latest_micros: now },
+        }
+    }
+
+    /// The last moment at which an event may have happened, which one bound suffices for.
+    #[must_use]
+    pub fn latest(&self, at: BootTime) -> Option<i64> {
+        let (high, at) = (self.high?, micros(at));
+        Some(at + high.above(at + high.micros))
+    }
+
     /// The bounds as they stand, for people: the least and the greatest offset in microseconds.
     #[must_use]
     pub fn offset_micros(&self, now: BootTime) -> Option<(i64, i64)> {
@@ -90,6 +110,12 @@ impl Bound {
 }
 
 impl Interval {
+    /// How wide it is, if it has a beginning.
+    #[must_use]
+    pub const fn width_micros(&self) -> Option<i64> {
+        self.latest_micros.checked_sub(self.earliest_micros)
+    }
+
     /// Whether all of it is later than all of the other.
     #[must_use]
     pub const fn is_after(&self, other: &Self) -> bool {
@@ -156,6 +182,20 @@ mod tests {
         bounds.echo(at(1_040), at(1_025), at(61_030));
         bounds.heartbeat(at(1_050), at(61_040));
         assert!(bounds.interval(at(61_040)).is_some());
+    }
+
+    #[test]
+    fn what_has_been_heard_of_has_happened_by_then() {
+        let mut bounds = ClockBounds::default();
+        let unbounded = bounds.interval_heard(at(9), at(5));
+        assert_eq!((unbounded.latest_micros, unbounded.width_micros()), (9_000, None));
+        bounds.heartbeat(at(1_010), at(1_000));
+        assert_eq!(bounds.latest(at(1_000)), Some(1_010_000), "one side is enough for the end of it");
+        bounds.echo(at(1_010), at(1_000), at(1_000));
+        let bounded = bounds.interval_heard(at(1_012), at(1_005));
+        assert_eq!((bounded.latest_micros, bounded.earliest_micros), (1_012_000, 1_005_000 - 1));
+        let to_come = bounds.interval_heard(at(1_012), at(2_000));
+        assert_eq!((to_come.latest_micros, to_come.width_micros()), (1_012_000, None), "it says nonsense");
     }
 
     #[test]

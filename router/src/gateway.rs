@@ -38,6 +38,11 @@ pub struct Gateway {
     /// How long the last answer that it echoed and its next heartbeat were under way, together: each way by one clock, so that
     /// none has to be compared.
     pub round_trip: Option<Duration>,
+    /// When its incarnation began, on its clock.
+    pub started_at: Option<BootTime>,
+    /// Since when it has told of every session, in this run: its lease has not lapsed since, other than when it went away for good. One
+    /// that was killed and is back in time counts as one, since it had asked for what it took.
+    pub(crate) in_touch_since: Option<BootTime>,
     /// When it was last answered in this run.
     pub answered_at: Option<BootTime>,
     /// Until when it may deliver commands, margin included; none if that has lapsed.
@@ -141,6 +146,8 @@ impl Gateway {
             draining: false,
             moves_sessions: false,
             round_trip: None,
+            started_at: None,
+            in_touch_since: None,
             answered_at: None,
             lease_until: None,
             marker: None,
@@ -210,6 +217,7 @@ impl Gateway {
             lease_until: self.lease_until,
             marker: self.marker,
             lost: self.lost,
+            in_touch_since: self.in_touch_since,
             holding: std::mem::take(&mut self.holding),
             voided: std::mem::take(&mut self.voided),
             sync_owed: owed,
@@ -243,6 +251,7 @@ impl Gateway {
         self.sessions = beat.sessions;
         self.draining = beat.draining;
         self.moves_sessions = beat.moves_sessions;
+        self.started_at = beat.started_at;
         let regained = self.lease_until.is_none() || self.answered_at.is_none();
         let new_link = known != Some(link);
         if new_link {
@@ -264,6 +273,7 @@ impl Gateway {
     /// It has been answered.
     pub(crate) fn answered(&mut self, now: BootTime, lease_until: BootTime) {
         self.answered_at = Some(now);
+        self.in_touch_since.get_or_insert(now);
         self.lease_until = Some(lease_until);
         self.lost = false;
     }
@@ -271,6 +281,9 @@ impl Gateway {
     /// Its lease has lapsed.
     pub(crate) fn lapse(&mut self, marker: Mark) {
         self.lease_until = None;
+        if !self.draining {
+            self.in_touch_since = None;
+        }
         self.marker = Some(marker);
         self.sync_list = None;
         self.snapshot_list = None;
@@ -353,6 +366,20 @@ impl Gateway {
             true => Standing::Ready,
             false => Standing::NotReady,
         }
+    }
+
+    /// Whether every session that it had since that moment on the router's clock, in microseconds, is known, or it may be taken to
+    /// have had none: what a gateway that is lost has accepted is not known before it is back.
+    pub(crate) fn is_in_touch_since(&self, moment_micros: i64) -> bool {
+        let since = self.in_touch_since.and_then(|since| i64::try_from(since.as_micros()).ok());
+        self.lost || since.is_some_and(|since| since < moment_micros)
+    }
+
+    /// Whether a run of it before this one may have had a session that was accepted after that moment, in microseconds, and has
+    /// taken it with it.
+    pub(crate) fn may_have_lost_since(&self, moment_micros: i64) -> bool {
+        let began = self.started_at.and_then(|started_at| self.bounds.latest(started_at));
+        !self.voided.is_empty() && !self.lost && began.is_none_or(|began| began >= moment_micros)
     }
 
     /// Whether it can be asked something.

@@ -32,6 +32,10 @@ pub struct Location {
     pub since: Now,
     /// Whether the session is connected. If not, `since` is when it went.
     pub online: bool,
+    /// Whether the session was handed over: nothing of it is there any more.
+    pub moved: bool,
+    /// Whether nobody can say that it is the device's newest: it is to be resumed nowhere.
+    pub doubted: bool,
 }
 
 /// What became of an acceptance.
@@ -171,17 +175,26 @@ impl Locations {
         if self.is_contested(device) {
             return self.contend(device, new, can_answer);
         }
-        let mut is_unasked = false;
-        let rival = match self.by_device.get(device).filter(|old| self.refuses(old)) {
+        let (mut is_unasked, mut is_doubted) = (false, false);
+        let rival = match self.by_device.get(device) {
             None => None,
+            // The device is where it looks connected. But where it was may have a newer session, kept for it.
+            Some(old) if !self.refuses(old) => {
+                is_doubted =
+                    !old.moved && self.compare(&new, old) != Some(true) && old.gateway != new.gateway;
+                None
+            }
             Some(old) if old.is_same_session(&new) && old.online => return Acceptance::Known,
             Some(old) => match self.compare(&new, old) {
                 Some(false) => return Acceptance::Older { elsewhere: old.gateway != new.gateway },
                 Some(true) => Some(old.clone()),
                 // It may hold the device or not; nobody can be asked, and an acceptance ends the doubt.
-                None if !can_answer(&old.gateway) => Some(old.clone()),
+                None if !can_answer(&old.gateway) => {
+                    is_doubted = true;
+                    Some(old.clone())
+                }
                 None if self.contests.len() >= self.contests_max => {
-                    is_unasked = true;
+                    (is_unasked, is_doubted) = (true, true);
                     Some(old.clone())
                 }
                 None => {
@@ -192,6 +205,7 @@ impl Locations {
                 }
             },
         };
+        let new = Location { doubted: is_doubted, ..new };
         let (winner, losers) = (Some(new.clone()), rival.into_iter().collect());
         let forgotten = self.insert(device, new);
         Acceptance::Taken(Resolution { winner, is_new: true, losers, forgotten, is_unasked })
@@ -214,8 +228,11 @@ impl Locations {
         }
         let is_silent = !can_answer(&new.gateway);
         let now = new.since;
+        let before = contest.claims().count();
         let mut losers = contest.add(new, is_silent);
-        match self.resolve(now, device, None).resolved {
+        // Newer than all others for certain, or one more that may be the newest.
+        let is_certain = losers.len() == before && contest.claims().count() == 1;
+        match self.resolve_as(now, device, None, !is_certain).resolved {
             Some(resolved) => {
                 losers.extend(resolved.losers);
                 Acceptance::Taken(Resolution { losers, ..resolved })
@@ -304,6 +321,19 @@ impl Locations {
         self.resolve(now, device, left.flatten())
     }
 
+    /// A session was handed over: what is recorded of it stays, but nothing is kept there.
+    pub(crate) fn moved(&mut self, device: &Device, gateway: &GatewayId, session: SessionId) {
+        let is_it = |found: &&mut Location| found.gateway == *gateway && found.session == session;
+        if let Some(found) = self.by_device.get_mut(device).filter(is_it) {
+            found.moved = true;
+        }
+    }
+
+    /// The sessions of a contested device that gateways claim.
+    pub(crate) fn claims(&self, device: &Device) -> Vec<Location> {
+        self.contests.get(device).into_iter().flat_map(Contest::claims).cloned().collect()
+    }
+
     /// A complete list of the gateway's sessions has been read: devices that are recorded or claimed there and not listed are
     /// not there.
     pub fn keep_only(&mut self, now: Now, gateway: &GatewayId, listed: &BTreeSet<Device>) -> Vec<Change> {
@@ -345,8 +375,12 @@ impl Locations {
         changes
     }
 
-    /// Ends a contest that is over.
+    /// Ends a contest that is over. Who is left over is where the device is; whether it has the newest session nobody knows.
     fn resolve(&mut self, now: Now, device: &Device, left: Option<Location>) -> Change {
+        self.resolve_as(now, device, left, true)
+    }
+
+    fn resolve_as(&mut self, now: Now, device: &Device, left: Option<Location>, doubted: bool) -> Change {
         let verdict = self.contests.get(device).map(Contest::verdict);
         #[cfg(test)]
         let verdict = match self.plant {
@@ -357,7 +391,7 @@ impl Locations {
         let (winner, losers) = match verdict {
             None | Some(Verdict::Open) => return Change { device, left, resolved: None },
             Some(Verdict::Nobody) => (None, Vec::new()),
-            Some(Verdict::Won { winner, losers }) => (Some(winner), losers),
+            Some(Verdict::Won { winner, losers }) => (Some(Location { doubted, ..*winner }), losers),
         };
         self.contests.remove(&device);
         let Some(winner) = winner else {
@@ -368,8 +402,11 @@ impl Locations {
         };
         let is_recorded = |found: &Location| found.online && found.is_same_session(&winner);
         let is_new = !self.by_device.get(&device).is_some_and(is_recorded);
-        let forgotten = is_new.then(|| self.insert(&device, Location::clone(&winner))).flatten();
-        let resolved = Resolution { winner: Some(*winner), is_new, losers, forgotten, is_unasked: false };
+        let forgotten = is_new.then(|| self.insert(&device, winner.clone())).flatten();
+        if let Some(found) = self.by_device.get_mut(&device) {
+            found.doubted = doubted;
+        }
+        let resolved = Resolution { winner: Some(winner), is_new, losers, forgotten, is_unasked: false };
         Change { device, left, resolved: Some(resolved) }
     }
 

@@ -4,16 +4,20 @@
 //!                      last seen at a live gateway
 //!   wanted ────────────────────────────────────────► moving ──► the session comes: handed on
 //!     │                                               ▲   │
-//!     │ unknown, contested                one has it, │   └───► it has none, is lost, is silent: answered
+//!     │ unknown, or a gateway      one has the newest │   └───► it has none, is lost, is silent: answered
+//!     │ may have missed a word                        │
 //!     └──────────────────────► finding ───────────────┘
-//!                                 └── nobody has one: answered
+//!                                 └── nobody has one, or nobody can say whose is the newest: answered
 //! ```
+//! What is moved is the newest for certain. Where that is not so, every copy is forgotten, and the device begins anew: what nobody
+//! knows is not guessed.
+//!
 //! Each ends in one answer, or in the session; a restart forgets all of them, and the gateways' own bound ends the waits. What is
 //! here is bounded by [`crate::Limits::transfers_max`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use roost_wire::{Device, GatewayId, Incarnation, QuestionId, SessionId, SessionRequest};
+use roost_wire::{BootTime, Device, GatewayId, Incarnation, QuestionId, SessionId, SessionRequest};
 
 use crate::clock::Interval;
 
@@ -30,6 +34,8 @@ pub(crate) struct Transfer {
     pub(crate) question: QuestionId,
     /// Who asked for it last.
     pub(crate) asker: Asker,
+    /// When the gateways were asked first.
+    pub(crate) began: BootTime,
     pub(crate) stage: Stage,
 }
 
@@ -41,22 +47,27 @@ pub(crate) struct Asker {
     pub(crate) request: SessionRequest,
     /// A copy of its own that may be stale.
     pub(crate) held: Option<SessionId>,
+    /// When its device was accepted last, on that gateway's clock.
+    pub(crate) held_since: Option<BootTime>,
+    /// When its CONNECT had come there.
+    pub(crate) asked_at: Option<BootTime>,
 }
 
 /// How far it is.
 #[derive(Debug)]
 pub(crate) enum Stage {
-    /// Every other gateway is asked whether it has one.
+    /// Every gateway is asked whether it has one.
     Finding(Finding),
-    /// This gateway is to hand it over.
-    Moving(GatewayId),
+    /// This gateway is to hand this one over.
+    Moving(GatewayId, SessionId),
 }
 
 /// The answers so far.
 #[derive(Debug, Default)]
 pub(crate) struct Finding {
     pub(crate) waiting: BTreeSet<GatewayId>,
-    best: Option<Held>,
+    /// Whose sessions there are; one for each gateway at most.
+    pub(crate) found: Vec<Held>,
     /// Whether one that may have it can't answer.
     pub(crate) is_unsure: bool,
 }
@@ -68,7 +79,7 @@ pub(crate) struct Held {
     pub(crate) session: SessionId,
     pub(crate) is_connected: bool,
     /// When it was accepted, on the router's clock.
-    pub(crate) accepted: Option<Interval>,
+    pub(crate) accepted: Interval,
 }
 
 /// What became of a session that a gateway asked for.
@@ -94,6 +105,8 @@ pub enum TransferOutcome {
     GivenUp,
     /// The process that asked is dead.
     AskerDead,
+    /// Nobody can say which copy is the newest, or whether there was a newer one: none is moved, and all are forgotten.
+    Undecided,
 }
 
 impl Transfers {
@@ -124,7 +137,7 @@ impl Transfers {
             open.asker.gateway == *gateway
                 || match &open.stage {
                     Stage::Finding(finding) => finding.waiting.contains(gateway),
-                    Stage::Moving(from) => from == gateway,
+                    Stage::Moving(from, _) => from == gateway,
                 }
         };
         self.by_device.iter().filter(|(_, open)| concerns(open)).map(|(device, _)| device.clone()).collect()
@@ -132,30 +145,18 @@ impl Transfers {
 }
 
 impl Finding {
-    /// A gateway has one. One that is connected is the newer one; else the later accepted is, as far as that is known, and if it is
-    /// not, the one that was heard of last.
-    pub(crate) fn held(&mut self, held: Held) {
-        let is_older = |best: &Held| match (best.is_connected, held.is_connected) {
-            (true, false) => false,
-            (false, true) => true,
-            (true, true) | (false, false) => match (best.accepted, held.accepted) {
-                (Some(best), Some(new)) => !best.is_after(&new),
-                (None, _) | (_, None) => true,
-            },
-        };
-        if self.best.as_ref().is_none_or(is_older) {
-            self.best = Some(held);
-        }
-    }
-
-    pub(crate) fn best(&self) -> Option<&Held> {
-        self.best.as_ref()
+    /// The session that was accepted after all others; none if nobody can say which that is.
+    pub(crate) fn newest(&self) -> Option<&Held> {
+        self.found.iter().find(|held| {
+            let mut others = self.found.iter().filter(|other| other.gateway != held.gateway);
+            others.all(|other| held.accepted.is_after(&other.accepted))
+        })
     }
 }
 
 impl TransferOutcome {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Moved,
         Self::Current,
         Self::Nobody,
@@ -166,6 +167,7 @@ impl TransferOutcome {
         Self::TimedOut,
         Self::GivenUp,
         Self::AskerDead,
+        Self::Undecided,
     ];
 
     /// As metrics write it.
@@ -182,6 +184,7 @@ impl TransferOutcome {
             Self::TimedOut => "timed_out",
             Self::GivenUp => "given_up",
             Self::AskerDead => "asker_dead",
+            Self::Undecided => "undecided",
         }
     }
 }

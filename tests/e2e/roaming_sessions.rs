@@ -77,7 +77,7 @@ impl Client {
 
 /// A mesh whose gateways move sessions.
 async fn roaming(backend: Backend) -> Federation {
-    Federation::of(backend).await.with_gateways("sessions: { transfer_ms: 2000 }\n")
+    Federation::of(backend).await
 }
 
 async fn figure(mesh: &Federation, gateway: &str, name: &str, label: &str) -> f64 {

@@ -57,6 +57,15 @@ pub enum Control {
         #[serde(default)]
         forget: bool,
     },
+    /// "Nobody can say whether this session is its device's newest": so it is resumed nowhere. It ends with its connection, and at once
+    /// if it has none. Said only to gateways that move sessions.
+    Forget {
+        /// Which device.
+        #[serde(flatten)]
+        device: Device,
+        /// Which of its sessions, or one that has been resumed from it since.
+        session: SessionId,
+    },
     /// "Do you have a session of this device, connected or not?" Answered by [`crate::Sighting::HoldsSession`] or `NoSession`. Asked
     /// only of gateways that move sessions, as [`Control::MoveSession`].
     FindSession {
@@ -122,6 +131,8 @@ pub enum SessionAnswer {
     Elsewhere,
     /// The gateway that has it has not answered in time.
     TimedOut,
+    /// Nobody can say which copy is the newest, or whether there was a newer one that is lost: none is resumed.
+    Undecided,
 }
 
 impl Report for ControlReport {
@@ -155,6 +166,7 @@ mod tests {
                     reason: CloseReason::TakenOver,
                     forget: true,
                 },
+                Control::Forget { device: device.clone(), session: SessionId(3) },
                 Control::FindSession { question: QuestionId(2), device: device.clone() },
                 Control::MoveSession {
                     question: QuestionId(2),

@@ -82,6 +82,12 @@ pub enum Sighting {
         /// The copy that the gateway has, and that may be stale.
         #[serde(default)]
         held: Option<SessionId>,
+        /// When that copy's last CONNECT was accepted, on the clock of the gateway's incarnation.
+        #[serde(default)]
+        held_since: Option<BootTime>,
+        /// When the CONNECT that waits had come, on the same clock.
+        #[serde(default)]
+        asked_at: Option<BootTime>,
     },
     /// The answer to [`crate::Control::FindSession`]: there is one here.
     HoldsSession {
@@ -94,6 +100,9 @@ pub enum Sighting {
         present: Present,
         /// Whether its device is connected.
         connected: bool,
+        /// When this was written, on the clock of the gateway's incarnation: after the question, which bounds that clock.
+        #[serde(default)]
+        at: Option<BootTime>,
     },
     /// The answer to [`crate::Control::FindSession`] or [`crate::Control::MoveSession`]: none comes from here.
     NoSession {
@@ -106,6 +115,9 @@ pub enum Sighting {
         device: Device,
         /// Why not.
         reason: NoSessionReason,
+        /// When this was written, on the clock of the gateway's incarnation.
+        #[serde(default)]
+        at: Option<BootTime>,
     },
 }
 
@@ -157,6 +169,9 @@ pub struct Heartbeat {
     /// Whether it hands sessions over, and forgets those that are elsewhere.
     #[serde(default)]
     pub moves_sessions: bool,
+    /// When the incarnation began, on its own clock: what the one before it kept is lost since.
+    #[serde(default)]
+    pub started_at: Option<BootTime>,
 }
 
 /// What a gateway read in a heartbeat's answer: the router wrote it at `answered_at` on its clock, the gateway read it at
@@ -217,15 +232,34 @@ mod tests {
                     sessions: 4,
                     draining: false,
                     moves_sessions: true,
+                    started_at: Some(BootTime::from_micros(1)),
                 }),
                 Sighting::Accepted(present.clone()),
                 Sighting::Gone { device: device.clone(), session: SessionId(7) },
                 Sighting::Claim { question: QuestionId(1), run, present: present.clone() },
                 Sighting::Absent { question: QuestionId(2), run, device: device.clone() },
                 Sighting::Snapshot { first: true, last: true, present: vec![present.clone()] },
-                Sighting::WantsSession { device: device.clone(), request: SessionRequest(4), held: None },
-                Sighting::HoldsSession { question: QuestionId(3), run, present, connected: true },
-                Sighting::NoSession { question: QuestionId(3), run, device, reason: NoSessionReason::Busy },
+                Sighting::WantsSession {
+                    device: device.clone(),
+                    request: SessionRequest(4),
+                    held: Some(SessionId(3)),
+                    held_since: Some(BootTime::from_micros(9)),
+                    asked_at: Some(BootTime::from_micros(10)),
+                },
+                Sighting::HoldsSession {
+                    question: QuestionId(3),
+                    run,
+                    present,
+                    connected: true,
+                    at: Some(BootTime::from_micros(11)),
+                },
+                Sighting::NoSession {
+                    question: QuestionId(3),
+                    run,
+                    device,
+                    reason: NoSessionReason::Busy,
+                    at: Some(BootTime::from_micros(12)),
+                },
             ],
         }
     }

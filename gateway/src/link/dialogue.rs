@@ -46,6 +46,13 @@ pub enum ToShard {
         /// Whether what is kept of it is forgotten, also if it is not connected.
         forget: bool,
     },
+    /// Resume this session nowhere: it ends with its connection.
+    Forget {
+        /// Which device.
+        device: Device,
+        /// Which of its sessions, or one that was resumed from it.
+        session: SessionId,
+    },
     /// The router moves sessions, or does not.
     Roams(bool),
     /// A new run of the router speaks: what an earlier one knew of the sessions that are kept here, it may not.

@@ -93,12 +93,15 @@ impl Shard {
         session.outbox.disconnect();
         let hold = std::mem::take(&mut session.hold);
         let (device, id, expiry) = (session.device.clone(), session.id, session.expiry);
+        let (is_doubted, is_untold) = (session.is_doubted, session.is_untold);
         self.connected -= 1;
         self.command_sessions_gone(key, hold, outgoing);
         self.tell_link(FromShard::Sighting(Sighting::Gone { device, session: id }));
         self.wake_all_publishers(key);
-        if expiry.is_zero() {
+        if expiry.is_zero() || is_untold {
             self.end_session(key, Count::SessionClean);
+        } else if is_doubted {
+            self.forsake(key, Count::SessionStale);
         } else if let Some(session) = self.sessions.get_mut(&key) {
             let at = now.boot + expiry;
             session.expires_at = Some(at);

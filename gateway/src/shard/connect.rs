@@ -35,13 +35,18 @@ impl Shard {
             return self.refuse_takeover(now, id, &connect, device);
         }
         let earlier = self.supersede_fetch(now, &device);
-        let mut was_connected = false;
+        let mut was_here = false;
         if let Some(&key) = self.by_device.get(&device) {
-            was_connected = self.sessions[&key].connection.is_some();
+            let (was_connected, entered_in) =
+                (self.sessions[&key].connection.is_some(), self.sessions[&key].entered_in);
+            was_here = was_connected && self.turn.is_unbroken(entered_in, now.boot);
             self.take_over(now, key, connect.clean_start);
+            if let Some(session) = self.sessions.get_mut(&key).filter(|_| was_connected) {
+                session.left_in = entered_in;
+            }
         }
-        // A takeover needs no router, and an id that was made for this CONNECT has no session.
-        let may_be_elsewhere = !connect.clean_start && !was_connected && !connect.client_id.is_empty();
+        // A takeover under an unbroken lease needs no router, and an id that was made for this CONNECT has no session.
+        let may_be_elsewhere = !connect.clean_start && !was_here && !connect.client_id.is_empty();
         if may_be_elsewhere && self.fetches_session(now, &device) {
             return self.fetch(now.boot, id, connect, device, earlier);
         }
@@ -62,6 +67,11 @@ impl Shard {
             }
             None => (self.new_session(now, device), false),
         };
+        if let Some(session) = self.sessions.get_mut(&key).filter(|_| !session_present) {
+            let may_have_roamed =
+                !self.config.limits.session_transfer.is_zero() && self.turn.roams != Some(false);
+            session.is_untold = may_have_roamed && !connect.clean_start;
+        }
         self.accept(now, id, connect, key, session_present);
     }
 
@@ -233,8 +243,8 @@ impl Shard {
         let session_id = self.config.placement.session(self.next_session);
         self.next_session += 1;
         let Some(session) = self.sessions.get_mut(&key) else { return };
-        session.id = session_id;
-        session.accepted_at = now.boot;
+        session.renumber(session_id, now.boot);
+        session.entered_in = self.turn.era;
         session.connection = Some(id);
         session.expiry = expiry;
         session.expires_at = None;

@@ -1,4 +1,4 @@
-//! The end of a shard: nothing new, what is outstanding finishes, then every client is told to go elsewhere.
+//! The end of a shard: nothing new, what is outstanding finishes, then every client is told to go elsewhere, and its session follows it.
 
 use std::time::Duration;
 
@@ -16,9 +16,15 @@ pub(super) enum DrainState {
     Serving,
     /// What is outstanding finishes, until then.
     Finishing { until: BootTime },
-    /// All clients are closed.
+    /// All clients are closed, and their sessions are waited for to be asked for from where they went: until then, or until no more than
+    /// so many are left, which nobody came for before either.
+    HandingOver { until: BootTime, left: usize },
+    /// There is nothing to wait for.
     Drained,
 }
+
+/// How long sessions are waited for. A client that connects again at once does so within a second or two.
+const HAND_OVER: Duration = Duration::from_secs(5);
 
 impl Shard {
     pub(super) fn is_draining(&self) -> bool {
@@ -35,21 +41,45 @@ impl Shard {
         self.return_waiting(ReturnReason::Draining);
     }
 
-    /// Closes the clients once no publish waits for the backend and no command for its PUBACK, or the grace is over.
+    /// Goes on with a drain, as far as it goes now.
     pub(super) fn finish_drain(&mut self, now: Now) {
-        let DrainState::Finishing { until } = self.drain else { return };
+        match self.drain {
+            DrainState::Serving | DrainState::Drained => {}
+            DrainState::Finishing { until } => self.close_clients(now, until),
+            DrainState::HandingOver { until, left } => {
+                // Without a lease nobody can ask for them.
+                if self.sessions.len() <= left || now.boot >= until || !self.turn.lease_is_valid(now.boot) {
+                    self.drained();
+                }
+            }
+        }
+    }
+
+    /// Closes the clients once no publish waits for the backend and no command for its PUBACK, or the grace is over.
+    fn close_clients(&mut self, now: Now, until: BootTime) {
         let is_finished = self.uplink.len() == 0 && self.spooling.len() == 0 && self.commands == 0;
         if !is_finished && now.boot < until {
             return;
         }
-        self.drain = DrainState::Drained;
-        self.timers.cancel(TimerFor::Drain);
+        let left = self.sessions.len() - self.connected;
         let mut open: Vec<ConnectionId> = self.connections.keys().copied().collect();
         open.sort_unstable();
         for id in open {
             let farewell = Farewell::FlushAndDisconnect(ReasonCode::ServerShuttingDown);
             self.close(now, id, Count::ClosedDraining, farewell);
         }
+        let roams = !self.config.limits.session_transfer.is_zero() && self.turn.roams == Some(true);
+        let until = until.min(now.boot + HAND_OVER);
+        if !roams || self.sessions.len() <= left || now.boot >= until {
+            return self.drained();
+        }
+        self.drain = DrainState::HandingOver { until, left };
+        self.timers.set(TimerFor::Drain, until);
+    }
+
+    fn drained(&mut self) {
+        self.drain = DrainState::Drained;
+        self.timers.cancel(TimerFor::Drain);
         self.outputs.push_back(Output::Drained);
     }
 }

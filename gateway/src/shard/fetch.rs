@@ -75,11 +75,17 @@ impl Shard {
         self.next_request += 1;
         connection.fetches = Some(request);
         let copy = self.by_device.get(&device).and_then(|key| self.sessions.get(key));
-        let held = copy.map(|copy| copy.id);
+        let (held, held_since) = copy.map(|copy| (copy.id, copy.accepted_at)).unzip();
         let waiting = Some((id, Box::new(connect)));
         self.fetches.insert(device.clone(), Fetch { request, earlier, began, waiting });
         self.timers.set(TimerFor::Fetch(request), began + self.config.limits.session_transfer);
-        self.tell_link(FromShard::Sighting(Sighting::WantsSession { device, request, held }));
+        self.tell_link(FromShard::Sighting(Sighting::WantsSession {
+            device,
+            request,
+            held,
+            held_since,
+            asked_at: Some(began),
+        }));
     }
 
     /// A CONNECT of that device has come: one that waits does so no longer. The request that it takes the place of.
@@ -134,6 +140,7 @@ impl Shard {
             Some(SessionAnswer::Busy) => Count::FetchRouterBusy,
             Some(SessionAnswer::Elsewhere) => Count::FetchElsewhere,
             Some(SessionAnswer::TimedOut) => Count::FetchOwnerSilent,
+            Some(SessionAnswer::Undecided) => Count::FetchUndecided,
             None => Count::FetchUnreachable,
         };
         self.end_fetch(now, device.clone(), fetch, outcome);
@@ -310,8 +317,7 @@ impl Shard {
         let expiry = expiry.min(self.config.limits.session_expiry_max);
         let Some(session) = self.sessions.get_mut(&key) else { return };
         let at = now.boot + expiry;
-        session.id = id;
-        session.accepted_at = began;
+        session.renumber(id, began);
         session.expiry = expiry;
         session.left_in = Turn::NEVER;
         session.expires_at = Some(at);

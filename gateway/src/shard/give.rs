@@ -7,11 +7,18 @@ use super::close::Farewell;
 use crate::Count;
 use crate::link::FromShard;
 use crate::packet::ReasonCode;
-use crate::session::{Carried, SessionKey};
+use crate::session::{Carried, Session, SessionKey};
 
 impl Shard {
     /// Whether there is a session of that device here, connected or not.
-    pub(super) fn find_session(&self, question: QuestionId, run: RouterRun, device: Device) -> Sighting {
+    pub(super) fn find_session(
+        &self,
+        now: Now,
+        question: QuestionId,
+        run: RouterRun,
+        device: Device,
+    ) -> Sighting {
+        let at = Some(now.boot);
         let found = self.by_device.get(&device).and_then(|key| self.sessions.get(key));
         match found {
             Some(session) => Sighting::HoldsSession {
@@ -19,8 +26,9 @@ impl Shard {
                 run,
                 present: session.present(),
                 connected: session.connection.is_some(),
+                at,
             },
-            None => Sighting::NoSession { question, run, device, reason: NoSessionReason::Absent },
+            None => Sighting::NoSession { question, run, device, reason: NoSessionReason::Absent, at },
         }
     }
 
@@ -45,7 +53,9 @@ impl Shard {
             }
             Err((count, reason)) => {
                 self.count(count);
-                self.tell_link(FromShard::Sighting(Sighting::NoSession { question, run, device, reason }));
+                let at = Some(now.boot);
+                let no = Sighting::NoSession { question, run, device, reason, at };
+                self.tell_link(FromShard::Sighting(no));
             }
         }
     }
@@ -70,6 +80,7 @@ impl Shard {
             let farewell = Farewell::Disconnect(ReasonCode::SessionTakenOver);
             self.close(now, connection, Count::ClosedElsewhere, farewell);
         }
+        // One that ends with its connection has ended by that.
         let key = *self.by_device.get(device).ok_or(ABSENT)?;
         let carried = self.what_moves(now, key).ok_or(ABSENT)?;
         let Some((body, left_behind)) = carried.encode(now.boot, self.config.limits.session_bytes_max) else {
@@ -99,9 +110,24 @@ impl Shard {
     /// The device has a newer session elsewhere than that one.
     pub(super) fn forget_elsewhere(&mut self, device: &Device, id: SessionId) {
         let Some(&key) = self.by_device.get(device) else { return };
-        let is_it = |session: &crate::session::Session| session.id == id && session.connection.is_none();
+        let is_it = |session: &Session| session.continues(id) && session.connection.is_none();
         if self.sessions.get(&key).is_some_and(is_it) {
             self.forsake(key, Count::SessionElsewhere);
+        }
+    }
+
+    /// Nobody can say whether that session is its device's newest: it is resumed nowhere. One that was resumed from it already is
+    /// closed, so that its device is told.
+    pub(super) fn doubt(&mut self, now: Now, device: &Device, id: SessionId) {
+        let Some(&key) = self.by_device.get(device) else { return };
+        let Some(session) = self.sessions.get_mut(&key).filter(|session| session.continues(id)) else {
+            return;
+        };
+        session.is_doubted = true;
+        if session.connection.is_none() {
+            self.forsake(key, Count::SessionStale);
+        } else if session.id != id {
+            self.close_elsewhere(now, device, id, true);
         }
     }
 }

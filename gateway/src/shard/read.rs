@@ -96,6 +96,9 @@ impl Shard {
     }
 
     fn packet(&mut self, now: Now, id: ConnectionId, packet: Packet) {
+        if let Some(session) = self.session_of(id).and_then(|key| self.sessions.get_mut(&key)) {
+            session.is_untold = false;
+        }
         match packet {
             Packet::Connect(connect) => self.connect(now, id, *connect),
             Packet::Publish(publish) => self.publish(now, id, publish),

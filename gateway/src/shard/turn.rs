@@ -8,6 +8,7 @@ use super::Shard;
 use super::close::Farewell;
 use crate::link::{FromShard, ToShard};
 use crate::packet::ReasonCode;
+use crate::session::Session;
 use crate::{Count, hold};
 
 /// What the link has said last.
@@ -75,13 +76,14 @@ impl Shard {
                 }));
             }
             ToShard::Close { device, session, reason: roost_wire::CloseReason::TakenOver, forget } => {
-                self.close_elsewhere(now, &device, session);
+                self.close_elsewhere(now, &device, session, forget);
                 if forget {
                     self.forget_elsewhere(&device, session);
                 }
             }
+            ToShard::Forget { device, session } => self.doubt(now, &device, session),
             ToShard::FindSession { question, run, device } => {
-                self.tell_link(FromShard::Sighting(self.find_session(question, run, device)));
+                self.tell_link(FromShard::Sighting(self.find_session(now, question, run, device)));
             }
             ToShard::MoveSession { question, run, device, session } => {
                 self.give_session(now, (question, run), device, session);
@@ -102,9 +104,18 @@ impl Shard {
         session.connection.map(|_| session.present())
     }
 
-    fn close_elsewhere(&mut self, now: Now, device: &Device, id: SessionId) {
+    /// Closes that session. If it is to be forgotten, also one that was resumed from it before this was known here: its client goes
+    /// on with what is not its newest, and has to be told.
+    pub(super) fn close_elsewhere(&mut self, now: Now, device: &Device, id: SessionId, forget: bool) {
         let session = self.by_device.get(device).map(|key| &self.sessions[key]);
-        let Some(connection) = session.filter(|s| s.id == id).and_then(|s| s.connection) else { return };
+        let is_it = |session: &&Session| session.id == id || (forget && session.continues(id));
+        let session = session.filter(is_it);
+        let Some(connection) = session.and_then(|session| session.connection) else { return };
+        let newer = session.filter(|session| session.id != id).map(Session::present);
+        if let Some(present) = newer {
+            // The router may not have heard of it: then it would take what others have for newer.
+            self.tell_link(FromShard::Sighting(Sighting::Accepted(present)));
+        }
         // The same device taken over by a client elsewhere.
         self.takeovers.note(now.boot, device);
         self.close(
@@ -126,7 +137,7 @@ impl Shard {
 
     fn present(&self) -> Vec<Present> {
         let connected = self.sessions.values().filter(|session| session.connection.is_some());
-        let mut present: Vec<_> = connected.map(crate::session::Session::present).collect();
+        let mut present: Vec<_> = connected.map(Session::present).collect();
         present.sort_unstable_by_key(|present| present.session);
         present
     }

@@ -87,6 +87,9 @@ impl RouterCore {
         if is_unasked {
             self.counters.drop(DropReason::TooManyContests);
         }
+        if let Some(winner) = winner.as_ref().filter(|winner| winner.doubted) {
+            self.doubt_session(&winner.gateway, device, winner.session);
+        }
         if let Some(winner) = winner.filter(|_| is_new) {
             self.presence(now, device, &winner, PresenceState::Online);
         }

@@ -106,8 +106,7 @@ impl RouterCore {
         let gateway = self.gateways.get(&found.gateway);
         let answered_ago = gateway.and_then(|gateway| gateway.answered_at).map(|at| now.boot.since(at));
         let lease_runs = gateway.is_some_and(|gateway| gateway.standing(self.durable) != Standing::Lapsed);
-        let accepted_within_micros =
-            found.interval.map(|interval| interval.latest_micros - interval.earliest_micros);
+        let accepted_within_micros = found.interval.and_then(|interval| interval.width_micros());
         let sure = match (found.online, lease_runs, accepted_within_micros) {
             _ if self.locations.is_contested(device) => {
                 let names = self.locations.claimants(device);

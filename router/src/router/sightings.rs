@@ -36,20 +36,24 @@ impl RouterCore {
                     self.present(now, &gateway, incarnation, &present);
                 }
                 Sighting::Gone { device, session } => {
+                    self.doubt_again(&gateway, incarnation, &device);
                     self.gone(now, &gateway, incarnation, &device, session);
                     self.forget_if_elsewhere(&gateway, &device, session);
                 }
-                Sighting::WantsSession { device, request, held } => {
-                    let asker = Asker { gateway: gateway.clone(), incarnation, request, held };
+                Sighting::WantsSession { device, request, held, held_since, asked_at } => {
+                    let asker =
+                        Asker { gateway: gateway.clone(), incarnation, request, held, held_since, asked_at };
                     self.session_wanted(now, device, asker);
                 }
-                Sighting::HoldsSession { question, run, present, connected } => {
+                Sighting::HoldsSession { question, run, present, connected, at } => {
                     if run == self.run {
+                        self.session_answered_at(now, &gateway, question, &present.device, at);
                         self.session_held(now, &gateway, question, present, connected);
                     }
                 }
-                Sighting::NoSession { question, run, device, reason } => {
+                Sighting::NoSession { question, run, device, reason, at } => {
                     if run == self.run {
+                        self.session_answered_at(now, &gateway, question, &device, at);
                         self.no_session(now, &gateway, question, &device, reason);
                     }
                 }
@@ -63,6 +67,7 @@ impl RouterCore {
                     }
                 }
                 Sighting::Absent { question, run, device } => {
+                    self.doubt_again(&gateway, incarnation, &device);
                     if run == self.run {
                         self.absent(now, &gateway, question, &device);
                     }
@@ -97,12 +102,15 @@ impl RouterCore {
             incarnation,
             session: present.session,
             accepted_at: present.accepted_at,
-            interval: known.bounds.interval(present.accepted_at),
+            interval: Some(known.bounds.interval_heard(now.boot, present.accepted_at)),
             since: now,
             online: true,
+            moved: false,
+            doubted: false,
         };
         let device = &present.device;
         let before = self.kept_at(device);
+        self.doubt_again(gateway, incarnation, device);
         let can_answer = |id: &GatewayId| self.gateways.get(id).is_some_and(|gateway| !gateway.has_lapsed());
         match self.locations.accept(device, location, can_answer) {
             Acceptance::Known => {}
@@ -116,6 +124,10 @@ impl RouterCore {
                 self.close_all(device, losers.iter());
                 self.end_question(now, device);
                 self.transfer_given_up(device, gateway);
+                // Whoever stays connected: whose session is the newest will never be known.
+                for claim in self.locations.claims(device) {
+                    self.doubt_session(&claim.gateway, device, claim.session);
+                }
                 self.ask_claimants(now, device, gateway);
             }
             Acceptance::Taken(resolved) => {

@@ -13,5 +13,6 @@ mod supersede;
 mod traces;
 mod tracing;
 mod transfers;
+mod transfers_in_doubt;
 mod turns;
 mod walk;

@@ -522,7 +522,10 @@ impl Run {
     }
 
     fn shard_says(&mut self, now: Now, word: FromShard, effects: &mut Vec<Effect>) {
-        if let FromShard::Sighting(Sighting::Accepted(present)) = &word {
+        // One that was kept for a device that had left is said to have been accepted when its CONNECT came.
+        if let FromShard::Sighting(Sighting::Accepted(present)) = &word
+            && present.accepted_at == now.boot
+        {
             let (device, session) = (present.device.clone(), present.session);
             effects.push(Effect::Accepted { device, incarnation: self.incarnation, session });
         }

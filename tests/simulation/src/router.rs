@@ -524,6 +524,7 @@ fn tell_witness(what: &Publication, effects: &mut Vec<Effect>) {
                     Some(Effect::Closes { queue: queue.clone(), device: device.clone(), session: *session })
                 }
                 Control::HeartbeatAnswer { .. }
+                | Control::Forget { .. }
                 | Control::FindSession { .. }
                 | Control::MoveSession { .. }
                 | Control::SessionAnswer { .. }

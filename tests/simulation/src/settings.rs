@@ -92,6 +92,8 @@ impl Settings {
             ..RouterLimits::default()
         };
         let gateway = GatewayLimits {
+            // Mostly sessions move.
+            session_transfer: seconds(chance.pick(&[2, 2, 2, 0])),
             settle_timeout: seconds(settle_s),
             uplink_events_max: chance.pick(&[8, 2_000]),
             inflight_max: chance.pick(&[2, 100]).try_into().expect("it is not zero"),

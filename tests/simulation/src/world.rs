@@ -387,6 +387,7 @@ impl World {
     /// Does what a process wants.
     fn perform(&mut self, node: NodeId, effects: Vec<Effect>) {
         let life = self.life(node);
+        let mut resumed = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Write { end, frames } => self.write(node, end, frames),
@@ -398,7 +399,10 @@ impl World {
                 Effect::Tick { at } => self.agenda.put(at, Event::Tick { node, life }),
                 Effect::SocketWrite { socket, bytes } => self.socket_write(socket, &bytes),
                 Effect::SocketClose { socket, last } => self.socket_close(socket, &last),
-                Effect::SocketPause { socket, paused } => self.socket_pause(socket, paused),
+                Effect::SocketPause { socket, paused } => {
+                    resumed.extend((!paused).then_some(socket));
+                    self.socket_pause(socket, paused);
+                }
                 Effect::Sync { lsn } => {
                     let at = self.at + self.chance.between(100, self.settings.sync_max);
                     let at = at.max(self.slow_disk_until);

@@ -315,6 +315,8 @@ impl Reading {
         self.heard.insert(session);
         let accepted_at = self.clocks.read(place, START + step * STEP);
         let new = Location {
+            moved: false,
+            doubted: false,
             gateway: name(place),
             region: "eu".parse().unwrap(),
             incarnation: Incarnation(1),

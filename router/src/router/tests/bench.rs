@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use roost_wire::mesh::Report as _;
 use roost_wire::{
-    BootTime, CommandRequest, Control, Delivery, Device, GatewayId, Heartbeat, InFlight, Incarnation, LinkId,
-    Message, Now, Outcome, Presence, Present, Properties, QuestionId, Receipt, ReceiptState, ReceiptsWanted,
-    SessionId, Settlement, SettlementItem, SettlementReport, ShardId, Sighting, SightingReport, SyncNumber,
-    WallTime,
+    BootTime, CommandRequest, Control, Delivery, Device, Echo, GatewayId, Heartbeat, InFlight, Incarnation,
+    LinkId, Message, Now, Outcome, Presence, Present, Properties, QuestionId, Receipt, ReceiptState,
+    ReceiptsWanted, SessionId, Settlement, SettlementItem, SettlementReport, ShardId, Sighting,
+    SightingReport, SyncNumber, WallTime,
 };
 
 use crate::journal::{Journal, Record};
@@ -26,6 +26,8 @@ pub(super) struct Bench {
     pub(super) is_quick: bool,
     pub(super) durable: usize,
     pub(super) said: Vec<Output>,
+    /// Words of the router that a test has looked at, and left for the next one to look at.
+    pub(super) unread: Vec<(String, Control)>,
     pub(super) limits: Limits,
     next_source: u64,
 }
@@ -38,8 +40,11 @@ pub(super) struct Gate {
     pub(super) link: LinkId,
     pub(super) sync: SyncNumber,
     pub(super) beats: u64,
-    /// Whether it moves sessions.
+    /// Whether it moves sessions. Then it says how its clock stands, which is the router's.
     pub(super) roams: bool,
+    pub(super) began: Option<BootTime>,
+    pub(super) echo: Option<Echo>,
+    pub(super) drains: bool,
 }
 
 pub(super) fn device(name: &str) -> Device {
@@ -75,8 +80,9 @@ impl Bench {
         let last = Lsn(log.len() as u64);
         let core = RouterCore::start(now, ShardId(0), limits.clone(), journal, last, 0xfeed);
         let durable = log.len();
+        let (said, unread) = (Vec::new(), Vec::new());
         let mut bench =
-            Self { core, now, log, is_quick: true, durable, said: Vec::new(), limits, next_source: 0 };
+            Self { core, now, log, is_quick: true, durable, said, unread, limits, next_source: 0 };
         bench.settle();
         bench
     }
@@ -88,6 +94,8 @@ impl Bench {
         for gate in &mut gates {
             bench.join(gate);
         }
+        bench.advance(SECOND);
+        gates.iter_mut().for_each(|gate| bench.beat(gate));
         bench.said.clear();
         (bench, gates)
     }
@@ -123,8 +131,9 @@ impl Bench {
         let journal = replayed(&log);
         let (last, durable, limits) = (Lsn(log.len() as u64), log.len(), Limits::default());
         let core = RouterCore::open(now, ShardId(0), limits.clone(), journal, last, 0xfeed);
+        let (said, unread) = (Vec::new(), Vec::new());
         let mut bench =
-            Self { core, now, log, is_quick: true, durable, said: Vec::new(), limits, next_source: 0 };
+            Self { core, now, log, is_quick: true, durable, said, unread, limits, next_source: 0 };
         bench.settle();
         bench
     }
@@ -218,14 +227,23 @@ impl Bench {
         let beat = Heartbeat {
             number: gate.beats,
             sent_at: self.now.boot,
-            echo: None,
+            echo: gate.echo.filter(|_| gate.roams),
             inbox: gate.inbox(),
             control: gate.control(),
             sessions: 0,
-            draining: false,
+            draining: gate.drains,
             moves_sessions: gate.roams,
+            started_at: Some(*gate.began.get_or_insert(self.now.boot)),
         };
         self.sight(gate, vec![Sighting::Heartbeat(beat)]);
+        let (run, now) = (self.core.run(), self.now.boot);
+        gate.echo = Some(Echo { run, answered_at: now, read_at: now });
+    }
+
+    /// The gateway says that it goes away.
+    pub(super) fn drains(&mut self, gate: &mut Gate) {
+        gate.drains = true;
+        self.beat(gate);
     }
 
     pub(super) fn sight(&mut self, gate: &Gate, items: Vec<Sighting>) {
@@ -340,10 +358,10 @@ impl Bench {
             } => Some((queue.clone(), report.items.clone())),
             _ => None,
         });
-        reports
+        let words = reports
             .into_iter()
-            .flat_map(|(queue, items)| items.into_iter().map(move |item| (queue.clone(), item)))
-            .collect()
+            .flat_map(|(queue, items)| items.into_iter().map(move |item| (queue.clone(), item)));
+        std::mem::take(&mut self.unread).into_iter().chain(words).collect()
     }
 
     /// The questions that were asked: (gateway, question, device).
@@ -454,6 +472,9 @@ impl Gate {
             sync: SyncNumber(0),
             beats: 0,
             roams: false,
+            began: None,
+            echo: None,
+            drains: false,
         }
     }
 

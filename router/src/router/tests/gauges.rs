@@ -58,6 +58,7 @@ fn a_round_trip_is_what_neither_side_kept_the_word_for() {
         sessions: 5,
         draining: false,
         moves_sessions: false,
+        started_at: None,
     };
     bench.sight(&gates[0], vec![Sighting::Heartbeat(beat)]);
     let gauges = bench.core.gauges(bench.now);

@@ -192,6 +192,7 @@ fn measured(bench: &mut Bench, gate: &mut Gate, ahead_micros: u64) {
             sessions: 1,
             draining: false,
             moves_sessions: false,
+            started_at: None,
         };
         bench.sight(gate, vec![Sighting::Heartbeat(beat)]);
     }

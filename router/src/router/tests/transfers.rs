@@ -1,9 +1,12 @@
 //! Sessions that roam, as the router has them moved.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use bytes::Bytes;
 use roost_wire::{
-    Control, Message, NoSessionReason, QuestionId, SessionAnswer, SessionArrival, SessionHandOver, SessionId,
-    SessionRequest, Sighting,
+    BootTime, Control, Message, NoSessionReason, Present, QuestionId, SessionAnswer, SessionArrival,
+    SessionHandOver, SessionId, SessionRequest, Sighting,
 };
 
 use super::bench::{Bench, Gate, SECOND, device};
@@ -14,17 +17,26 @@ use crate::{
 
 const REQUEST: SessionRequest = SessionRequest(5);
 
-fn roaming(names: &[&str]) -> (Bench, Vec<Gate>) {
+pub(super) fn roaming(names: &[&str]) -> (Bench, Vec<Gate>) {
     Bench::roaming(names, Limits::default())
 }
 
-fn wants(bench: &mut Bench, gate: &Gate, held: Option<u64>) {
+pub(super) fn wants(bench: &mut Bench, gate: &Gate, held: Option<u64>) {
     wants_for(bench, gate, "d", REQUEST, held);
 }
 
 fn wants_for(bench: &mut Bench, gate: &Gate, name: &str, request: SessionRequest, held: Option<u64>) {
     let held = held.map(SessionId);
-    bench.sight(gate, vec![Sighting::WantsSession { device: device(name), request, held }]);
+    bench.sight(
+        gate,
+        vec![Sighting::WantsSession {
+            device: device(name),
+            request,
+            held,
+            held_since: held.map(|_| bench.now.boot),
+            asked_at: Some(bench.now.boot),
+        }],
+    );
 }
 
 /// What was said about sessions: the gateway, and the word.
@@ -35,12 +47,42 @@ fn said(bench: &mut Bench) -> Vec<(String, Control)> {
             Control::FindSession { .. } | Control::MoveSession { .. } | Control::SessionAnswer { .. }
         )
     };
-    let words = bench.controls().into_iter().filter(|(_, control)| about_sessions(control));
-    words.map(|(queue, control)| (queue.trim_start_matches("roost.control.").to_owned(), control)).collect()
+    let (words, others) = bench.controls().into_iter().partition(|(_, control)| about_sessions(control));
+    bench.unread = others;
+    let named = |(queue, control): (String, Control)| {
+        (queue.trim_start_matches("roost.control.").to_owned(), control)
+    };
+    words.into_iter().map(named).collect()
+}
+
+/// The sessions that are to be resumed nowhere, as was said: the gateway, and which.
+pub(super) fn doubted(bench: &mut Bench) -> BTreeSet<(String, u64)> {
+    let words = bench.controls().into_iter().filter_map(|(queue, control)| match control {
+        Control::Forget { session, .. } => {
+            Some((queue.trim_start_matches("roost.control.").to_owned(), session.0))
+        }
+        _ => None,
+    });
+    words.collect()
+}
+
+pub(super) fn these(of: &[(&str, u64)]) -> BTreeSet<(String, u64)> {
+    of.iter().map(|(gate, session)| ((*gate).to_owned(), *session)).collect()
+}
+
+/// Everybody who was asked whether they have one, which is all that was said.
+pub(super) fn sought(bench: &mut Bench) -> (Vec<String>, QuestionId) {
+    let asked = said(bench);
+    let questions = asked.iter().map(|(to, control)| match control {
+        Control::FindSession { question, .. } => (to.clone(), *question),
+        other => panic!("{other:?} to {to}"),
+    });
+    let (whom, questions): (Vec<_>, Vec<_>) = questions.unzip();
+    (whom, questions[0])
 }
 
 /// The order to hand over, which is all that was said.
-fn ordered(bench: &mut Bench) -> (String, QuestionId, u64) {
+pub(super) fn ordered(bench: &mut Bench) -> (String, QuestionId, u64) {
     match &said(bench)[..] {
         [(to, Control::MoveSession { question, session, .. })] => (to.clone(), *question, session.0),
         other => panic!("{other:?}"),
@@ -48,7 +90,7 @@ fn ordered(bench: &mut Bench) -> (String, QuestionId, u64) {
 }
 
 /// The answers that were given, which are all that was said.
-fn answered(bench: &mut Bench) -> Vec<(String, SessionAnswer)> {
+pub(super) fn answered(bench: &mut Bench) -> Vec<(String, SessionAnswer)> {
     let answer = |(to, control)| match control {
         Control::SessionAnswer { answer, .. } => (to, answer),
         other => panic!("{other:?} to {to}"),
@@ -56,11 +98,11 @@ fn answered(bench: &mut Bench) -> Vec<(String, SessionAnswer)> {
     said(bench).into_iter().map(answer).collect()
 }
 
-fn to(gate: &str, answer: SessionAnswer) -> Vec<(String, SessionAnswer)> {
+pub(super) fn to(gate: &str, answer: SessionAnswer) -> Vec<(String, SessionAnswer)> {
     vec![(gate.to_owned(), answer)]
 }
 
-fn outcomes(bench: &Bench, outcome: TransferOutcome) -> u64 {
+pub(super) fn outcomes(bench: &Bench, outcome: TransferOutcome) -> u64 {
     bench.core.counters().transfers.get(&outcome).copied().unwrap_or_default()
 }
 
@@ -81,7 +123,7 @@ fn hand_over(bench: &Bench, gate: &Gate, question: QuestionId, session: u64) -> 
     given.into_message("roost.mesh", "sightings.0", None)
 }
 
-fn gives(bench: &mut Bench, gate: &Gate, question: QuestionId, session: u64) -> SourceToken {
+pub(super) fn gives(bench: &mut Bench, gate: &Gate, question: QuestionId, session: u64) -> SourceToken {
     let message = hand_over(bench, gate, question, session);
     bench.deliver(Queue::Sightings, message)
 }
@@ -101,13 +143,29 @@ fn handed_on(bench: &mut Bench) -> Vec<(PublishToken, String, SessionArrival)> {
 }
 
 fn no_session(bench: &mut Bench, gate: &Gate, question: QuestionId, reason: NoSessionReason) {
-    let (run, device) = (bench.core.run(), device("d"));
-    bench.sight(gate, vec![Sighting::NoSession { question, run, device, reason }]);
+    let (run, device, at) = (bench.core.run(), device("d"), Some(bench.now.boot));
+    bench.sight(gate, vec![Sighting::NoSession { question, run, device, reason, at }]);
 }
 
-fn holds(bench: &mut Bench, gate: &Gate, question: QuestionId, session: u64, connected: bool) {
-    let (run, present) = (bench.core.run(), bench.present("d", session));
-    bench.sight(gate, vec![Sighting::HoldsSession { question, run, present, connected }]);
+/// A gateway has a session of the device, which was accepted so long ago.
+pub(super) fn holds(bench: &mut Bench, gate: &Gate, question: QuestionId, session: u64, ago: Duration) {
+    let (run, at) = (bench.core.run(), bench.now.boot);
+    let accepted_at = BootTime::from_micros(at.as_micros() - ago.as_micros() as u64);
+    let present = Present { accepted_at, ..bench.present("d", session) };
+    let connected = false;
+    bench.sight(gate, vec![Sighting::HoldsSession { question, run, present, connected, at: Some(at) }]);
+}
+
+pub(super) fn has_none(bench: &mut Bench, gate: &Gate, question: QuestionId) {
+    no_session(bench, gate, question, NoSessionReason::Absent);
+}
+
+/// So much later, all gateways have been heard.
+pub(super) fn passes(bench: &mut Bench, gates: &mut [Gate], seconds: u32) {
+    for _ in 0..seconds {
+        bench.advance(SECOND);
+        gates.iter_mut().for_each(|gate| bench.beat(gate));
+    }
 }
 
 #[test]
@@ -170,6 +228,8 @@ fn a_gateway_that_dies_meanwhile_is_not_waited_for() {
     bench.join(&mut reborn);
     assert_eq!(answered(&mut bench), to("g2", SessionAnswer::OwnerDead));
     // And one whose lease lapses.
+    bench.advance(SECOND);
+    bench.beat(&mut reborn);
     bench.accepted(&reborn, "d", 1);
     wants(&mut bench, &gates[1], None);
     ordered(&mut bench);
@@ -199,47 +259,43 @@ fn a_gateway_whose_queue_is_gone_counts_as_dead_at_once() {
 }
 
 #[test]
-fn of_a_device_that_is_not_known_all_others_are_asked_and_the_newest_moves() {
-    let (mut bench, gates) = roaming(&["g1", "g2", "g3"]);
-    wants(&mut bench, &gates[1], None);
-    let asked = said(&mut bench);
-    let [(first, Control::FindSession { question, .. }), (second, Control::FindSession { .. })] = &asked[..]
-    else {
-        panic!("{asked:?}")
-    };
-    assert_eq!((first.as_str(), second.as_str()), ("g1", "g3"));
-    holds(&mut bench, &gates[0], *question, 8, true);
+fn of_a_device_that_is_not_known_all_are_asked_and_the_newest_moves() {
+    let (mut bench, mut gates) = roaming(&["g1", "g2", "g3"]);
+    passes(&mut bench, &mut gates, 10);
+    wants(&mut bench, &gates[1], Some(7));
+    let (whom, question) = sought(&mut bench);
+    assert_eq!(whom, ["g1", "g2", "g3"], "what the one that asks has is a copy like any other");
+    holds(&mut bench, &gates[0], question, 8, 5 * SECOND);
+    holds(&mut bench, &gates[1], question, 7, 9 * SECOND);
     assert_eq!(said(&mut bench), []);
-    holds(&mut bench, &gates[2], *question, 9, false);
+    holds(&mut bench, &gates[2], question, 9, 2 * SECOND);
     let (at, question, session) = ordered(&mut bench);
-    assert_eq!((at.as_str(), session), ("g1", 8), "a device that is connected has no newer session");
-    gives(&mut bench, &gates[0], question, 8);
+    assert_eq!((at.as_str(), session), ("g3", 9));
+    assert_eq!(doubted(&mut bench), these(&[("g1", 8), ("g2", 7)]), "what is older is forgotten");
+    gives(&mut bench, &gates[2], question, 9);
     assert_eq!(handed_on(&mut bench)[0].1, gates[1].inbox());
 }
 
 #[test]
 fn what_nobody_else_has_is_the_askers_or_nobodys() {
     for (held, answer) in [(None, SessionAnswer::Nobody), (Some(3), SessionAnswer::Current)] {
-        let (mut bench, gates) = roaming(&["g1", "g2"]);
-        wants(&mut bench, &gates[1], held);
-        let asked = said(&mut bench);
-        let [(_, Control::FindSession { question, .. })] = &asked[..] else { panic!("{asked:?}") };
-        no_session(&mut bench, &gates[0], *question, NoSessionReason::Absent);
-        assert_eq!(answered(&mut bench), to("g2", answer));
-        let (mut alone, gates) = roaming(&["g1"]);
-        wants(&mut alone, &gates[0], held);
-        assert_eq!(answered(&mut alone), to("g1", answer), "nobody is asked, and nobody waited for");
+        for names in [&["g1"][..], &["g1", "g2"]] {
+            let (mut bench, mut gates) = roaming(names);
+            passes(&mut bench, &mut gates, 10);
+            wants(&mut bench, &gates[0], held);
+            let (_, question) = sought(&mut bench);
+            match held {
+                Some(session) => holds(&mut bench, &gates[0], question, session, SECOND),
+                None => has_none(&mut bench, &gates[0], question),
+            }
+            if let Some(other) = gates.get(1) {
+                assert_eq!(said(&mut bench), []);
+                has_none(&mut bench, other, question);
+            }
+            assert_eq!(answered(&mut bench), to("g1", answer));
+            assert_eq!(doubted(&mut bench), these(&[]));
+        }
     }
-}
-
-#[test]
-fn a_copy_is_not_the_newest_if_one_that_may_have_a_newer_one_cannot_be_asked() {
-    let (bench, gates) = roaming(&["g1", "g2"]);
-    let mut bench = bench.crash();
-    let mut g2 = gates[1].clone();
-    bench.beat(&mut g2);
-    wants(&mut bench, &g2, Some(3));
-    assert_eq!(answered(&mut bench), to("g2", SessionAnswer::Nobody), "g1 may have it, and was not heard");
 }
 
 #[test]
@@ -364,17 +420,6 @@ fn the_process_that_asked_is_dead_and_nobody_is_told() {
 }
 
 #[test]
-fn a_contested_device_is_looked_for_everywhere() {
-    let (mut bench, gates) = roaming(&["g1", "g2", "g3"]);
-    bench.accepted(&gates[0], "d", 1);
-    bench.accepted(&gates[1], "d", 2);
-    wants(&mut bench, &gates[2], None);
-    let asked = said(&mut bench);
-    let whom: Vec<&str> = asked.iter().map(|(to, _)| to.as_str()).collect();
-    assert_eq!(whom, ["g1", "g2"], "{asked:?}");
-}
-
-#[test]
 fn an_older_gateway_is_neither_asked_nor_told_to_forget() {
     let (mut bench, mut gates) = Bench::ready(&["g1", "g2"]);
     gates[1].roams = true;
@@ -384,12 +429,13 @@ fn an_older_gateway_is_neither_asked_nor_told_to_forget() {
     wants(&mut bench, &gates[1], None);
     assert_eq!(answered(&mut bench), to("g2", SessionAnswer::OwnerCannot));
     bench.gone(&gates[0], "d", 4);
+    bench.advance(SECOND);
     bench.accepted(&gates[1], "d", 1);
     assert_eq!(bench.controls(), []);
 }
 
 /// What was to be forgotten: (gateway, session).
-fn forgotten(bench: &mut Bench) -> Vec<(String, u64)> {
+pub(super) fn forgotten(bench: &mut Bench) -> Vec<(String, u64)> {
     let words = bench.controls().into_iter().filter_map(|(queue, control)| match control {
         Control::Close { session, forget: true, .. } => {
             Some((queue.trim_start_matches("roost.control.").to_owned(), session.0))

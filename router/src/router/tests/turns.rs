@@ -80,6 +80,7 @@ fn a_run_that_gateways_have_heard_a_newer_one_of_is_over() {
             sessions: 0,
             draining: false,
             moves_sessions: false,
+            started_at: None,
         })
     };
     // Its own, an older one, and one that is no number of anybody's.

@@ -266,6 +266,7 @@ fn controls(message: &Message) -> Vec<Item> {
             Control::Sync => (None, "sync!".to_owned()),
             Control::Snapshot => (None, "snapshot!".to_owned()),
             Control::Close { device, session, .. } => (index_of(&device), format!("close session {session}")),
+            Control::Forget { device, session } => (index_of(&device), format!("doubt session {session}")),
             Control::FindSession { device, .. } => (index_of(&device), "who has its session?".to_owned()),
             Control::MoveSession { device, session, .. } => {
                 (index_of(&device), format!("hand session {session} over"))

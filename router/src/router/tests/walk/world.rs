@@ -273,6 +273,7 @@ impl World {
             sessions: 0,
             draining: false,
             moves_sessions: false,
+            started_at: None,
         };
         self.say(node, vec![Sighting::Heartbeat(beat)]);
     }
@@ -322,7 +323,10 @@ impl World {
                 Control::Superseded { .. } => {}
                 Control::Sync => self.sync(node),
                 Control::Snapshot => self.announce(node),
-                Control::FindSession { .. } | Control::MoveSession { .. } | Control::SessionAnswer { .. } => {
+                Control::Forget { .. }
+                | Control::FindSession { .. }
+                | Control::MoveSession { .. }
+                | Control::SessionAnswer { .. } => {
                     panic!("these gateways move no sessions")
                 }
                 Control::Close { device, session, .. } => {
