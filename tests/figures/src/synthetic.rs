@@ -222,6 +222,7 @@ impl Desk {
             | ToShard::MoveSession { .. }
             | ToShard::SessionAnswer { .. }
             | ToShard::SessionGiven
+            | ToShard::Forget { .. }
             | ToShard::Close { .. } => None,
         }
     }

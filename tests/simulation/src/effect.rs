@@ -43,6 +43,8 @@ pub(crate) enum Effect {
         device: roost_wire::Device,
         incarnation: roost_wire::Incarnation,
         session: roost_wire::SessionId,
+        /// At this moment, and not when its CONNECT came.
+        is_now: bool,
     },
     /// The router says that a device is online, in that session of that run of a gateway.
     SaysOnline {

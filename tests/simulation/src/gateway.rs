@@ -522,12 +522,14 @@ impl Run {
     }
 
     fn shard_says(&mut self, now: Now, word: FromShard, effects: &mut Vec<Effect>) {
-        // One that was kept for a device that had left is said to have been accepted when its CONNECT came.
-        if let FromShard::Sighting(Sighting::Accepted(present)) = &word
-            && present.accepted_at == now.boot
-        {
-            let (device, session) = (present.device.clone(), present.session);
-            effects.push(Effect::Accepted { device, incarnation: self.incarnation, session });
+        if let FromShard::Sighting(Sighting::Accepted(present)) = &word {
+            effects.push(Effect::Accepted {
+                device: present.device.clone(),
+                incarnation: self.incarnation,
+                session: present.session,
+                // One that was kept for a device that had left is said to have been accepted when its CONNECT came.
+                is_now: present.accepted_at == now.boot,
+            });
         }
         let (word, again) = self.plant.says(word);
         self.link.handle(now, LinkInput::FromShard { shard: SHARD, word });

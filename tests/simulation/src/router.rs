@@ -161,6 +161,12 @@ impl RouterNode {
         location.is_some_and(|location| location.accepted_within_micros.is_some())
     }
 
+    /// How many gateways have said what they hold, and hold a lease.
+    pub(crate) fn hears(&self, at: Micros) -> usize {
+        let views = self.core().map(|core| core.gateways(self.clock.read(at)));
+        views.into_iter().flatten().filter(|view| view.standing == "ready").count()
+    }
+
     /// The commands in custody, each with why it is still there.
     pub(crate) fn in_custody(&self, at: Micros) -> Vec<String> {
         let Some(core) = self.core() else { return Vec::new() };

@@ -119,16 +119,18 @@ impl Witness {
         self.holders.insert(device, (gateway, epoch));
     }
 
-    /// A run of a gateway has accepted a CONNECT.
+    /// A run of a gateway has accepted a CONNECT, `at` this moment or earlier.
     pub(crate) fn accepted(
         &mut self,
-        at: Micros,
+        at: Option<Micros>,
         (gateway, incarnation): (GatewayId, Incarnation),
         device: Device,
         session: SessionId,
     ) {
         self.sessions.insert((device.clone(), gateway.clone(), incarnation, session));
-        self.accepted.entry(device).or_default().insert(gateway, (session, at));
+        if let Some(at) = at {
+            self.accepted.entry(device).or_default().insert(gateway, (session, at));
+        }
     }
 
     /// The router says that a device is online: it is, or was, in a session that this run of the gateway has accepted.

@@ -431,10 +431,11 @@ impl World {
                     let knows_when = self.router.knows_when(self.at, &device);
                     self.witness.closes(self.at, &queue, &device, session, knows_when);
                 }
-                Effect::Accepted { device, incarnation, session } => {
+                Effect::Accepted { device, incarnation, session, is_now } => {
                     if let NodeId::Gateway(index) = node {
                         let gateway = self.gateways[index].id.clone();
-                        self.witness.accepted(self.at, (gateway, incarnation), device, session);
+                        let at = is_now.then_some(self.at);
+                        self.witness.accepted(at, (gateway, incarnation), device, session);
                     }
                 }
                 Effect::SaysOnline { device, gateway, incarnation, session } => {
@@ -540,6 +541,8 @@ impl World {
         expect(self.router.is_quiet(), &|| {
             format!("the router is not quiet, in custody: {:?}", self.router.in_custody(self.at))
         });
+        // Who is cut off still may announce a session whose device has left it without a word.
+        expect(self.router.hears(self.at) == self.gateways.len(), &|| "a gateway is not heard".to_owned());
         expect(self.service.is_settled(), &|| "the service's commands are not all accepted".to_owned());
         for device in &self.devices {
             expect(device.settled_at().is_some() || device.is_retired(), &|| {

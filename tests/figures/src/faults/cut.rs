@@ -65,6 +65,7 @@ async fn one(order: &str, cut: Duration) -> anyhow::Result<(Vec<String>, String)
             .with("--topic", topic("probe"))
             .with("--jitter", 1)
             .with("--amqp", &uri)
+            .flag("--durable-queues")
             .with("--drain", "600s")
     };
     let before = probes(QUIET, "before-").run().await?;
@@ -76,6 +77,7 @@ async fn one(order: &str, cut: Duration) -> anyhow::Result<(Vec<String>, String)
         .with("--topic", topic("live"))
         .with("--jitter", 1)
         .with("--amqp", &uri)
+        .flag("--durable-queues")
         .with("--drain", "600s")
         .watches(&[("gateway", mesh.federation.gateway_pid("eu-1"))]);
     let running = fleet.clone();

@@ -20,7 +20,7 @@ const WORKS: Duration = Duration::from_secs(1);
 pub(super) async fn measure(page: &mut Page, kills: u32) -> anyhow::Result<()> {
     let mut mesh = Federation::start(Backend::RabbitMq).await;
     // With time for starts that take longer.
-    let load = EVERY.mul_f64(1.2) * (kills + 4);
+    let load = EVERY.mul_f64(1.5) * (kills + 4);
     let fleet = Fleet::of(DEVICES, &[mesh.mqtt_port("eu-1"), mesh.mqtt_port("us-1")])
         .publishes(EVENTS_A_SECOND, DEVICES, load)
         .with("--size", 256)
