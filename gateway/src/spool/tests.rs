@@ -99,7 +99,7 @@ fn after_a_crash_what_was_not_marked_comes_again_with_its_id_and_says_so() {
         bench.published();
         bench.confirm(number);
     }
-    bench.pass(Duration::from_millis(1_500));
+    bench.pass(Duration::from_millis(300));
     assert_eq!(bench.covered, 1, "the mark is on disk");
     bench.confirm(2);
     let mut after = bench.crash();

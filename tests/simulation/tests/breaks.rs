@@ -13,8 +13,8 @@ fn is_found(plant: Break, known: &[u64], words: &[&str]) {
 }
 
 /// The same where nothing goes wrong but the situation that the rule is for.
-fn is_found_in(burst: Burst, plant: Break, words: &[&str]) {
-    is_found_among(plant, Some(burst), &[], words);
+fn is_found_in(burst: Burst, plant: Break, known: &[u64], words: &[&str]) {
+    is_found_among(plant, Some(burst), known, words);
 }
 
 fn is_found_among(plant: Break, burst: Option<Burst>, known: &[u64], words: &[&str]) {
@@ -95,12 +95,12 @@ fn down_4_ignoring_the_window_is_found() {
 
 #[test]
 fn down_4_delivering_after_the_end_of_a_hold_is_found() {
-    is_found(Break::DeliverAfterTheEnd, &[142, 160], &["after place"]);
+    is_found(Break::DeliverAfterTheEnd, &[91, 194], &["after place"]);
 }
 
 #[test]
 fn down_5_counting_answers_of_other_holds_is_found() {
-    is_found(Break::AnswersOfOtherHolds, &[574], &DELIVERED_TWICE);
+    is_found_in(Burst::EarlierRunOfAGateway, Break::AnswersOfOtherHolds, &[50, 102], &DELIVERED_TWICE);
 }
 
 #[test]
@@ -125,17 +125,17 @@ fn down_6_taking_older_sync_numbers_is_found() {
 
 #[test]
 fn down_7_two_holders_are_found() {
-    is_found(Break::TwoHolders, &[40], &["two holders"]);
+    is_found(Break::TwoHolders, &[107, 157], &["two holders"]);
 }
 
 #[test]
 fn down_7_reassigning_early_is_found() {
-    is_found_in(Burst::LateCommands, Break::ReassignEarly, &["two holders"]);
+    is_found_in(Burst::LateCommands, Break::ReassignEarly, &[], &["two holders"]);
 }
 
 #[test]
 fn down_7_reading_the_mark_at_once_is_found() {
-    is_found_in(Burst::LostBehindAStall, Break::MarkerReadAtOnce, &["had its acknowledgement"]);
+    is_found_in(Burst::LostBehindAStall, Break::MarkerReadAtOnce, &[], &["had its acknowledgement"]);
 }
 
 #[test]
@@ -150,17 +150,17 @@ fn down_8_not_telling_of_subscribing_is_found() {
 
 #[test]
 fn newer_1_believing_what_is_void_is_found() {
-    is_found_in(Burst::EarlierRunOfAGateway, Break::BelieveTheVoided, &["is said to be online"]);
+    is_found_in(Burst::EarlierRunOfAGateway, Break::BelieveTheVoided, &[], &["is said to be online"]);
 }
 
 #[test]
 fn newer_1_the_last_to_arrive_winning_is_found() {
-    is_found_in(Burst::OvertakenSightings, Break::LastToArriveWins, &["the newest session"]);
+    is_found_in(Burst::OvertakenSightings, Break::LastToArriveWins, &[], &["the newest session"]);
 }
 
 #[test]
 fn newer_2_comparing_clocks_as_they_are_is_found() {
-    is_found(Break::ClocksAsTheyAre, &[0], &["the newest session", "the router believes"]);
+    is_found(Break::ClocksAsTheyAre, &[78, 145], &["the newest session", "the router believes"]);
 }
 
 #[test]
