@@ -46,6 +46,7 @@ const QUIET: [(&str, &str); 77] = [
     ("roost_journal_failures_total", "router: tests/shell/full_disk"),
     ("roost_journal_snapshots_total", "router: tests/shell/compaction"),
     ("roost_journal_stuck", "router: tests/shell/full_disk"),
+    ("roost_link_channels_renewed_total", "backend: tests/link/publishing"),
     ("roost_link_deliveries_unacknowledged", A_MOMENT),
     ("roost_link_deliveries_waiting", A_MOMENT),
     ("roost_link_downs_total", "ops: link_counts; e2e: no_amqp"),

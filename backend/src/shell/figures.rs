@@ -15,6 +15,8 @@ pub struct PublisherFigures {
     pub unsent: usize,
     /// Messages published again on a new link.
     pub republished: u64,
+    /// Channels that were replaced, since messages were refused on them.
+    pub channels_renewed: u64,
     outcomes: [u64; OUTCOMES.len()],
 }
 
@@ -58,6 +60,11 @@ impl PublisherFigures {
         page.family("roost_link_republished_total", Counter, help);
         for (link, figures) in publishers {
             page.sample(&[("link", link)], figures.republished);
+        }
+        let help = "Channels of the link that were replaced, since the broker refused messages on them.";
+        page.family("roost_link_channels_renewed_total", Counter, help);
+        for (link, figures) in publishers {
+            page.sample(&[("link", link)], figures.channels_renewed);
         }
         let help = "Time from writing a message to the broker's confirm or refusal of it.";
         page.family("roost_link_confirm_seconds", MetricKind::Histogram, help);

@@ -5,6 +5,7 @@
 //! others are in flight, and reads confirms in rounds.
 
 mod outbox;
+mod renewal;
 mod serve;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -212,7 +213,7 @@ impl Desk {
         while let Some((link, channel)) = self.come_up().await {
             self.retry.up();
             self.events.push(PublisherEvent::Up);
-            let ending = self.serve(&link, &channel).await;
+            let ending = self.serve(&link, channel).await;
             let closed = matches!(ending, Ending::Closed);
             if let Ending::Lost(reason) = ending {
                 // For the owner it is an event, and worth a louder line when it changes something.
@@ -226,7 +227,6 @@ impl Desk {
                 self.events.done(outcomes);
                 self.tally.window(&self.window);
             }
-            drop(channel);
             link.end().await;
             if closed || !self.pause().await {
                 break;
@@ -285,10 +285,7 @@ async fn attempt(config: &LinkConfig, topology: &Topology) -> Result<(Link, Chan
     let link = Link::open(config, "publish").await?;
     let prepared = async {
         declare(&link, topology, config.timeout).await?;
-        let channel = link.channel().await?;
-        let confirming = channel.confirm_select(ConfirmSelectOptions::default());
-        within(config.timeout, "asking for confirms", confirming).await?;
-        Ok(channel)
+        confirming_channel(&link, config.timeout).await
     };
     match prepared.await {
         Ok(channel) => Ok((link, channel)),
@@ -297,6 +294,14 @@ async fn attempt(config: &LinkConfig, topology: &Topology) -> Result<(Link, Chan
             Err(reason)
         }
     }
+}
+
+/// A channel that confirms.
+async fn confirming_channel(link: &Link, timeout: Duration) -> Result<Channel, DownReason> {
+    let channel = link.channel().await?;
+    let confirming = channel.confirm_select(ConfirmSelectOptions::default());
+    within(timeout, "asking for confirms", confirming).await?;
+    Ok(channel)
 }
 
 /// Ends when the publisher was closed while it has no link, and nothing is left to publish or the grace is over.

@@ -27,8 +27,8 @@ macro_rules! all_scenarios {
         scenarios! {
             $stage;
             publishing: what_is_confirmed_is_there_in_order_however_often_the_connection_is_cut,
-                a_return_finds_its_message, a_full_queue_refuses_what_is_too_much, closing_waits_for_the_confirms,
-                closing_says_what_is_left, an_owner_that_reads_no_events_stops_the_intake_and_nothing_else;
+                a_return_finds_its_message, a_full_queue_refuses_what_is_too_much,
+                a_channel_on_which_messages_are_refused_is_replaced, closing_waits_for_the_confirms, closing_says_what_is_left, an_owner_that_reads_no_events_stops_the_intake_and_nothing_else;
             trouble: a_message_that_the_broker_closes_the_channel_for_is_refused_alone,
                 what_amqp_cannot_carry_is_refused, a_silent_broker_is_left_and_the_message_published_again,
                 a_broker_that_never_speaks_is_not_waited_for, where_nobody_listens_it_says_so_and_keeps_trying,

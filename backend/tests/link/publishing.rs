@@ -143,6 +143,32 @@ pub(crate) async fn a_full_queue_refuses_what_is_too_much(stage: &Stage) {
     behind.close().await;
 }
 
+pub(crate) async fn a_channel_on_which_messages_are_refused_is_replaced(stage: &Stage) {
+    let (behind, queue) = (stage.behind().await, stage.name("renewed"));
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    behind.own_queue(&queue, arguments).await;
+    let (publisher, mut events) = start(stage);
+    let began = Instant::now();
+    let mut token = 0;
+    while publisher.figures().channels_renewed < 2 {
+        publisher.publish(publish(&queue, token)).await.unwrap();
+        let (outcome, downs) = outcomes(&mut events, 1).await;
+        let expected = if token == 0 { Published::Confirmed } else { Published::Nacked };
+        assert_eq!((outcome[&token].clone(), downs), (expected, vec![]), "{token}");
+        assert!(began.elapsed() < PATIENCE, "no new channel after {token} refusals");
+        token += 1;
+    }
+    // The link is the same one, and does its work: what is published now comes behind what was there.
+    assert_eq!(behind.drain(&queue).await, [(0, false)]);
+    publisher.publish(publish(&queue, token)).await.unwrap();
+    let (outcome, downs) = outcomes(&mut events, 1).await;
+    assert_eq!((outcome[&token].clone(), downs), (Published::Confirmed, vec![]));
+    publisher.close(PATIENCE).await;
+    behind.close().await;
+}
+
 pub(crate) async fn closing_waits_for_the_confirms(stage: &Stage) {
     let (behind, queue) = (stage.behind().await, stage.name("late"));
     behind.own_queue(&queue, FieldTable::default()).await;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use roost_fleet::Summary;
-use roost_harness::Federation;
+use roost_harness::{Federation, Metrics};
 
 use crate::faults::{count, in_order, nothing_lost};
 use crate::fleet::Fleet;
@@ -202,8 +202,15 @@ async fn one(
     let (longest, resumed) = pause.ends(healed).await?;
     let summary = running.await??;
     cluster.is_whole().await?;
-    let (events, commands) = (nothing_lost(&summary, "up")?, in_order(nothing_lost(&summary, "down")?)?);
-    nothing_lost(&summary, "receipts")?;
+    let judged = async || -> anyhow::Result<_> {
+        let (events, commands) = (nothing_lost(&summary, "up")?, in_order(nothing_lost(&summary, "down")?)?);
+        nothing_lost(&summary, "receipts")?;
+        Ok((events, commands))
+    };
+    let (events, commands) = match judged().await {
+        Ok(judged) => judged,
+        Err(error) => return Err(error.context(whereabouts(mesh, cluster).await)),
+    };
     let (before, most) = memory(&summary)?;
     let row = vec![
         fault.name(pace),
@@ -217,6 +224,23 @@ async fn one(
         cores_taken(&summary),
     ];
     Ok((row, fleet.line(), resumed))
+}
+
+/// Where what is missing may be: how gateways' events ended, and what is in the queues beside the service's.
+async fn whereabouts(mesh: &Federation, cluster: &Cluster) -> String {
+    let mut said = Vec::new();
+    for gateway in ["eu-1", "us-1"] {
+        let metrics = Metrics::of(&mesh.admin(gateway)).await;
+        for reason in ["confirmed", "unrouted", "dead"] {
+            let label = format!("reason={reason:?}");
+            said.push(format!("{gateway} {reason} {}", metrics.sum("roost_gateway_events_total", &[&label])));
+        }
+    }
+    match cluster.depths().await {
+        Ok(depths) => said.push(depths),
+        Err(error) => said.push(format!("queues: {error:#}")),
+    }
+    said.join(", ")
 }
 
 /// Of the gateway, in MiB: before the fault, and the most.

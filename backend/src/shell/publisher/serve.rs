@@ -13,7 +13,8 @@ use lapin::{Channel, Confirmation, Error, ErrorKind, Event};
 use roost_wire::BootTime;
 
 use super::outbox::Outbox;
-use super::{Desk, Ending, PublisherEvent, Tally, closed};
+use super::renewal::Renewal;
+use super::{Desk, Ending, PublisherEvent, Tally, closed, confirming_channel};
 use crate::conversion::{Outgoing, incoming};
 use crate::shell::down_reason::DownReason;
 use crate::shell::link::Link;
@@ -27,43 +28,78 @@ const BATCH_MAX: usize = 64;
 const LINGER: Duration = Duration::from_millis(1);
 
 impl Desk {
-    /// Publishes until the link is lost, or the publisher was closed and is done.
-    pub(super) async fn serve(&mut self, link: &Link, channel: &Channel) -> Ending {
+    /// Publishes until the link is lost, or the publisher was closed and is done. A channel on which messages are refused is
+    /// replaced now and then ([`Renewal`]).
+    pub(super) async fn serve(&mut self, link: &Link, mut channel: Channel) -> Ending {
+        let now = boot_time(self.started);
+        let mut notices = pin!(link.events());
+        let mut course = Course {
+            pace: Pace { blocked: false, quiet_since: now, linger_until: None },
+            renewal: Renewal::new(now),
+            deadline: None,
+            drained: false,
+        };
+        loop {
+            if let Some(ending) = self.serve_channel(link, &channel, notices.as_mut(), &mut course).await {
+                return ending;
+            }
+            channel = match confirming_channel(link, self.link.timeout).await {
+                Ok(channel) => channel,
+                Err(reason) => return Ending::Lost(reason),
+            };
+            course.renewal.renewed(boot_time(self.started));
+            self.tally.note(|figures| figures.channels_renewed += 1);
+        }
+    }
+
+    /// Publishes over one channel. `None`: nothing is in flight on it, and it is to be replaced.
+    async fn serve_channel(
+        &mut self,
+        link: &Link,
+        channel: &Channel,
+        mut notices: Pin<&mut impl Stream<Item = Event>>,
+        Course { pace, renewal, deadline, drained }: &mut Course,
+    ) -> Option<Ending> {
         let (timeout, user, frame_max) =
             (self.link.timeout, self.link.address.user().to_owned(), link.frame_max());
         let Self { window, published, events, close, started, tally, .. } = self;
         let told = Told { tally, started: *started };
-        let mut notices = pin!(link.events());
         let unwritten = AtomicUsize::new(0);
         let mut flights = FuturesUnordered::new();
         let mut watch =
             tokio::time::interval((timeout / 10).clamp(Duration::from_millis(5), Duration::from_secs(1)));
-        let mut pace = Pace { blocked: false, quiet_since: boot_time(*started), linger_until: None };
-        let (mut deadline, mut drained) = (None, false);
         let mut taken = Vec::with_capacity(BATCH_MAX);
         let down = loop {
-            if unwritten.load(Ordering::Relaxed) == 0 && pace.may_send(window) {
+            let is_to_be_replaced =
+                !pace.blocked && renewal.due_at().is_some_and(|due| due <= boot_time(*started));
+            if is_to_be_replaced && flights.is_empty() {
+                return None;
+            }
+            if unwritten.load(Ordering::Relaxed) == 0 && !is_to_be_replaced && pace.may_send(window) {
                 let places = window.send(boot_time(*started), BATCH_MAX);
                 let batch = encode(window, events, places, &user, frame_max);
                 unwritten.store(batch.len(), Ordering::Relaxed);
                 let fly = |(place, outgoing, mandatory)| fly(channel, &unwritten, place, outgoing, mandatory);
                 flights.extend(batch.into_iter().map(fly));
             }
-            if drained && window.is_empty() {
-                return Ending::Closed;
+            if *drained && window.is_empty() {
+                return Some(Ending::Closed);
             }
             tally.window(window);
             let room = window.room().min((2 * BATCH_MAX).saturating_sub(window.unsent()));
             tokio::select! {
                 landed = progress(&mut flights, &unwritten), if !flights.is_empty() => {
-                    let failed = hear(window, channel, &mut flights, landed, told);
+                    let heard = hear(window, channel, &mut flights, landed, told);
+                    if heard.refusals > 0 {
+                        renewal.refused();
+                    }
                     events.done(window.settle());
-                    if let Some(error) = failed {
+                    if let Some(error) = heard.error {
                         break reason(&error, notices.as_mut()).await;
                     }
                 }
-                count = published.recv_many(&mut taken, room), if room > 0 && !drained && events.is_empty() => {
-                    drained = count == 0;
+                count = published.recv_many(&mut taken, room), if room > 0 && !*drained && events.is_empty() => {
+                    *drained = count == 0;
                     taken.drain(..).for_each(|publish| window.push(publish));
                 }
                 Some(notice) = notices.next() => match notice {
@@ -84,17 +120,27 @@ impl Desk {
                     break DownReason::TimedOut { what: "confirming".to_owned(), after: timeout };
                 },
                 until = closed(close, timeout), if deadline.is_none() => {
-                    deadline = Some(until);
+                    *deadline = Some(until);
                     published.close();
                 }
-                () = sleep_until(deadline), if deadline.is_some() => return Ending::Closed,
+                () = sleep_until(*deadline), if deadline.is_some() => return Some(Ending::Closed),
             }
         };
         // What the broker confirmed before the end is not published again.
         hear(window, channel, &mut flights, None, told);
         events.done(window.settle());
-        Ending::Lost(down)
+        Some(Ending::Lost(down))
     }
+}
+
+/// What outlives a channel of a link.
+struct Course {
+    pace: Pace,
+    renewal: Renewal,
+    /// Until when the publisher, which was closed, goes on.
+    deadline: Option<Instant>,
+    /// Nothing more is published.
+    drained: bool,
 }
 
 /// When to send, and how long a confirm may take.
@@ -188,7 +234,7 @@ where
     .await
 }
 
-/// Reads every confirm that is there, and every return that belongs to one of them; gives the first error.
+/// Reads every confirm that is there, and every return that belongs to one of them.
 ///
 /// lapin hangs the oldest waiting return onto whichever confirm it completes next, and completes an acknowledgement of many
 /// in no order. So a return may hang on another message's confirm. But it always hangs on one that was completed
@@ -202,11 +248,12 @@ fn hear<F>(
     flights: &mut FuturesUnordered<F>,
     first: Option<Landed>,
     told: Told<'_>,
-) -> Option<Error>
+) -> Heard
 where
     F: Future<Output = Landed>,
 {
-    let mut round = Round { window, error: None, returns: 0, told, now: boot_time(told.started) };
+    let heard = Heard::default();
+    let mut round = Round { window, heard, returns: 0, told, now: boot_time(told.started) };
     first.into_iter().for_each(|landed| round.note(landed));
     loop {
         round.drain(flights);
@@ -216,7 +263,16 @@ where
         // lapin handles a frame of confirms under one lock, which this call takes for a moment; it is never awaited.
         let _ = channel.wait_for_confirms().now_or_never();
     }
-    round.error
+    round.heard
+}
+
+/// What a round of confirms says of the channel.
+#[derive(Default)]
+struct Heard {
+    /// The first one.
+    error: Option<Error>,
+    /// How many messages the broker refused.
+    refusals: usize,
 }
 
 /// Where confirms are timed.
@@ -232,7 +288,7 @@ struct Round<'a> {
     /// All that is there is taken to have come now.
     now: BootTime,
     window: &'a mut Window,
-    error: Option<Error>,
+    heard: Heard,
     returns: usize,
 }
 
@@ -255,7 +311,7 @@ impl Round<'_> {
             Ok(Confirmation::Nack(returned)) => (Confirm::Nack, returned),
             Ok(Confirmation::NotRequested) => return,
             Err(error) => {
-                self.error.get_or_insert(error);
+                self.heard.error.get_or_insert(error);
                 return;
             }
         };
@@ -263,6 +319,7 @@ impl Round<'_> {
             let took = self.now.since(sent_at);
             self.told.tally.note(|figures| figures.confirms.observe(took));
         }
+        self.heard.refusals += usize::from(heard == Confirm::Nack);
         self.window.confirmed(place, heard);
         if let Some(returned) = returned {
             self.returns += 1;

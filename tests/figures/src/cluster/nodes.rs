@@ -117,16 +117,30 @@ impl Cluster {
         Ok(format!("RabbitMQ {}", self.ctl(0, &["version"])?.trim()))
     }
 
+    /// How many messages each queue has.
+    pub(super) async fn depths(&self) -> anyhow::Result<String> {
+        let queues = self.ask(0, "queues").await?;
+        let queues = queues.as_array().context("not a list of queues")?;
+        let depth =
+            |queue: &Value| format!("{} {}", queue["name"].as_str().unwrap_or("?"), queue["messages"]);
+        Ok(queues.iter().map(depth).collect::<Vec<_>>().join(", "))
+    }
+
     /// How many nodes run, as one of them says.
     async fn running(&self, node: usize) -> anyhow::Result<usize> {
-        let url = format!("http://{}:15672/api/nodes", Network::client_address(node));
-        let request = self.http.get(url).basic_auth("guest", Some("guest")).timeout(Duration::from_secs(5));
-        let answer: Value = request.send().await?.error_for_status()?.json().await?;
+        let answer = self.ask(node, "nodes").await?;
         let nodes = answer.as_array().context("not a list of nodes")?;
         let runs = |node: &&Value| {
             node["running"] == true && node["partitions"].as_array().is_none_or(Vec::is_empty)
         };
         Ok(nodes.iter().filter(runs).count())
+    }
+
+    /// Asks a node's management API.
+    async fn ask(&self, node: usize, what: &str) -> anyhow::Result<Value> {
+        let url = format!("http://{}:15672/api/{what}", Network::client_address(node));
+        let request = self.http.get(url).basic_auth("guest", Some("guest")).timeout(Duration::from_secs(5));
+        Ok(request.send().await?.error_for_status()?.json().await?)
     }
 
     fn watch(&self, node: usize) -> anyhow::Result<Child> {
