@@ -7,6 +7,7 @@ mod network;
 mod nodes;
 mod pause;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,7 @@ const RESUMES: Duration = Duration::from_secs(10);
 /// Every fault, in the order of the page.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
+    /// `kill -9` of this node.
     Kill(usize),
     /// This one is cut off from the others; services and gateways reach all of them.
     Minority(usize),
@@ -67,6 +69,23 @@ enum Fault {
 }
 
 impl Fault {
+    /// All of them.
+    fn all() -> Vec<Self> {
+        let nodes = 0..nodes::NODES;
+        let each = nodes.clone().map(Self::Kill).chain(nodes.map(Self::Minority));
+        each.chain([Self::Apart, Self::Alarm]).collect()
+    }
+
+    /// As on the command line.
+    fn key(self) -> String {
+        match self {
+            Self::Kill(node) => format!("kill-{}", node + 1),
+            Self::Minority(node) => format!("minority-{}", node + 1),
+            Self::Apart => "apart".to_owned(),
+            Self::Alarm => "alarm".to_owned(),
+        }
+    }
+
     fn name(self, pace: Pace) -> String {
         let apart = pace.apart.as_secs();
         match self {
@@ -124,56 +143,79 @@ impl Fault {
     }
 }
 
-/// Measures and writes the page. Fails if anything was lost, or publishing did not resume in time. In short it is one node that
-/// is killed, and an alarm, and no time is judged.
-pub(crate) async fn measure(page: &Path, is_short: bool) -> anyhow::Result<()> {
-    let (pace, faults) = match is_short {
+/// Measures those faults, or all of them, and writes the page after each; rows of others stay. Fails if anything was lost, or
+/// publishing did not resume in time. In short it is one node that is killed, and an alarm, and no time is judged.
+pub(crate) async fn measure(page: &Path, is_short: bool, only: &[String]) -> anyhow::Result<()> {
+    let (pace, all) = match is_short {
         true => (SHORT, vec![Fault::Kill(0), Fault::Alarm]),
-        false => {
-            let nodes = 0..nodes::NODES;
-            let each = nodes.clone().map(Fault::Kill).chain(nodes.map(Fault::Minority));
-            (WHOLE, each.chain([Fault::Apart, Fault::Alarm]).collect())
-        }
+        false => (WHOLE, Fault::all()),
     };
+    let unknown = only.iter().find(|key| !all.iter().any(|fault| fault.key() == **key));
+    ensure!(unknown.is_none(), "no such fault: {unknown:?}");
     let mut cluster = Cluster::start().await?;
     let mesh = Federation::on(&cluster.uri()).started().await;
-    let mut rows = Vec::new();
-    let mut line = String::new();
-    for fault in faults {
+    let mut rows = rows_of(page)?;
+    for fault in all.iter().copied().filter(|fault| only.is_empty() || only.contains(&fault.key())) {
         let name = fault.name(pace);
         eprintln!("{name}");
-        let (row, command, resumed) =
+        let (row, line, resumed) =
             one(fault, pace, &mut cluster, &mesh).await.with_context(|| name.clone())?;
         ensure!(is_short || resumed < RESUMES, "{name}: publishing resumed {resumed:?} after healing");
-        rows.push(row);
-        line = command;
+        rows.insert(name, row);
+        let ordered = all.iter().filter_map(|fault| rows.get(&fault.name(pace)).cloned()).collect::<Vec<_>>();
+        written(&ordered, &line, &cluster)?.write(page)?;
     }
+    Ok(())
+}
+
+fn written(rows: &[Vec<String>], line: &str, cluster: &Cluster) -> anyhow::Result<Page> {
     let mut out = Page::titled("A cluster of three RabbitMQ nodes");
     out.paragraph(&format!("Measured on {}", machine::describe()));
     out.paragraph(&format!(
-        "`tests/long cluster`: {}, three nodes on this machine, each in a network namespace of its own, `cluster_partition_handling = pause_minority`; the queues of \
+        "`tests/long cluster`, `tests/long cluster --only NAME` for one of {}: {}, three nodes on this machine, each in a network namespace of its own, `cluster_partition_handling = pause_minority`; the queues of \
          the mesh and of the service are quorum queues. Gateways, router and service know all three addresses (`amqp://…@node,node,node`). {DEVICES} devices at two gateways publish {} events \
          a second and get {COMMANDS_A_SECOND} commands a second throughout. A pause is the longest time in which a gateway's count of confirmed events did not grow; \
-         publishing resumes when it grows after the fault has ended. Lost is set arithmetic over unique ids.",
+         publishing resumes when it grows after the fault has ended. Lost is set arithmetic over unique ids. A node of RabbitMQ that has not come back by itself {} s after \
+         the end of the fleet is restarted, and the row says so.",
+        Fault::all().into_iter().map(Fault::key).collect::<Vec<_>>().join(", "),
         cluster.version()?,
-        whole(EVENTS_A_SECOND)
+        whole(EVENTS_A_SECOND),
+        COMES_BACK.as_secs()
     ));
-    out.table(
-        &[
-            "fault",
-            "events",
-            "lost / twice",
-            "commands",
-            "lost / twice / out of order",
-            "longest pause",
-            "resumes after",
-            "gateway's memory before, most",
-            "cores busy",
-        ],
-        &rows,
-    );
-    out.command(&line);
-    out.write(page)
+    out.table(&HEAD, rows);
+    out.command(line);
+    Ok(out)
+}
+
+const HEAD: [&str; 11] = [
+    "fault",
+    "events",
+    "lost / twice",
+    "commands",
+    "lost / twice / out of order",
+    "longest pause",
+    "resumes after",
+    "gateway's memory before, most",
+    "nodes restarted",
+    "cores busy",
+    "commit",
+];
+
+/// How long a node of RabbitMQ may take to be part of the cluster again when the fleet has ended.
+const COMES_BACK: Duration = Duration::from_secs(60);
+
+/// The rows of a page that was written before, by their faults.
+fn rows_of(page: &Path) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+    if !page.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let text = std::fs::read_to_string(page).with_context(|| page.display().to_string())?;
+    let cells = |line: &str| -> Option<Vec<String>> {
+        let inner = line.strip_prefix("| ")?.strip_suffix(" |")?;
+        Some(inner.split(" | ").map(str::to_owned).collect())
+    };
+    let rows = text.lines().filter_map(cells).filter(|row| row.len() == HEAD.len() && row[0] != HEAD[0]);
+    Ok(rows.map(|row| (row[0].clone(), row)).collect())
 }
 
 /// The row, the fleet's command, and how long after its end events were confirmed again.
@@ -201,7 +243,6 @@ async fn one(
     let healed = fault.happens(cluster, pace).await?;
     let (longest, resumed) = pause.ends(healed).await?;
     let summary = running.await??;
-    cluster.is_whole().await?;
     let judged = async || -> anyhow::Result<_> {
         let (events, commands) = (nothing_lost(&summary, "up")?, in_order(nothing_lost(&summary, "down")?)?);
         nothing_lost(&summary, "receipts")?;
@@ -212,6 +253,7 @@ async fn one(
         Err(error) => return Err(error.context(whereabouts(mesh, cluster).await)),
     };
     let (before, most) = memory(&summary)?;
+    let restarted = cluster.comes_back(COMES_BACK).await?;
     let row = vec![
         fault.name(pace),
         whole(count(&summary, "acknowledged") as f64),
@@ -221,7 +263,9 @@ async fn one(
         format!("{:.1} s", longest.as_secs_f64()),
         format!("{:.1} s", resumed.as_secs_f64()),
         format!("{:.0}, {:.0} MiB", before, most),
+        if restarted.is_empty() { "none".to_owned() } else { restarted.join(", ") },
         cores_taken(&summary),
+        machine::commit(),
     ];
     Ok((row, fleet.line(), resumed))
 }

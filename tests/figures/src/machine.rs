@@ -23,8 +23,13 @@ pub(crate) fn describe() -> String {
         kernel.trim(),
         debian_version("rabbitmq-server"),
         debian_version("mosquitto"),
-        output("git", &["rev-parse", "--short", "HEAD"]),
+        commit(),
     )
+}
+
+/// What is measured.
+pub(crate) fn commit() -> String {
+    output("git", &["rev-parse", "--short", "HEAD"])
 }
 
 fn field(file: &str, name: &str) -> Option<String> {

@@ -79,6 +79,9 @@ enum What {
         /// A node that dies and an alarm only, for seconds
         #[arg(long)]
         short: bool,
+        /// Only these: kill-1 to kill-3, minority-1 to minority-3, apart, alarm
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
     },
     /// A long steady run: does memory stay flat?
     Soak {
@@ -112,7 +115,7 @@ async fn measure(what: What) -> anyhow::Result<()> {
             let extent = faults::Extent { spooled, kills, cut: Duration::from_secs(cut_s) };
             faults::measure(&page, extent, &only).await
         }
-        What::Cluster { page, short } => cluster::measure(&page, short).await,
+        What::Cluster { page, short, only } => cluster::measure(&page, short, &only).await,
         What::Soak { page, minutes } => soak::measure(&page, Duration::from_secs(minutes * 60)).await,
     }
 }

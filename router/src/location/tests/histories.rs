@@ -52,6 +52,36 @@ enum Again {
     One,
 }
 
+impl Which {
+    fn words(self) -> &'static str {
+        match self {
+            Self::One => "none known",
+            Self::Few => "all alike in each of five ways, and two mixtures",
+            Self::All => "each in each of five ways, in three orders of being ahead",
+        }
+    }
+}
+
+impl Answers {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Last => "last",
+            Self::FirstAndLast => "first and last",
+            Self::Every => "every",
+        }
+    }
+}
+
+impl Again {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Rest => "all from any place on",
+            Self::One => "any single one",
+        }
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Default)]
 struct Tally {
@@ -151,39 +181,52 @@ fn read(plan: &Plan, mut reading: Reading, again: Again, tally: &mut Tally) {
 }
 
 /// All is well, and it was not nothing.
-fn well(plan: Plan, cases_min: u64) {
+fn well(what: &str, plan: Plan, cases_min: u64) {
     let tally = enumerate(plan);
-    println!("{plan:?}: {} stories, {} cases, {} questions", tally.stories, tally.cases, tally.questions);
+    let Tally { stories, cases, questions, .. } = tally;
+    println!("{plan:?}: {stories} stories, {cases} cases, {questions} questions");
     assert_eq!(tally.wrong, None);
-    assert!(tally.cases >= cases_min && tally.questions > 0, "{tally:?}");
+    assert!(cases >= cases_min && questions > 0, "{tally:?}");
+    // A row for the page of figures, if somebody collects them: `tests/long histories` does.
+    if let Some(folder) = std::env::var_os("ROOST_FIGURES") {
+        let Plan { sightings_max, clocks, answers, again, .. } = plan;
+        let row = format!(
+            "| {what} | {sightings_max} | {} | {} | {} | {stories} | {cases} | {questions} | 0 |\n",
+            clocks.words(),
+            answers.words(),
+            again.words()
+        );
+        let file = std::path::Path::new(&folder).join(format!("histories-{what}"));
+        std::fs::write(file, row).expect("the folder for figures can be written");
+    }
 }
 
 #[test]
 fn every_order_of_sightings_ends_with_the_gateway_that_holds_the_device() {
     let sightings_max = if whole() { 6 } else { 5 };
     let (clocks, answers) = (Which::One, Answers::Last);
-    well(Plan { sightings_max, clocks, answers, again: Again::Nothing, plant: None }, 100_000);
+    well("orders", Plan { sightings_max, clocks, answers, again: Again::Nothing, plant: None }, 100_000);
 }
 
 #[test]
 fn answers_at_other_moments_end_so_too() {
     let (sightings_max, answers) = if whole() { (5, Answers::Every) } else { (4, Answers::FirstAndLast) };
     let plan = Plan { sightings_max, clocks: Which::Few, answers, again: Again::Nothing, plant: None };
-    well(plan, 50_000);
+    well("answers", plan, 50_000);
 }
 
 #[test]
 fn every_way_in_which_clocks_are_known_ends_so() {
     let (sightings_max, answers) = (if whole() { 4 } else { 3 }, Answers::Every);
     let plan = Plan { sightings_max, clocks: Which::All, answers, again: Again::Nothing, plant: None };
-    well(plan, 100_000);
+    well("clocks", plan, 100_000);
 }
 
 #[test]
 fn what_is_read_twice_changes_nothing_in_the_end() {
     let clocks = if whole() { Which::Few } else { Which::One };
     let plan = Plan { sightings_max: 3, clocks, answers: Answers::Last, again: Again::Rest, plant: None };
-    well(plan, 1_000);
+    well("repetitions", plan, 1_000);
 }
 
 /// The shortest break is found with so many sightings.

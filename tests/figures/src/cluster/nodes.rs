@@ -19,6 +19,16 @@ const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
 const STARTS_WITHIN: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// What is wrong with a node.
+#[derive(Debug)]
+#[expect(dead_code, reason = "what is in it is for who reads the error")]
+enum Trouble {
+    /// It sees only so many nodes.
+    Sees(usize),
+    /// It does not answer.
+    Silent(String),
+}
+
 /// A running cluster. It is stopped when it is dropped, or the namespaces go.
 pub(super) struct Cluster {
     network: Network,
@@ -74,10 +84,15 @@ impl Cluster {
 
     /// Starts a node that was killed, and awaits that it is part of the cluster again.
     pub(super) async fn start_again(&mut self, node: usize) -> anyhow::Result<()> {
+        self.launch(node)?;
+        self.is_whole().await
+    }
+
+    fn launch(&mut self, node: usize) -> anyhow::Result<()> {
         std::fs::remove_file(self.path(node).join("env"))?;
         let watcher = self.watch(node)?;
         self.watchers[node] = Some(watcher);
-        self.is_whole().await
+        Ok(())
     }
 
     /// From now on the nodes may use so many MiB.
@@ -89,27 +104,53 @@ impl Cluster {
     }
 
     /// Awaits that every node is part of it and says so.
-    pub(super) async fn is_whole(&mut self) -> anyhow::Result<()> {
+    async fn is_whole(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + STARTS_WITHIN;
-        loop {
-            let mut troubles = Vec::new();
-            for node in 0..NODES {
-                if let Some(status) = self.watchers[node].as_mut().map(Child::try_wait).transpose()?.flatten()
-                {
-                    bail!("node {} has ended: {status}", node + 1);
-                }
-                match self.running(node).await {
-                    Ok(NODES) => {}
-                    Ok(running) => troubles.push(format!("node {} sees {running} nodes", node + 1)),
-                    Err(error) => troubles.push(format!("node {}: {error}", node + 1)),
-                }
-            }
-            if troubles.is_empty() {
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "the cluster is not whole: {}", troubles.join("; "));
+        while !self.troubles().await?.is_empty() {
+            ensure!(Instant::now() < deadline, "the cluster is not whole: {:?}", self.troubles().await?);
             tokio::time::sleep(LOOK_EVERY).await;
         }
+        Ok(())
+    }
+
+    /// Awaits that every node is part of it again. Those that are not by then are killed and started, and named.
+    pub(super) async fn comes_back(&mut self, within: Duration) -> anyhow::Result<Vec<String>> {
+        let deadline = Instant::now() + within;
+        loop {
+            let troubles = self.troubles().await?;
+            if troubles.is_empty() {
+                return Ok(Vec::new());
+            }
+            if Instant::now() > deadline {
+                let silent = troubles.iter().filter(|(_, trouble)| matches!(trouble, Trouble::Silent(_)));
+                let nodes: Vec<usize> = silent.map(|(node, _)| *node).collect();
+                ensure!(!nodes.is_empty(), "the cluster is not whole: {troubles:?}");
+                eprintln!("nodes {nodes:?}, counted from 0, are restarted: {troubles:?}");
+                for &node in &nodes {
+                    self.kill(node).await?;
+                    self.launch(node)?;
+                }
+                self.is_whole().await?;
+                return Ok(nodes.into_iter().map(|node| (node + 1).to_string()).collect());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Which nodes are not part of it, and why.
+    async fn troubles(&mut self) -> anyhow::Result<Vec<(usize, Trouble)>> {
+        let mut troubles = Vec::new();
+        for node in 0..NODES {
+            if let Some(status) = self.watchers[node].as_mut().map(Child::try_wait).transpose()?.flatten() {
+                bail!("node {} has ended: {status}", node + 1);
+            }
+            match self.running(node).await {
+                Ok(NODES) => {}
+                Ok(running) => troubles.push((node, Trouble::Sees(running))),
+                Err(error) => troubles.push((node, Trouble::Silent(format!("{error:#}")))),
+            }
+        }
+        Ok(troubles)
     }
 
     /// What it is.

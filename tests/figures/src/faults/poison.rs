@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use roost_harness::{Backend, Federation, Publication, ServiceKind};
+use roost_harness::{Backend, Federation, Publication, Service, ServiceKind};
 use tokio::task::JoinSet;
 
 use super::{in_order, nothing_lost, raw_device};
-use crate::commands::{command, send};
 use crate::fleet::Fleet;
 use crate::page::{Page, cores_taken, p50_p99};
 
@@ -20,6 +19,8 @@ const TIME: Duration = Duration::from_secs(30);
 const CRASHING: u32 = 10;
 /// Commands that cannot be read.
 const UNREADABLE: u32 = 200;
+/// From one of them to the next: spread over the run, since so many at once would measure a burst, whatever is in it.
+const EVERY: Duration = Duration::from_millis(120);
 
 pub(super) async fn measure(page: &mut Page) -> anyhow::Result<()> {
     let mesh = Federation::start(Backend::RabbitMq).await;
@@ -46,51 +47,67 @@ pub(super) async fn measure(page: &mut Page) -> anyhow::Result<()> {
     for number in 0..CRASHING {
         crashing.spawn(crash(port, format!("crashing-{number}"), Arc::clone(&tries)));
     }
-    let commands =
-        (0..CRASHING).map(|number| command(&format!("crashing-{number}"), &format!("poison-{number}")));
-    let began = Instant::now();
-    send(&uri, commands.collect::<Result<_, _>>()?).await?;
+    let mut pace = tokio::time::interval(EVERY);
     for number in 0..UNREADABLE {
-        let unreadable = Publication {
-            exchange: "roost.down".to_owned(),
-            key: format!("main.nobody{number}"),
-            body: b"?".to_vec(),
-            message_id: Some(format!("unreadable-{number}")),
-            headers: vec![("roost-receipts".to_owned(), "perhaps".to_owned())],
-            ..Publication::default()
-        };
-        service.publish(&unreadable).await.ok().context("the broker refused it")?;
+        pace.tick().await;
+        publish(&mut service, &unreadable(number)).await?;
+        if number % (UNREADABLE / CRASHING) == 0 {
+            let number = number / (UNREADABLE / CRASHING);
+            let device = format!("crashing-{number}");
+            let topic = format!("devices/{device}/cmd");
+            let poison = Publication::command(&device, &topic, b"!", &format!("poison-{number}"));
+            publish(&mut service, &poison).await?;
+        }
     }
-    let (mut dead, mut slowest) = ((0, 0), Duration::ZERO);
+    let sent = Instant::now();
+    let mut dead = (0, 0);
     while dead != (CRASHING, UNREADABLE) {
         let letter = service.next().await;
         let id = letter.message_id.unwrap_or_default();
         dead.0 += u32::from(id.starts_with("poison-"));
         dead.1 += u32::from(id.starts_with("unreadable-"));
-        slowest = slowest.max(began.elapsed());
     }
+    let last = sent.elapsed();
     crashing.shutdown().await;
     let tries = tries.load(Ordering::Relaxed);
     ensure!(tries > CRASHING, "{tries} deliveries to {CRASHING} devices");
     let during = running.await??;
-    for summary in [&before, &during] {
+    let after = fleet("after-").run().await?;
+    let runs = [("alone, before", &before), ("beside poison", &during), ("alone, after", &after)];
+    for (_, summary) in runs {
         in_order(nothing_lost(summary, "down")?)?;
     }
     page.heading("Poison");
     page.paragraph(&format!(
-        "{DEVICES} devices get {COMMANDS_A_SECOND} commands a second, once alone and once beside {CRASHING} devices that break their connection at each command and \
-         come back at once, and beside {UNREADABLE} commands that cannot be read. All of these end in `roost.dead`, each with its reason, the last after {:.1} s; the \
-         {CRASHING} commands that break their devices were delivered {tries} times.",
-        slowest.as_secs_f64()
+        "{DEVICES} devices get {COMMANDS_A_SECOND} commands a second for {} s: alone; then beside {CRASHING} commands for devices that break their connection at each command and \
+         come back at once, and beside {UNREADABLE} commands that cannot be read, spread over the run; and alone once more. All of these end in `roost.dead`, each with its reason, the last \
+         {:.1} s after it was sent; the {CRASHING} commands that break their devices were delivered {tries} times.",
+        TIME.as_secs(),
+        last.as_secs_f64()
     ));
     page.table(
         &["", "command p50 / p99", "commands lost", "cores busy"],
-        &[("alone", &before), ("beside poison", &during)].map(|(name, summary)| {
+        &runs.map(|(name, summary)| {
             vec![name.to_owned(), p50_p99(summary, "down"), "0".to_owned(), cores_taken(summary)]
         }),
     );
     page.command(&beside.line());
     Ok(())
+}
+
+fn unreadable(number: u32) -> Publication {
+    Publication {
+        exchange: "roost.down".to_owned(),
+        key: format!("main.nobody{number}"),
+        body: b"?".to_vec(),
+        message_id: Some(format!("unreadable-{number}")),
+        headers: vec![("roost-receipts".to_owned(), "perhaps".to_owned())],
+        ..Publication::default()
+    }
+}
+
+async fn publish(service: &mut Service, publication: &Publication) -> anyhow::Result<()> {
+    service.publish(publication).await.ok().context("the broker refused it")
 }
 
 /// A device that breaks off at each command, and comes back.
