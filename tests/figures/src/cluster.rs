@@ -107,21 +107,21 @@ impl Fault {
         }
     }
 
-    /// Begins it and ends it; when it ended.
-    async fn happens(self, cluster: &mut Cluster, pace: Pace) -> anyhow::Result<Instant> {
+    /// Begins it and ends it; when it ended, and RabbitMQ had a majority of nodes again.
+    async fn happens(self, cluster: &mut Cluster, pace: Pace) -> anyhow::Result<Healed> {
         match self {
             Self::Kill(node) => {
                 cluster.kill(node).await?;
                 tokio::time::sleep(pace.dead).await;
                 let healed = Instant::now();
                 cluster.start_again(node).await?;
-                Ok(healed)
+                Ok(Healed::at(healed))
             }
             Self::Minority(node) => {
                 cluster.network().cut_off(node)?;
                 tokio::time::sleep(pace.apart).await;
                 cluster.network().join(node)?;
-                Ok(Instant::now())
+                Ok(Healed::at(Instant::now()))
             }
             Self::Apart => {
                 for node in 0..nodes::NODES {
@@ -131,15 +131,32 @@ impl Fault {
                 for node in 0..nodes::NODES {
                     cluster.network().join(node)?;
                 }
-                Ok(Instant::now())
+                let network = Instant::now();
+                cluster.has_majority().await?;
+                Ok(Healed { network, majority: Instant::now() })
             }
             Self::Alarm => {
                 cluster.memory(1)?;
                 tokio::time::sleep(pace.alarm).await;
                 cluster.memory(nodes::MEMORY_MIB)?;
-                Ok(Instant::now())
+                Ok(Healed::at(Instant::now()))
             }
         }
+    }
+}
+
+/// When a fault was over.
+#[derive(Debug, Clone, Copy)]
+struct Healed {
+    network: Instant,
+    /// Nodes that were all in a minority stop, and take their time to start again; nobody can publish before that.
+    majority: Instant,
+}
+
+impl Healed {
+    /// A majority was there throughout.
+    fn at(network: Instant) -> Self {
+        Self { network, majority: network }
     }
 }
 
@@ -175,7 +192,8 @@ fn written(rows: &[Vec<String>], line: &str, cluster: &Cluster) -> anyhow::Resul
         "`tests/long cluster`, `tests/long cluster --only NAME` for one of {}: {}, three nodes on this machine, each in a network namespace of its own, `cluster_partition_handling = pause_minority`; the queues of \
          the mesh and of the service are quorum queues. Gateways, router and service know all three addresses (`amqp://…@node,node,node`). {DEVICES} devices at two gateways publish {} events \
          a second and get {COMMANDS_A_SECOND} commands a second throughout. A pause is the longest time in which a gateway's count of confirmed events did not grow; \
-         publishing resumes when it grows after the fault has ended. Lost is set arithmetic over unique ids. A node of RabbitMQ that has not come back by itself {} s after \
+         publishing resumes when it grows after the fault has ended. Nodes that see no majority stop themselves, and start again when they do: where all three were apart, *RabbitMQ back after* is \
+         how long after the end of the fault two nodes serve together again, and publishing resumes so long after that. Lost is set arithmetic over unique ids. A node of RabbitMQ that has not come back by itself {} s after \
          the end of the fleet is restarted, and the row says so.",
         Fault::all().into_iter().map(Fault::key).collect::<Vec<_>>().join(", "),
         cluster.version()?,
@@ -187,13 +205,14 @@ fn written(rows: &[Vec<String>], line: &str, cluster: &Cluster) -> anyhow::Resul
     Ok(out)
 }
 
-const HEAD: [&str; 11] = [
+const HEAD: [&str; 12] = [
     "fault",
     "events",
     "lost / twice",
     "commands",
     "lost / twice / out of order",
     "longest pause",
+    "RabbitMQ back after",
     "resumes after",
     "gateway's memory before, most",
     "nodes restarted",
@@ -241,7 +260,9 @@ async fn one(
     tokio::time::sleep(pace.quiet).await;
     pause.begins();
     let healed = fault.happens(cluster, pace).await?;
-    let (longest, resumed) = pause.ends(healed).await?;
+    let (longest, resumed) = pause.ends(healed.network).await?;
+    let back = healed.majority - healed.network;
+    let resumed = resumed.saturating_sub(back);
     let summary = running.await??;
     let judged = async || -> anyhow::Result<_> {
         let (events, commands) = (nothing_lost(&summary, "up")?, in_order(nothing_lost(&summary, "down")?)?);
@@ -261,6 +282,7 @@ async fn one(
         whole(count(&summary, "commands_confirmed") as f64),
         format!("{} / {} / {}", commands.lost, whole(commands.duplicates as f64), commands.reordered),
         format!("{:.1} s", longest.as_secs_f64()),
+        format!("{:.1} s", back.as_secs_f64()),
         format!("{:.1} s", resumed.as_secs_f64()),
         format!("{:.0}, {:.0} MiB", before, most),
         if restarted.is_empty() { "none".to_owned() } else { restarted.join(", ") },

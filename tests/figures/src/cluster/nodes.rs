@@ -113,6 +113,20 @@ impl Cluster {
         Ok(())
     }
 
+    /// Awaits that two nodes serve together.
+    pub(super) async fn has_majority(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + STARTS_WITHIN;
+        loop {
+            for node in 0..NODES {
+                if self.running(node).await.is_ok_and(|running| running > NODES / 2) {
+                    return Ok(());
+                }
+            }
+            ensure!(Instant::now() < deadline, "no two nodes serve together after {STARTS_WITHIN:?}");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// Awaits that every node is part of it again. Those that are not by then are killed and started, and named.
     pub(super) async fn comes_back(&mut self, within: Duration) -> anyhow::Result<Vec<String>> {
         let deadline = Instant::now() + within;
