@@ -66,13 +66,6 @@ const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Measures those parts, or all of them, and writes each into its section of the page. Fails if anything was lost.
 pub(crate) async fn measure(page: &Path, extent: Extent, only: &[Part]) -> anyhow::Result<()> {
-    let mut head = Page::titled("Faults");
-    head.paragraph(
-        "`tests/long faults` repeats all of it, `tests/long faults --only NAME` one section. Lost is set arithmetic over unique ids: what was acknowledged to a device, less what \
-         the service got. Where a link is cut or late, gateways reach RabbitMQ through a proxy on this machine, and every event is spooled.",
-    );
-    let order = Part::value_variants().iter().map(|part| part.name()).collect();
-    let mut sections = Sections::read(page, head, order)?;
     for part in Part::value_variants() {
         if only.is_empty() || only.contains(part) {
             let name = part.name();
@@ -80,11 +73,23 @@ pub(crate) async fn measure(page: &Path, extent: Extent, only: &[Part]) -> anyho
             let mut section = Page::default();
             part.measure(&mut section, extent).await.with_context(|| name.clone())?;
             section.paragraph(&format!("Measured on {}", machine::describe()));
+            // Read only now: another run may have measured other sections meanwhile.
+            let order = Part::value_variants().iter().map(|part| part.name()).collect();
+            let mut sections = Sections::read(page, head(), order)?;
             sections.put(&name, &section);
             sections.page().write(page)?;
         }
     }
     Ok(())
+}
+
+fn head() -> Page {
+    let mut head = Page::titled("Faults");
+    head.paragraph(
+        "`tests/long faults` repeats all of it, `tests/long faults --only NAME` one section. Lost is set arithmetic over unique ids: what was acknowledged to a device, less what \
+         the service got. Where a link is cut or late, gateways reach RabbitMQ through a proxy on this machine, and every event is spooled.",
+    );
+    head
 }
 
 impl Part {
