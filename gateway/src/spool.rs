@@ -164,6 +164,11 @@ pub enum SpoolOutput {
         /// The mark's record.
         record: Bytes,
     },
+    /// The disk cannot be written, so nothing can be marked: what is on it up to this record may go all the same.
+    Forget {
+        /// Everything up to this number is done.
+        up_to: u64,
+    },
     /// Publish this: [`SpoolInput::Published`].
     Publish(Box<Publication>),
     /// These events are safe.
@@ -226,6 +231,8 @@ pub struct Spool {
     untold: BTreeMap<u64, (ShardIndex, SpoolNumber)>,
     is_marking: bool,
     is_dirty: bool,
+    /// What the disk was told to forget.
+    forgotten: u64,
     mark_at: BootTime,
     forecast: Forecast,
     state: SpoolState,
@@ -248,10 +255,13 @@ impl Spool {
     /// # Errors
     /// [`SpoolRecordError`] if the mark was written by another build.
     pub fn open(limits: SpoolLimits, now: Now, found: &Found) -> Result<Self, SpoolRecordError> {
-        let done = match &found.mark {
+        let mut done = match &found.mark {
             Some(mark) => Ranges::from_pairs(decode_mark(mark)?),
             None => Ranges::default(),
         };
+        // The mark may be older than what the disk has forgotten since.
+        let cursor = done.end_of(found.covered + 1).unwrap_or(found.covered);
+        done.remove_up_to(cursor);
         let log = LogStands { durable: found.last, is_stuck: false, disk_bytes: found.disk_bytes };
         Ok(Self {
             backend: Backend::Away,
@@ -260,14 +270,8 @@ impl Spool {
             undurable: VecDeque::new(),
             undurable_bytes: 0,
             of_earlier_run: found.last,
-            cursor: found.covered,
-            line: Line::new(
-                found.covered + 1,
-                found.last,
-                done.clone(),
-                limits.memory_events,
-                limits.memory_bytes,
-            ),
+            cursor,
+            line: Line::new(cursor + 1, found.last, done.clone(), limits.memory_events, limits.memory_bytes),
             done,
             held: BTreeMap::new(),
             held_events: 0,
@@ -277,6 +281,7 @@ impl Spool {
             untold: BTreeMap::new(),
             is_marking: false,
             is_dirty: false,
+            forgotten: 0,
             mark_at: now.boot + MARK_EVERY,
             forecast: Forecast::default(),
             state: SpoolState::Open,
@@ -284,6 +289,15 @@ impl Spool {
             outputs: VecDeque::new(),
             limits,
         })
+    }
+
+    /// The last record that a mark names. A disk that has forgotten all of its records must give no number up to it once more: the mark would
+    /// say of the new one that it is done.
+    ///
+    /// # Errors
+    /// [`SpoolRecordError`] if another build wrote the mark.
+    pub fn named_by(mark: &Bytes) -> Result<u64, SpoolRecordError> {
+        Ok(decode_mark(mark)?.into_iter().map(|(_, last)| last).max().unwrap_or(0))
     }
 
     /// Takes in one thing that happened.
@@ -522,6 +536,10 @@ impl Spool {
     }
 
     fn mark(&mut self, now: Now) {
+        if self.log.is_stuck && self.cursor > self.forgotten {
+            self.forgotten = self.cursor;
+            self.outputs.push_back(SpoolOutput::Forget { up_to: self.cursor });
+        }
         let Some(covers) = self.markable().filter(|_| now.boot >= self.mark_at) else { return };
         self.mark_at = now.boot + MARK_EVERY;
         self.is_marking = true;

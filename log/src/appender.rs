@@ -1,7 +1,7 @@
 //! The handle that appends.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub struct Log {
     status: watch::Receiver<LogStatus>,
     last: Lsn,
     give_up: Arc<AtomicBool>,
+    /// The record up to which all may be forgotten; `None` if this log forgets nothing.
+    forgotten: Option<Arc<AtomicU64>>,
     thread: JoinHandle<()>,
 }
 
@@ -59,13 +61,22 @@ impl Log {
         let (status_sender, status) = watch::channel(first);
         let give_up = Arc::new(AtomicBool::new(false));
         let path = config.directory.clone();
-        let writer =
-            Writer::new(config, directory.clone(), segments, covered, queue, status_sender, give_up.clone());
+        let forgotten = config.forgets.then(Arc::<AtomicU64>::default);
+        let writer = Writer::new(
+            config,
+            directory.clone(),
+            segments,
+            covered,
+            queue,
+            status_sender,
+            give_up.clone(),
+            forgotten.clone(),
+        );
         let thread = std::thread::Builder::new()
             .name("log-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(LogError::io("start the writer thread of", &path))?;
-        Ok(Self { directory, jobs, status, last, give_up, thread })
+        Ok(Self { directory, jobs, status, last, give_up, forgotten, thread })
     }
 
     /// Queues a record and says which number it has. It is safe when [`LogStatus::durable`] has reached that number.
@@ -133,6 +144,16 @@ impl Log {
         Snapshot::new(self.directory.clone(), covers)
     }
 
+    /// Says that nobody wants the records up to this one any more, whatever a crash leaves of them. Nothing happens while the disk can be
+    /// written: a mark takes them away. If it cannot, whole segments of them are removed, so that there is room again.
+    ///
+    /// # Panics
+    /// If the log was not opened as one that [`forgets`](LogConfig::forgets).
+    pub fn forget(&self, up_to: Lsn) {
+        let forgotten = self.forgotten.as_ref().expect("whoever forgets has opened the log for it");
+        forgotten.fetch_max(up_to.0, Ordering::Relaxed);
+    }
+
     /// Reads from a record on, while the log is appended to. It must not be covered by a snapshot.
     #[must_use]
     pub fn tail(&self, from: Lsn) -> Tail {
@@ -153,7 +174,7 @@ impl Log {
     /// Writes what is queued and ends the writer thread. If the disk does not take it within `grace`, the rest is given up and
     /// counted.
     pub async fn close(self, grace: Duration) -> Closed {
-        let Self { directory: _, jobs, mut status, last, give_up, thread } = self;
+        let Self { directory: _, jobs, mut status, last, give_up, forgotten: _, thread } = self;
         drop(jobs);
         let in_time = tokio::time::timeout(grace, status.wait_for(|status| status.closed)).await.is_ok();
         if !in_time {

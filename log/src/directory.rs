@@ -105,7 +105,12 @@ impl Directory {
     }
 
     pub(super) fn remove(&self, kind: Kind, lsn: Lsn) -> io::Result<()> {
-        fs::remove_file(self.file(kind, lsn))
+        #[cfg(test)]
+        let bytes = self.bytes(kind, lsn);
+        fs::remove_file(self.file(kind, lsn))?;
+        #[cfg(test)]
+        self.faults.removed(bytes);
+        Ok(())
     }
 
     pub(super) fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {

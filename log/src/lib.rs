@@ -23,7 +23,8 @@
 //! without a second copy: damage to the very last batch.
 //!
 //! **Full disk.** A write or sync that fails is tried again, in a new segment, until it works; meanwhile nothing is reported
-//! durable, the queue fills, and whoever appends has to wait. [`LogStatus::stuck`] says so.
+//! durable, the queue fills, and whoever appends has to wait. [`LogStatus::stuck`] says so. A log that has filled the disk itself has no room
+//! for a mark either: it gives back what its owner has said to be of no use any more ([`Log::forget`]).
 
 mod appender;
 mod batch;
@@ -67,6 +68,9 @@ pub struct LogConfig {
     pub queue_records: usize,
     /// How long the writer waits before it tries a failed write again.
     pub retry: Duration,
+    /// Whether [`Log::forget`] may be called: then segments may be gone from the front of the log without a snapshot that covers
+    /// them, and a log that was opened begins at the first that is there. Else such a gap is damage.
+    pub forgets: bool,
 }
 
 impl LogConfig {
@@ -94,6 +98,7 @@ impl LogConfig {
             batch_bytes: Self::BATCH_BYTES,
             queue_records: Self::QUEUE_RECORDS,
             retry: Self::RETRY,
+            forgets: false,
         }
     }
 }

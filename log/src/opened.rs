@@ -66,10 +66,23 @@ impl Opened {
         self.cut.as_ref()
     }
 
-    /// The last record that the snapshot stands for; [`Lsn::ZERO`] if there is none.
+    /// The last record that the snapshot stands for, or that was forgotten; [`Lsn::ZERO`] if there is none.
     #[must_use]
     pub fn covered(&self) -> Lsn {
-        self.snapshot.unwrap_or_default()
+        let covered = self.snapshot.unwrap_or_default();
+        match self.segments.first() {
+            Some(first) => covered.max(Lsn(first.0 - 1)),
+            None => self.last,
+        }
+    }
+
+    /// Where all segments were forgotten: the next record gets a number beyond this one, which something in the snapshot still names.
+    #[must_use]
+    pub fn numbered_beyond(self, named: Lsn) -> Self {
+        match self.segments.is_empty() && self.config.forgets {
+            true => Self { last: self.last.max(named), ..self },
+            false => self,
+        }
     }
 
     /// The last record there is.
@@ -101,7 +114,7 @@ impl Opened {
     fn check_begin(&self) -> Result<(), LogError> {
         let from = self.snapshot.unwrap_or_default().next();
         match self.segments.first() {
-            Some(&first) if first > from => Err(LogError::Missing {
+            Some(&first) if first > from && !self.config.forgets => Err(LogError::Missing {
                 path: self.directory.file(Kind::Segment, first),
                 from,
                 to: Lsn(first.0 - 1),

@@ -47,6 +47,13 @@ impl Faults {
         Ok(())
     }
 
+    /// A file has left the disk.
+    pub(super) fn removed(&self, bytes: u64) {
+        if let Some(free) = &mut self.plan.lock().unwrap().free_bytes {
+            *free += usize::try_from(bytes).unwrap();
+        }
+    }
+
     pub(super) fn before_sync(&self) -> io::Result<()> {
         let mut plan = self.plan.lock().unwrap();
         if plan.failing_syncs > 0 {
@@ -239,6 +246,46 @@ async fn a_full_disk_stops_reports_of_durability_until_there_is_space() {
     append_each(&mut log, 5..=9).await;
     log.close(Duration::MAX).await;
     assert_eq!(replay(dir.path()).unwrap(), records(1..=9));
+}
+
+#[tokio::test]
+async fn a_log_that_has_filled_its_disk_makes_room_by_what_nobody_wants_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig { forgets: true, ..config(dir.path()) };
+    let opened = Opened::open(config.clone()).unwrap();
+    let faults = opened.faults();
+    let mut log = opened.start().unwrap();
+    faults.set_free_bytes(Some(1_200));
+    let mut last = 0;
+    while log.status().borrow().stuck.is_none() {
+        last += 1;
+        append(&mut log, record(last)).await;
+        until(&log, |status| status.durable >= Lsn(last) || status.stuck.is_some()).await;
+    }
+    let segments = files(dir.path(), "segment").len();
+    assert!(segments > 2, "{segments}");
+    // There is no room for a mark either; nothing else leaves the disk.
+    log.forget(Lsn(last - 1));
+    let status = until(&log, |status| status.durable >= Lsn(last)).await;
+    assert_eq!(status.stuck, None);
+    let left = files(dir.path(), "segment");
+    assert!(left.len() < segments, "{left:?}");
+    append_each(&mut log, last + 1..=last + 1).await;
+    log.close(Duration::from_secs(1)).await;
+
+    let opened = Opened::open(config).unwrap();
+    assert_eq!(
+        (opened.covered(), opened.last()),
+        (Lsn(last - 1), Lsn(last + 1)),
+        "what was forgotten is as if it were covered"
+    );
+    let left: Vec<Replayed> = opened.replay().collect::<Result<_, _>>().unwrap();
+    assert_eq!(left, records(last..=last + 1));
+    drop(opened);
+    assert!(
+        matches!(replay(dir.path()), Err(LogError::Missing { .. })),
+        "where nothing is forgotten it is damage"
+    );
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -35,6 +35,7 @@ pub(super) struct Writer {
     queue: mpsc::Receiver<Job>,
     status: watch::Sender<LogStatus>,
     give_up: Arc<AtomicBool>,
+    forgotten: Option<Arc<AtomicU64>>,
 }
 
 /// The segment that is appended to. After any failure it is left, since what a failed sync has done nobody knows.
@@ -45,6 +46,7 @@ struct OpenSegment {
 }
 
 impl Writer {
+    #[expect(clippy::too_many_arguments, reason = "the thread owns all of it, and there is one caller")]
     pub(super) fn new(
         config: LogConfig,
         directory: Arc<Directory>,
@@ -53,9 +55,10 @@ impl Writer {
         queue: mpsc::Receiver<Job>,
         status: watch::Sender<LogStatus>,
         give_up: Arc<AtomicBool>,
+        forgotten: Option<Arc<AtomicU64>>,
     ) -> Self {
         let batch = Batch::new();
-        Self { config, directory, segments, covered, open: None, batch, queue, status, give_up }
+        Self { config, directory, segments, covered, open: None, batch, queue, status, give_up, forgotten }
     }
 
     /// Works until the log is closed and the queue is empty, or it is told to give up.
@@ -102,6 +105,9 @@ impl Writer {
             });
             if self.give_up.load(Ordering::Acquire) {
                 return false;
+            }
+            if self.forget() {
+                continue;
             }
             std::thread::park_timeout(self.config.retry);
             started = Instant::now();
@@ -153,6 +159,26 @@ impl Writer {
         if let Some(open) = self.open.take() {
             let _ = open.file.set_len(open.durable_bytes);
         }
+    }
+
+    /// Removes the segments that nobody wants any more; whether there was one. No segment is open.
+    fn forget(&mut self) -> bool {
+        let Some(forgotten) = &self.forgotten else { return false };
+        let forgotten = Lsn(forgotten.load(Ordering::Relaxed));
+        let (mut unwanted, mut kept) = covered_segments(&self.segments, forgotten);
+        if self.status.borrow().durable <= forgotten {
+            unwanted.append(&mut kept);
+        }
+        // One that can't be removed is tried again with the next failure.
+        let (removed, left): (Vec<Lsn>, Vec<Lsn>) =
+            unwanted.into_iter().partition(|lsn| self.directory.remove(Kind::Segment, *lsn).is_ok());
+        self.segments = left.into_iter().chain(kept).collect();
+        let segment_bytes = self.segments.iter().map(|&lsn| self.directory.bytes(Kind::Segment, lsn)).sum();
+        self.status.send_modify(|status| {
+            status.segments = self.segments.len() as u64;
+            status.segment_bytes = segment_bytes;
+        });
+        !removed.is_empty()
     }
 
     /// Puts a snapshot into effect, then removes what it covers. If the disk refuses, the log stays as it is, only longer.

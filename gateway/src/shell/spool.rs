@@ -108,6 +108,8 @@ impl OpenSpool {
         }
         let opened = Opened::open(LogConfig {
             segment_bytes: SEGMENT_BYTES.min(limits.bytes_max / 8),
+            // A spool that has filled its disk makes room by itself once the backend has what is in it.
+            forgets: true,
             ..LogConfig::new(directory.clone())
         })?;
         if let Some(cut) = opened.cut() {
@@ -120,12 +122,15 @@ impl OpenSpool {
             Some(Replayed::Snapshot(record)) => Some(Bytes::from(record)),
             Some(Replayed::Record(..)) | None => None,
         };
+        let mark_error = |source| SpoolError::Mark { directory: directory.clone(), source };
+        let named = mark.as_ref().map_or(Ok(0), Spool::named_by).map_err(mark_error)?;
+        let opened = opened.numbered_beyond(Lsn(named));
         let (last, covered) = (opened.last().0, opened.covered().0);
         let log = opened.start()?;
         let status = log.status();
         let disk_bytes = status.borrow().segment_bytes;
-        let core = Spool::open(limits, now(), &Found { last, covered, mark, disk_bytes })
-            .map_err(|source| SpoolError::Mark { directory, source })?;
+        let core =
+            Spool::open(limits, now(), &Found { last, covered, mark, disk_bytes }).map_err(mark_error)?;
         let left = core.gauges();
         tracing::info!(events = left.events, bytes = left.bytes, "the spool is open");
         // One to read and one to mark: the core asks for no more.
@@ -160,6 +165,10 @@ impl Disk {
     pub(super) fn mark(&mut self, covers: u64, record: Bytes) {
         let snapshot = self.log.mark(Lsn(covers));
         self.order(Job::Mark { snapshot, record });
+    }
+
+    pub(super) fn forget(&self, up_to: u64) {
+        self.log.forget(Lsn(up_to));
     }
 
     /// Puts a mark in force. False if the log's queue is full of records.

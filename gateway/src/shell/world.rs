@@ -402,6 +402,7 @@ impl World {
             SpoolOutput::Append(record) => disk.append(record),
             SpoolOutput::Read { from, to } => disk.read(from, to),
             SpoolOutput::Mark { covers, record } => disk.mark(covers, record),
+            SpoolOutput::Forget { up_to } => disk.forget(up_to),
             SpoolOutput::Publish(publication) => self.uplink.publish(*publication),
             SpoolOutput::Safe { shard: _, numbers } => self.shard.handle(now, Input::Spooled { numbers }),
             SpoolOutput::State(state) => {

@@ -106,7 +106,7 @@ fn a_refused_event_is_tried_with_growing_delay_and_then_put_with_the_dead() {
     let first = world.answer_event(PublishOutcome::Nacked);
     world.answer_event(PublishOutcome::Confirmed);
     let id = first.message.properties.message_id;
-    for delay_ms in [200, 400, 800, 1_600, 3_200] {
+    for delay_ms in [400, 800, 1_600, 3_200, 6_400] {
         world.pass(Duration::from_millis(delay_ms - 1));
         assert!(world.events.is_empty(), "not before {delay_ms} ms");
         world.pass(Duration::from_millis(1));
@@ -243,9 +243,9 @@ fn what_a_device_publishes_next_does_not_overtake_an_event_that_is_tried_again()
     assert!(world.events.is_empty(), "live events queue behind the device's backlog");
     world.publish(other, "a", qos1(1));
     assert_eq!(world.answer_event(PublishOutcome::Confirmed).message.routing_key, "main.o.a", "others go on");
-    world.pass(Duration::from_millis(200));
-    world.answer_event(PublishOutcome::Nacked);
     world.pass(Duration::from_millis(400));
+    world.answer_event(PublishOutcome::Nacked);
+    world.pass(Duration::from_millis(800));
     let topics = |world: &World| -> Vec<String> {
         world.events.iter().map(|event| event.message.routing_key.clone()).collect()
     };
@@ -265,7 +265,7 @@ fn a_device_that_leaves_while_its_event_is_tried_again_leaves_nothing_behind() {
     world.answer_event(PublishOutcome::Nacked);
     world.publish(device, "b", qos1(2));
     world.cut(device);
-    world.pass(Duration::from_millis(200));
+    world.pass(Duration::from_millis(400));
     world.answer_event(PublishOutcome::Confirmed);
     assert!(world.events.is_empty());
     let device = world.connect(V5, "d");

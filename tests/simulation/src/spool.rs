@@ -129,6 +129,8 @@ impl SpoolRun {
                     self.core.handle(now, SpoolInput::Read { first: from, records });
                 }
                 SpoolOutput::Mark { covers, record } => self.marking = Some((covers, record)),
+                // A full disk has room again by itself here.
+                SpoolOutput::Forget { .. } => {}
                 SpoolOutput::Publish(publication) => publish(*publication),
                 SpoolOutput::Safe { shard: _, numbers } => shard.handle(now, Input::Spooled { numbers }),
                 SpoolOutput::State(state) => shard.handle(now, Input::Spool(state)),

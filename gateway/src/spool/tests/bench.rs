@@ -33,6 +33,8 @@ pub(super) struct Bench {
     last: u64,
     durable: u64,
     is_stuck: bool,
+    /// The record up to which it may all go.
+    pub(super) forgotten: u64,
     pub(super) covered: u64,
     mark: Option<Bytes>,
     /// Numbers that were said to be safe, in the order in which that was said.
@@ -67,6 +69,7 @@ impl Bench {
             last: found.last,
             durable: found.last,
             is_stuck: false,
+            forgotten: 0,
             covered: found.covered,
             mark: found.mark.clone(),
             safe: Vec::new(),
@@ -83,7 +86,12 @@ impl Bench {
     /// What a new run finds: what was durable.
     pub(super) fn crash(&self) -> Self {
         let disk_bytes = self.disk_bytes();
-        let found = Found { last: self.durable, covered: self.covered, mark: self.mark.clone(), disk_bytes };
+        // What the disk has forgotten is gone from the front, whether the mark has heard of it or not; perhaps nothing is left.
+        let mut left = self.log.range(..=self.durable).map(|(lsn, _)| *lsn);
+        let named = self.mark.as_ref().map_or(0, |mark| Spool::named_by(mark).unwrap());
+        let covered = left.next().map_or(self.covered.max(named), |first| self.covered.max(first - 1));
+        let last = self.log.range(..=self.durable).next_back().map_or(covered, |(lsn, _)| *lsn);
+        let found = Found { last, covered, mark: self.mark.clone(), disk_bytes };
         let mut after = Self::open(self.limits.clone(), self.now_us + 1_000_000, &found);
         after.log = self.log.range(..=self.durable).map(|(lsn, bytes)| (*lsn, bytes.clone())).collect();
         after.handle(SpoolInput::Tick);
@@ -242,6 +250,11 @@ impl Bench {
                         disk_bytes: self.disk_bytes(),
                     };
                     self.spool.handle(now, SpoolInput::Log(stands));
+                }
+                SpoolOutput::Forget { up_to } => {
+                    assert!(self.is_stuck, "else there is a mark");
+                    self.log = self.log.split_off(&(up_to + 1));
+                    self.forgotten = up_to;
                 }
                 SpoolOutput::Publish(publication) => {
                     let message = &publication.message;

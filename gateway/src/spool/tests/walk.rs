@@ -11,11 +11,19 @@ use crate::{PublishOutcome, SpoolState, UplinkOrder};
 
 #[derive(Debug, Clone)]
 enum Step {
-    Store { device: u8, fresh: bool },
+    Store {
+        device: u8,
+        fresh: bool,
+    },
     Sync(u8),
+    /// The disk is full, until the next sync.
+    Stuck,
     Up,
     Away,
-    Answer { which: u8, nacked: bool },
+    Answer {
+        which: u8,
+        nacked: bool,
+    },
     Pass(u16),
     Crash,
 }
@@ -24,6 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         10 => (0_u8..3, any::<bool>()).prop_map(|(device, fresh)| Step::Store { device, fresh }),
         4 => any::<u8>().prop_map(Step::Sync),
+        1 => Just(Step::Stuck),
         2 => Just(Step::Up),
         1 => Just(Step::Away),
         10 => (any::<u8>(), prop::bool::weighted(0.1)).prop_map(|(which, nacked)| Step::Answer { which, nacked }),
@@ -70,7 +79,11 @@ fn walk(steps: Vec<Step>, limits: SpoolLimits) {
                 bench.store(&format!("d{device}"), order);
                 seen.stored.insert(bench.last(), (device, fresh));
             }
-            Step::Sync(share) => bench.sync(bench.last() * u64::from(share) / 255),
+            Step::Sync(share) => {
+                bench.stuck(false);
+                bench.sync(bench.last() * u64::from(share) / 255);
+            }
+            Step::Stuck => bench.stuck(true),
             Step::Up => bench.up(),
             Step::Away => bench.away(),
             Step::Answer { which, nacked } => {
@@ -107,6 +120,7 @@ fn walk(steps: Vec<Step>, limits: SpoolLimits) {
         }
         seen.look(&mut bench);
     }
+    bench.stuck(false);
     bench.sync(u64::MAX);
     bench.up();
     for _ in 0..2 {
