@@ -87,22 +87,6 @@ fn the_router_dies_between_the_new_command_and_the_end_of_the_old_one() {
 }
 
 #[test]
-fn one_that_ends_before_the_gateways_have_said_what_they_hold_takes_what_it_replaced_with_it() {
-    let (mut bench, mut gates) = Bench::ready(&["g1"]);
-    bench.send(keyed("d", "old", "k"));
-    bench.is_quick = false;
-    bench.send(CommandRequest { lifetime_ms: Some(1_000), ..keyed("d", "new", "k") });
-    bench.durable += 1;
-    let mut bench = bench.crash();
-    assert_eq!(bench.finals(), [], "a gateway may have the old one");
-    bench.advance(SECOND * 2);
-    assert_eq!(bench.finals(), [superseded("old"), ("new".to_owned(), ReceiptState::Expired)]);
-    bench.join(&mut gates[0]);
-    bench.accepted(&gates[0], "d", 1);
-    assert_eq!(ids(&bench.deliveries()), [""; 0]);
-}
-
-#[test]
 fn what_was_replaced_stays_so_if_the_router_dies_before_that_is_on_disk_and_the_new_one_is_delivered() {
     let (mut bench, mut gates) = Bench::ready(&["g1"]);
     bench.accepted(&gates[0], "d", 1);
