@@ -21,7 +21,7 @@ pub(super) async fn measure(page: &mut Page, kills: u32) -> anyhow::Result<()> {
         .with("--in-flight", 64)
         .with("--reconnect", "full-jitter")
         .with("--amqp", mesh.federation.broker().uri())
-        .with("--drain", "120s");
+        .with("--drain", "600s");
     let running = fleet.clone();
     let running = tokio::spawn(async move { running.run().await });
     tokio::time::sleep(EVERY * 2).await;
