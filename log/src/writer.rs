@@ -173,6 +173,8 @@ impl Writer {
         let (removed, left): (Vec<Lsn>, Vec<Lsn>) =
             unwanted.into_iter().partition(|lsn| self.directory.remove(Kind::Segment, *lsn).is_ok());
         self.segments = left.into_iter().chain(kept).collect();
+        // If this fails, a crash brings back what was done: it is published again, with the same ids.
+        let _ = self.directory.sync_names();
         let segment_bytes = self.segments.iter().map(|&lsn| self.directory.bytes(Kind::Segment, lsn)).sum();
         self.status.send_modify(|status| {
             status.segments = self.segments.len() as u64;
