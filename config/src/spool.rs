@@ -13,7 +13,7 @@ pub struct SpoolSettings {
     pub bytes_max: u64,
     /// `age_s_max`: what has waited longer is dropped and counted.
     pub age_max: Duration,
-    /// `drain_per_s`: events that leave it per second, once the backend is back.
+    /// `drain_per_s`: events that leave it per second at most, once the backend is back.
     pub drain_per_s: u32,
 }
 

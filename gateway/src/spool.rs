@@ -7,8 +7,8 @@
 //! ```
 //!
 //! All events stand in one line, in the order in which they were stored. The newest of them are still in memory; when the line is longer than
-//! that, the oldest are read back from disk, as fast as the drain's rate allows and in half of the window, so that they slow nothing
-//! else. An event whose rule says `fresh` steps in front of the line while there is one.
+//! that, the oldest are read back from disk, at most as fast as the drain's rate allows. A backlog goes no faster than the path to the backend
+//! carries it without a queue, so that it slows nothing else. An event whose rule says `fresh` steps in front of the line while there is one.
 //!
 //! An event is *done* when the backend has it for good. Everything up to the *cursor* is done; of what is done beyond it the ranges
 //! are remembered. Both go to disk as a mark, four times a second: after a crash, what was done since the last mark is published
@@ -17,6 +17,7 @@
 mod drain_rate;
 mod forecast;
 mod line;
+mod pace;
 mod ranges;
 mod record;
 mod state;
@@ -39,6 +40,7 @@ use crate::{
 use drain_rate::DrainRate;
 use forecast::Forecast;
 use line::{Head, Line};
+use pace::{Pace, Sent};
 use ranges::Ranges;
 use record::{Stored, decode_mark, encode_mark};
 
@@ -49,7 +51,7 @@ pub struct SpoolLimits {
     pub bytes_max: u64,
     /// An event that has waited longer is dropped and counted.
     pub age_max: Duration,
-    /// Events that are read back from disk and published, per second.
+    /// Events that are read back from disk and published, per second at most.
     pub drain_per_s: u32,
     /// Events published and not answered. Beyond: the line waits.
     pub window_events: usize,
@@ -224,7 +226,8 @@ pub struct Spool {
     /// Of a device with an event that is tried again, the later ones.
     held: BTreeMap<Device, VecDeque<(u64, Stored)>>,
     held_events: usize,
-    uplink: Uplink<u64>,
+    uplink: Uplink<(u64, Sent)>,
+    pace: Pace,
     retries: BTreeSet<(BootTime, u64)>,
     drain_rate: DrainRate,
     /// Who has not heard that an event is safe, by its number.
@@ -276,6 +279,7 @@ impl Spool {
             held: BTreeMap::new(),
             held_events: 0,
             uplink: Uplink::new(PublishOrigin::Spool, limits.window_events, limits.window_bytes),
+            pace: Pace::new(limits.window_events / 2, now.boot),
             retries: BTreeSet::new(),
             drain_rate: DrainRate::new(limits.drain_per_s, now.boot),
             untold: BTreeMap::new(),
@@ -314,7 +318,10 @@ impl Spool {
                 self.is_dirty |= !is_in_force;
             }
             SpoolInput::Published { token, outcome } => self.published(now, token, outcome),
-            SpoolInput::Backend(backend) => self.backend = backend,
+            SpoolInput::Backend(backend) => {
+                self.backend = backend;
+                self.pace.begin(now.boot);
+            }
             SpoolInput::Tick => self.retry(now),
         }
         self.pump(now);
@@ -393,6 +400,7 @@ impl Spool {
     fn store(&mut self, now: Now, from: (ShardIndex, SpoolNumber), stored: Stored) {
         self.last += 1;
         self.counters.add(Count::EventSpooled);
+        self.pace.arrived();
         let record = Bytes::from(stored.encode());
         self.undurable.push_back((self.last, record.len() as u64));
         self.undurable_bytes += record.len() as u64;
@@ -401,6 +409,7 @@ impl Spool {
         let steps_ahead = stored.order == UplinkOrder::Fresh
             && self.line.is_backlog()
             && self.backend == Backend::Up
+            && self.pace.may_step_ahead(now.boot)
             && self.uplink.has_room(stored.event.qos)
             && !self.uplink.is_trying_again(&stored.event.device);
         if steps_ahead {
@@ -445,6 +454,7 @@ impl Spool {
 
     /// Publishes what is at the head of the line, as far as there is room.
     fn pump(&mut self, now: Now) {
+        self.drain_rate.refill(now.boot);
         loop {
             let may_publish = self.backend == Backend::Up && self.held_events < HELD_MAX;
             match self.line.head(self.log.durable) {
@@ -454,9 +464,15 @@ impl Spool {
                     self.line.reads();
                     return self.outputs.push_back(SpoolOutput::Read { from, to });
                 }
-                Head::InMemory if may_publish && self.uplink.has_room(roost_wire::Qos::AtLeastOnce) => {}
+                Head::InMemory
+                    if may_publish
+                        && self.uplink.has_room(roost_wire::Qos::AtLeastOnce)
+                        && self.pace.may_go(now.boot) => {}
                 Head::ReadBack
-                    if may_publish && self.uplink.is_half_empty() && self.drain_rate.take(now.boot) => {}
+                    if may_publish
+                        && self.uplink.is_half_empty()
+                        && self.pace.may_go(now.boot)
+                        && self.drain_rate.take() => {}
                 Head::InMemory | Head::ReadBack => return,
             }
             let Some((number, stored)) = self.line.pop() else { return };
@@ -490,14 +506,16 @@ impl Spool {
             event.expiry_s = Some(crate::message::seconds_left(left));
         }
         event.replayed |= number <= self.of_earlier_run;
-        let publication = self.uplink.publish(event, &exchange, Some(number), None);
+        let waiter = Some((number, self.pace.sends(now.boot)));
+        let publication = self.uplink.publish(event, &exchange, waiter, None);
         self.outputs.push_back(SpoolOutput::Publish(publication));
     }
 
     fn published(&mut self, now: Now, token: PublishToken, outcome: PublishOutcome) {
         match self.uplink.published(token, outcome, &mut self.counters) {
             Next::Ended { waiter, end: _, frees, trace: _ } => {
-                if let Some(number) = waiter {
+                if let Some((number, sent)) = waiter {
+                    self.pace.answered(now.boot, sent, self.line.is_backlog());
                     self.is_done(number);
                 }
                 if let Some(held) = frees.and_then(|device| self.held.remove(&device)) {
@@ -507,6 +525,7 @@ impl Spool {
             }
             Next::Publish(publication) => self.outputs.push_back(SpoolOutput::Publish(publication)),
             Next::Retry { number, refusals } => {
+                self.pace.refused(now.boot);
                 self.retries.insert((now.boot + retry::delay(refusals), number));
             }
             Next::Unknown => {}
@@ -517,6 +536,7 @@ impl Spool {
         while let Some((_, number)) = self.retries.first().copied().filter(|(at, _)| *at <= now.boot) {
             self.retries.pop_first();
             if let Some(publication) = self.uplink.retry(number) {
+                self.pace.sends_again(now.boot);
                 self.outputs.push_back(SpoolOutput::Publish(publication));
             }
         }

@@ -22,12 +22,16 @@ impl DrainRate {
         Self { per_slice, left: per_slice, refill_at: now + SLICE }
     }
 
-    /// Leave for one, if there is any.
-    pub(super) fn take(&mut self, now: BootTime) -> bool {
+    /// The time has come on, whether or not there is somebody who wants to leave.
+    pub(super) fn refill(&mut self, now: BootTime) {
         if now >= self.refill_at {
             self.left = self.per_slice;
             self.refill_at = now + SLICE;
         }
+    }
+
+    /// Leave for one, if there is any.
+    pub(super) fn take(&mut self) -> bool {
         let has = self.left > 0;
         self.left = self.left.saturating_sub(1);
         has
@@ -47,12 +51,16 @@ mod tests {
     fn a_second_has_as_many_as_were_said() {
         let at = |ms: u64| BootTime::from_micros(ms * 1_000);
         let mut rate = DrainRate::new(1_000, at(0));
-        let taken = (0..1_000).map(|ms| std::iter::from_fn(|| rate.take(at(ms)).then_some(())).count());
+        let taken = (0..1_000).map(|ms| {
+            rate.refill(at(ms));
+            std::iter::from_fn(|| rate.take().then_some(())).count()
+        });
         let taken: Vec<usize> = taken.collect();
         assert_eq!(taken.iter().sum::<usize>(), 1_000);
         assert_eq!(taken.iter().max(), Some(&20), "no burst is longer than a slice");
         assert_eq!(rate.next(), Some(at(1_000)));
-        assert!(rate.take(at(5_000)), "what was not used is not saved up");
-        assert_eq!(std::iter::from_fn(|| rate.take(at(5_000)).then_some(())).count(), 19);
+        rate.refill(at(5_000));
+        assert!(rate.take(), "what was not used is not saved up");
+        assert_eq!(std::iter::from_fn(|| rate.take().then_some(())).count(), 19);
     }
 }

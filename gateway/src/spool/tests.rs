@@ -51,11 +51,18 @@ fn the_backlog_goes_at_its_rate() {
     (0..301).for_each(|_| bench.store("d", Strict));
     bench.sync(301);
     bench.up();
-    bench.pass(Duration::from_secs(2));
-    let published = bench.published().len();
+    let mut in_two_seconds = || {
+        let slices = (0..200).map(|_| {
+            bench.pass(Duration::from_millis(10));
+            let published = bench.published();
+            published.iter().for_each(|number| bench.confirm(*number));
+            published.len()
+        });
+        slices.sum::<usize>()
+    };
+    let published = in_two_seconds();
     assert!((199..=203).contains(&published), "{published} in two seconds");
-    bench.pass(Duration::from_secs(2));
-    assert_eq!(bench.published().len(), 301 - published);
+    assert_eq!(in_two_seconds(), 301 - published);
 }
 
 #[test]

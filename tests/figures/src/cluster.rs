@@ -12,12 +12,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use roost_fleet::Summary;
 use roost_harness::{Federation, Metrics};
 
 use crate::faults::{count, in_order, nothing_lost};
 use crate::fleet::Fleet;
 use crate::machine;
+use crate::memory::Memory;
 use crate::page::{Page, cores_taken, whole};
 use nodes::Cluster;
 use pause::Pause;
@@ -214,7 +214,7 @@ const HEAD: [&str; 12] = [
     "longest pause",
     "RabbitMQ back after",
     "resumes after",
-    "gateway's memory before, most",
+    "gateway's memory first / most / last",
     "nodes restarted",
     "cores busy",
     "commit",
@@ -273,7 +273,6 @@ async fn one(
         Ok(judged) => judged,
         Err(error) => return Err(error.context(whereabouts(mesh, cluster).await)),
     };
-    let (before, most) = memory(&summary)?;
     let restarted = cluster.comes_back(COMES_BACK).await?;
     let row = vec![
         fault.name(pace),
@@ -284,7 +283,7 @@ async fn one(
         format!("{:.1} s", longest.as_secs_f64()),
         format!("{:.1} s", back.as_secs_f64()),
         format!("{:.1} s", resumed.as_secs_f64()),
-        format!("{:.0}, {:.0} MiB", before, most),
+        Memory::of(&summary, "gateway")?.first_most_last(),
         if restarted.is_empty() { "none".to_owned() } else { restarted.join(", ") },
         cores_taken(&summary),
         machine::commit(),
@@ -307,14 +306,4 @@ async fn whereabouts(mesh: &Federation, cluster: &Cluster) -> String {
         Err(error) => said.push(format!("queues: {error:#}")),
     }
     said.join(", ")
-}
-
-/// Of the gateway, in MiB: before the fault, and the most.
-fn memory(summary: &Summary) -> anyhow::Result<(f64, f64)> {
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let of = |moment: &roost_fleet::Moment| moment.rss_bytes.get("gateway").copied();
-    let measured = summary.timeline.iter().filter(|moment| moment.measured);
-    let levels: Vec<u64> = measured.filter_map(of).collect();
-    let before = levels.first().copied().context("the gateway was not watched")?;
-    Ok((mib(before), mib(levels.into_iter().max().unwrap_or(before))))
 }

@@ -10,6 +10,7 @@ mod examples;
 mod faults;
 mod fleet;
 mod machine;
+mod memory;
 mod mesh;
 mod page;
 mod peer;

@@ -201,6 +201,17 @@ impl Plan {
         self.traffic.topic.of(&self.client_id(device), device)
     }
 
+    /// The key with which a service's queue is bound to get the events of these devices. Where devices answer commands it gets all: an
+    /// answer that nobody waits for is an event, wherever it was published.
+    #[must_use]
+    pub fn binding(&self) -> String {
+        let last = self.devices.saturating_sub(1);
+        match self.has_answers() {
+            true => "#".to_owned(),
+            false => self.traffic.topic.binding(&self.client_id(last), last),
+        }
+    }
+
     /// Whose messages a device subscribes to, if any device's.
     #[must_use]
     pub fn heard_by(&self, device: u32) -> Option<u32> {

@@ -1,5 +1,6 @@
 //! Where a device publishes: a topic with places for its name.
 
+use roost_wire::{Device, DeviceId, RoutingKey, Tenant, Topic};
 use serde::{Deserialize, Serialize};
 
 /// A topic in which `{device}` stands for the client id, `{index}` for the device's number and `{index%N}` for its number
@@ -39,6 +40,24 @@ impl TopicPattern {
         }
         topic + rest
     }
+
+    /// The key with which a queue gets what these devices publish there, and little of what others do: `*` where a level is not the same for
+    /// all. The client id and number are those of the device with the longest topic.
+    pub(crate) fn binding(&self, client_id: &str, index: u32) -> String {
+        let key = Topic::parse(&self.of(client_id, index)).map(|topic| {
+            let id = DeviceId::parse(client_id).expect("the plan's prefix was checked");
+            RoutingKey::for_event(&Device::new(Tenant::default(), id), &topic)
+        });
+        let key = key.expect("parsing tried the longest");
+        let words = key.as_str().split('.').skip(2).zip(self.0.split('/'));
+        // A key that does not fit is cut, and a shorter client id leaves room for more of it.
+        let words = words.map(|(word, level)| match () {
+            () if word.starts_with("%cut") => "#",
+            () if level.contains('{') => "*",
+            () => word,
+        });
+        ["*", "*"].into_iter().chain(words).collect::<Vec<_>>().join(".")
+    }
 }
 
 impl std::str::FromStr for TopicPattern {
@@ -56,7 +75,7 @@ impl std::str::FromStr for TopicPattern {
         }
         let pattern = Self(text.to_owned());
         let longest = pattern.of(&"x".repeat(64), u32::MAX);
-        roost_wire::Topic::parse(&longest).map_err(|problem| error(&problem.to_string()))?;
+        Topic::parse(&longest).map_err(|problem| error(&problem.to_string()))?;
         Ok(pattern)
     }
 }
@@ -84,6 +103,16 @@ mod tests {
         assert_eq!(of("a/b"), "a/b");
         assert_eq!(of("devices/{device}/state"), "devices/d-7/state");
         assert_eq!(of("{index}/{index%100}/x"), "1234/34/x");
+    }
+
+    #[test]
+    fn a_binding_is_as_narrow_as_the_pattern() {
+        let binding = |text: &str| text.parse::<TopicPattern>().unwrap().binding("d-7", 1_234);
+        assert_eq!(binding("a/b.c"), "*.*.a.b%2Ec");
+        assert_eq!(binding("devices/{device}/state"), "*.*.devices.*.state");
+        assert_eq!(binding("x/of-{index%10}/a*/{index}"), "*.*.x.*.a%2A.*");
+        let long = "y".repeat(120);
+        assert_eq!(binding(&format!("a/{long}/{long}/{long}")), format!("*.*.a.{long}.#"));
     }
 
     #[test]

@@ -152,6 +152,8 @@ impl BackendSide {
 /// The names of the queues that one link consumes.
 struct Queues {
     events: String,
+    /// What the queue of events is bound with.
+    binding: String,
     receipts: String,
     answers: Option<String>,
     are_durable: bool,
@@ -165,7 +167,13 @@ impl Queues {
             false => format!("roost.fleet.{run:08x}.{link}.{of}"),
         };
         let answers = plan.answer.is_some().then(|| name("answers"));
-        Self { events: name("up"), receipts: name("receipts"), answers, are_durable: *durable_queues }
+        Self {
+            events: name("up"),
+            binding: plan.binding(),
+            receipts: name("receipts"),
+            answers,
+            are_durable: *durable_queues,
+        }
     }
 
     fn consumed(self) -> ConsumePlan {
@@ -175,7 +183,7 @@ impl Queues {
         };
         let names = [&self.events, &self.receipts].into_iter().chain(&self.answers);
         let topology = names.map(|name| Topology::of(queue(name))).fold(Topology::contract(1), Topology::and);
-        let topology = topology.bind(&self.events, UP, "#").bind(&self.receipts, RECEIPTS, "#");
+        let topology = topology.bind(&self.events, UP, &self.binding).bind(&self.receipts, RECEIPTS, "#");
         let names = [self.events, self.receipts].into_iter().chain(self.answers);
         let queues = names.map(|name| ConsumeQueue { name, prefetch: PREFETCH }).collect();
         ConsumePlan { topology, queues }
