@@ -8,6 +8,7 @@ mod close;
 mod command;
 mod connect;
 mod connection;
+mod doubts;
 mod drain;
 mod fetch;
 mod fetches;
@@ -30,6 +31,7 @@ mod write;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use connection::Connection;
+use doubts::Doubts;
 use drain::DrainState;
 use fetches::Fetches;
 pub use hand_over::HandOver;
@@ -85,6 +87,7 @@ pub struct Shard {
     sessions: HashMap<SessionKey, Session, Seeded>,
     by_device: HashMap<Device, SessionKey, Seeded>,
     takeovers: Takeovers,
+    doubts: Doubts,
     fetches: Fetches,
     /// Sessions given away that the broker does not have yet.
     given: usize,
@@ -185,6 +188,7 @@ impl Shard {
             sessions: HashMap::with_hasher(seed),
             by_device: HashMap::with_hasher(seed),
             takeovers: Takeovers::new(limits.takeovers_burst, limits.takeover_every, seed),
+            doubts: Doubts::new(seed),
             fetches: Fetches::default(),
             given: 0,
             subscriptions: SubscriptionTree::new(config.hash_seed, SUBSCRIPTIONS_TOTAL_MAX),

@@ -68,6 +68,8 @@ pub(crate) struct Finding {
     pub(crate) waiting: BTreeSet<GatewayId>,
     /// Whose sessions there are; one for each gateway at most.
     pub(crate) found: Vec<Held>,
+    /// When sessions were accepted that gateways had, and forgot in doubt, on the router's clock.
+    pub(crate) forgotten: Vec<Interval>,
     /// Whether one that may have it can't answer.
     pub(crate) is_unsure: bool,
 }

@@ -115,6 +115,10 @@ pub enum Sighting {
         device: Device,
         /// Why not.
         reason: NoSessionReason,
+        /// When the session was accepted that it had of the device and forgot, since nobody could say whether that was the newest; on the clock
+        /// of the gateway's incarnation.
+        #[serde(default)]
+        forgot: Option<BootTime>,
         /// When this was written, on the clock of the gateway's incarnation.
         #[serde(default)]
         at: Option<BootTime>,
@@ -258,6 +262,7 @@ mod tests {
                     run,
                     device,
                     reason: NoSessionReason::Busy,
+                    forgot: Some(BootTime::from_micros(7)),
                     at: Some(BootTime::from_micros(12)),
                 },
             ],

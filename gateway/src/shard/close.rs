@@ -129,6 +129,9 @@ impl Shard {
     /// Forgets a session that has no connection.
     pub(super) fn end_session(&mut self, key: SessionKey, count: Count) {
         let Some(session) = self.sessions.remove(&key) else { return };
+        if session.is_doubted {
+            self.doubts.note(&session.device, session.accepted_at);
+        }
         self.depth.changed(session.outbox.depth(), Depth::default());
         self.by_device.remove(&session.device);
         self.subscriptions.remove_all(&key);

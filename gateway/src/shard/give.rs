@@ -28,7 +28,10 @@ impl Shard {
                 connected: session.connection.is_some(),
                 at,
             },
-            None => Sighting::NoSession { question, run, device, reason: NoSessionReason::Absent, at },
+            None => {
+                let (forgot, reason) = (self.doubts.find(&device), NoSessionReason::Absent);
+                Sighting::NoSession { question, run, device, reason, forgot, at }
+            }
         }
     }
 
@@ -54,7 +57,8 @@ impl Shard {
             Err((count, reason)) => {
                 self.count(count);
                 let at = Some(now.boot);
-                let no = Sighting::NoSession { question, run, device, reason, at };
+                let forgot = self.doubts.find(&device);
+                let no = Sighting::NoSession { question, run, device, reason, forgot, at };
                 self.tell_link(FromShard::Sighting(no));
             }
         }

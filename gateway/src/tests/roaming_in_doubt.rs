@@ -27,6 +27,28 @@ fn a_session_in_doubt_that_is_away_is_forgotten() {
     assert_eq!(world.count(Count::DroppedWithSession), 4);
 }
 
+/// A router that was restarted since does not know that there was one.
+#[test]
+fn a_gateway_remembers_what_it_has_forgotten_in_doubt() {
+    for is_away in [true, false] {
+        let (mut world, mut session) = owner(V5);
+        let client = (!is_away).then(|| world.try_connect(persistent(V5, "s")).0);
+        if client.is_some() {
+            session = world.session(&device());
+        }
+        let find = vec![Control::FindSession { question: QuestionId(3), device: device() }];
+        world.router_says(1, find.clone());
+        let Some(Sighting::HoldsSession { present, .. }) = world.sightings.pop() else { panic!() };
+        world.router_says(1, doubt(session));
+        if let Some(client) = client {
+            world.cut(client);
+        }
+        world.router_says(1, find);
+        let Some(Sighting::NoSession { forgot, .. }) = world.sightings.pop() else { panic!() };
+        assert_eq!(forgot, Some(present.accepted_at));
+    }
+}
+
 #[test]
 fn a_session_in_doubt_that_is_connected_ends_with_its_connection() {
     let (mut world, _) = owner(V5);

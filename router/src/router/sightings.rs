@@ -51,10 +51,10 @@ impl RouterCore {
                         self.session_held(now, &gateway, question, present, connected);
                     }
                 }
-                Sighting::NoSession { question, run, device, reason, at } => {
+                Sighting::NoSession { question, run, device, reason, forgot, at } => {
                     if run == self.run {
                         self.session_answered_at(now, &gateway, question, &device, at);
-                        self.no_session(now, &gateway, question, &device, reason);
+                        self.no_session(now, &gateway, question, &device, (reason, forgot));
                     }
                 }
                 Sighting::Claim { question, run, present } => {

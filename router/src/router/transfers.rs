@@ -194,12 +194,15 @@ impl RouterCore {
         gateway: &GatewayId,
         question: QuestionId,
         device: &Device,
-        reason: NoSessionReason,
+        (reason, forgot): (NoSessionReason, Option<BootTime>),
     ) {
+        let known = self.gateways.get(gateway);
+        let forgot = forgot.zip(known).map(|(at, known)| known.bounds.interval_heard(now.boot, at));
         let Some(open) = self.transfers.asked(device, question) else { return };
         match &mut open.stage {
             Stage::Finding(finding) => {
                 finding.waiting.remove(gateway);
+                finding.forgotten.extend(forgot);
                 self.conclude_finding(now, device);
             }
             Stage::Moving(from, _) if from == gateway => {
@@ -255,6 +258,10 @@ impl RouterCore {
         }
         let is_certain = !finding.is_unsure && !self.locations.is_contested(device);
         let newest = finding.newest().filter(|_| is_certain).ok_or(TransferOutcome::Undecided)?;
+        // One that was forgotten in doubt may have been newer. A router that was there then has it on record; a new one has not.
+        if !finding.forgotten.iter().all(|forgotten| newest.accepted.is_after(forgotten)) {
+            return Err(TransferOutcome::Undecided);
+        }
         let others = self.gateways.iter().filter(|(id, _)| **id != newest.gateway);
         let mut others = others.map(|(_, known)| known);
         if others.any(|known| known.may_have_lost_since(newest.accepted.earliest_micros)) {

@@ -144,7 +144,15 @@ fn handed_on(bench: &mut Bench) -> Vec<(PublishToken, String, SessionArrival)> {
 
 fn no_session(bench: &mut Bench, gate: &Gate, question: QuestionId, reason: NoSessionReason) {
     let (run, device, at) = (bench.core.run(), device("d"), Some(bench.now.boot));
-    bench.sight(gate, vec![Sighting::NoSession { question, run, device, reason, at }]);
+    bench.sight(gate, vec![Sighting::NoSession { question, run, device, reason, forgot: None, at }]);
+}
+
+/// A gateway has no session of the device, but had one, which was accepted so long ago, and forgot it in doubt.
+pub(super) fn forgot(bench: &mut Bench, gate: &Gate, question: QuestionId, ago: Duration) {
+    let (run, device, at) = (bench.core.run(), device("d"), bench.now.boot);
+    let forgot = Some(BootTime::from_micros(at.as_micros() - ago.as_micros() as u64));
+    let reason = NoSessionReason::Absent;
+    bench.sight(gate, vec![Sighting::NoSession { question, run, device, reason, forgot, at: Some(at) }]);
 }
 
 /// A gateway has a session of the device, which was accepted so long ago.

@@ -20,6 +20,27 @@ fn where_nobody_can_say_which_is_the_newest_all_are_forgotten() {
     assert_eq!(outcomes(&bench, TransferOutcome::Undecided), 1);
 }
 
+/// The router that had all of them forgotten knew the device; a new run of it does not.
+#[test]
+fn a_copy_is_not_the_newest_if_a_newer_one_was_forgotten_in_doubt() {
+    for (ago, is_certain) in [(10 * SECOND, true), (5 * SECOND, false), (SECOND, false)] {
+        let (mut bench, mut gates) = roaming(&["g1", "g2", "g3"]);
+        passes(&mut bench, &mut gates, 20);
+        wants(&mut bench, &gates[1], None);
+        let (_, question) = sought(&mut bench);
+        forgot(&mut bench, &gates[0], question, ago);
+        has_none(&mut bench, &gates[1], question);
+        holds(&mut bench, &gates[2], question, 9, 5 * SECOND);
+        if is_certain {
+            let (at, _, session) = ordered(&mut bench);
+            assert_eq!((at.as_str(), session), ("g3", 9), "what was forgotten was older");
+        } else {
+            assert_eq!(answered(&mut bench), to("g2", SessionAnswer::Undecided), "accepted {ago:?} ago");
+            assert_eq!(doubted(&mut bench), these(&[("g3", 9)]));
+        }
+    }
+}
+
 #[test]
 fn a_copy_is_not_the_newest_if_one_that_may_have_a_newer_one_cannot_be_asked() {
     let (bench, gates) = roaming(&["g1", "g2"]);
