@@ -52,7 +52,9 @@ mod tests {
         let device = |number: usize| format!("d{number}").parse().unwrap();
         let mut doubts = Doubts::new(Seeded(1));
         for number in 0..=DEVICES_MAX {
-            [1, 2].map(|micros| doubts.note(&device(number), BootTime::from_micros(micros)));
+            for micros in [1, 2] {
+                doubts.note(&device(number), BootTime::from_micros(micros));
+            }
         }
         assert_eq!((doubts.find(&device(0)), doubts.order.len()), (None, DEVICES_MAX));
         assert_eq!(doubts.find(&device(1)), Some(BootTime::from_micros(2)));
