@@ -229,6 +229,10 @@ fn rows_of(page: &Path) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
         return Ok(BTreeMap::new());
     }
     let text = std::fs::read_to_string(page).with_context(|| page.display().to_string())?;
+    if !text.contains(&format!("| {} |", HEAD.join(" | "))) {
+        // Its columns mean something else.
+        return Ok(BTreeMap::new());
+    }
     let cells = |line: &str| -> Option<Vec<String>> {
         let inner = line.strip_prefix("| ")?.strip_suffix(" |")?;
         Some(inner.split(" | ").map(str::to_owned).collect())

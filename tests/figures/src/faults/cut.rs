@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use roost_fleet::shell::WanState;
 
 use super::{Linked, nothing_lost, until};
@@ -75,7 +76,8 @@ async fn one(order: &str, cut: Duration) -> anyhow::Result<(Vec<String>, String)
             .with("--drain", "600s")
     };
     // A drain at three times the live rate takes half of the cut: one of the three is what comes meanwhile.
-    let time = QUIET + cut + cut / 2 + QUIET;
+    let drains_for = cut / 2 + QUIET;
+    let time = QUIET + cut + drains_for;
     let fleet = Fleet::of(DEVICES, &[port])
         .publishes(A_SECOND, DEVICES, time)
         .with("--size", 256)
@@ -102,6 +104,10 @@ async fn one(order: &str, cut: Duration) -> anyhow::Result<(Vec<String>, String)
     let during = tokio::spawn(async move { during.run().await });
     until("the spool is empty", async || Ok(mesh.spooled().await? == 0)).await?;
     let drained = began.elapsed();
+    ensure!(
+        drained < drains_for,
+        "{order}: {backlog} events took {drained:?} to drain, and devices published for {drains_for:?} of it only: less than three times the live rate"
+    );
     let during = during.await??;
     let summary = running.await??;
     for summary in [&before, &during] {
