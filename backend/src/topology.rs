@@ -131,6 +131,15 @@ impl Topology {
         Self { queues: vec![queue], ..Self::default() }
     }
 
+    /// Whether a queue of it takes every message to this exchange with this key. Of patterns only `#` counts.
+    #[must_use]
+    pub fn has_place_for(&self, exchange: &str, key: &str) -> bool {
+        let is_direct = exchange.is_empty() && self.queues.iter().any(|queue| queue.name == key);
+        let takes =
+            |binding: &Binding| binding.exchange == exchange && (binding.key == "#" || binding.key == key);
+        is_direct || self.bindings.iter().any(takes)
+    }
+
     /// With one more binding.
     #[must_use]
     pub fn bind(mut self, queue: &str, exchange: &str, key: &str) -> Self {
@@ -175,5 +184,22 @@ impl Exchange {
     #[must_use]
     pub fn new(name: &str, kind: ExchangeKind) -> Self {
         Self { name: name.to_owned(), kind }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_has_a_place_for_what_its_own_bindings_take() {
+        let topology = Topology::of(Queue::classic("q"))
+            .bind("q", "all", "#")
+            .bind("q", "some", "a.b")
+            .bind("q", "more", "a.*");
+        assert!(topology.has_place_for("all", "x.y") && topology.has_place_for("some", "a.b"));
+        assert!(topology.has_place_for("", "q"));
+        assert!(!topology.has_place_for("some", "a.c") && !topology.has_place_for("", "other"));
+        assert!(!topology.has_place_for("more", "a.b"), "not told from what it does not take");
     }
 }

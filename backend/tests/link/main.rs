@@ -36,6 +36,7 @@ macro_rules! all_scenarios {
                 a_wrong_password_is_a_reason_and_does_not_print, a_blocked_connection_waits_and_says_so,
                 a_lost_message_is_reported_if_that_was_asked_for;
             topology: the_contract_is_declared_again_and_again, a_deleted_exchange_is_declared_again,
+                a_deleted_queue_that_every_message_finds_is_declared_again,
                 a_queue_that_is_otherwise_is_named, a_locked_queue_is_waited_for;
             consuming: every_answer_reaches_the_broker, what_was_not_answered_comes_again_after_a_cut,
                 tokens_of_an_older_link_are_ignored, rejected_messages_go_back_or_away,

@@ -2,7 +2,8 @@
 
 use lapin::types::FieldTable;
 use roost_backend::shell::{
-    ConsumePlan, ConsumerEvent, DownReason, Published, PublisherConfig, PublisherEvent, consumer, publisher,
+    ConsumePlan, ConsumerEvent, DownReason, Publish, Published, PublisherConfig, PublisherEvent, consumer,
+    publisher,
 };
 use roost_backend::{Exchange, ExchangeKind, Overflow, Queue, Topology};
 use roost_wire::LinkId;
@@ -42,6 +43,37 @@ pub(crate) async fn a_deleted_exchange_is_declared_again(stage: &Stage) {
     publisher.publish(lone).await.unwrap();
     assert_eq!(outcomes(&mut events, 1).await.0[&2], Published::Confirmed);
     publisher.close(PATIENCE).await;
+    behind.delete_exchange(&exchange).await;
+    behind.close().await;
+}
+
+pub(crate) async fn a_deleted_queue_that_every_message_finds_is_declared_again(stage: &Stage) {
+    let (behind, exchange, queue) = (stage.behind().await, stage.name("exchange"), stage.name("queue"));
+    let exchanges = vec![Exchange::new(&exchange, ExchangeKind::Topic)];
+    let topology =
+        Topology { exchanges, ..Topology::of(Queue::classic(&queue)) }.bind(&queue, &exchange, "#");
+    let (publisher, mut events) = publisher(stage.link(), topology, PublisherConfig::default());
+    assert_eq!(next(&mut events).await, PublisherEvent::Up);
+    behind.delete_queue(&queue).await;
+    let mut message = publish("some.key", 1);
+    message.message.exchange.clone_from(&exchange);
+    let again = async {
+        for token in 1.. {
+            publisher.publish(Publish { token, ..message.clone() }).await.unwrap();
+            let (after, downs) = outcomes(&mut events, 1).await;
+            assert!(downs.is_empty(), "the link is well: {downs:?}");
+            match &after[&token] {
+                Published::Confirmed => return token,
+                Published::Returned { code: 312, .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        unreachable!()
+    };
+    let confirmed = tokio::time::timeout(PATIENCE, again).await.expect("the queue is there again");
+    assert!(confirmed > 1, "the first one came back");
+    publisher.close(PATIENCE).await;
+    behind.delete_queue(&queue).await;
     behind.delete_exchange(&exchange).await;
     behind.close().await;
 }

@@ -15,7 +15,9 @@ use roost_wire::BootTime;
 use super::outbox::Outbox;
 use super::renewal::Renewal;
 use super::{Desk, Ending, PublisherEvent, Tally, closed, confirming_channel};
+use crate::Topology;
 use crate::conversion::{Outgoing, incoming};
+use crate::shell::declare::declare;
 use crate::shell::down_reason::DownReason;
 use crate::shell::link::Link;
 use crate::shell::retry::sleep_until;
@@ -29,7 +31,8 @@ const LINGER: Duration = Duration::from_millis(1);
 
 impl Desk {
     /// Publishes until the link is lost, or the publisher was closed and is done. A channel on which messages are refused is
-    /// replaced now and then ([`Renewal`]).
+    /// replaced now and then ([`Renewal`]); so is one on which a message came back for which the topology has a queue, which then is
+    /// declared again.
     pub(super) async fn serve(&mut self, link: &Link, mut channel: Channel) -> Ending {
         let now = boot_time(self.started);
         let mut notices = pin!(link.events());
@@ -38,12 +41,19 @@ impl Desk {
             renewal: Renewal::new(now),
             deadline: None,
             drained: false,
+            has_gap: false,
         };
         loop {
             if let Some(ending) = self.serve_channel(link, &channel, notices.as_mut(), &mut course).await {
                 return ending;
             }
-            channel = match confirming_channel(link, self.link.timeout).await {
+            let again = async {
+                if std::mem::take(&mut course.has_gap) {
+                    declare(link, &self.topology, self.link.timeout).await?;
+                }
+                confirming_channel(link, self.link.timeout).await
+            };
+            channel = match again.await {
                 Ok(channel) => channel,
                 Err(reason) => return Ending::Lost(reason),
             };
@@ -58,12 +68,12 @@ impl Desk {
         link: &Link,
         channel: &Channel,
         mut notices: Pin<&mut impl Stream<Item = Event>>,
-        Course { pace, renewal, deadline, drained }: &mut Course,
+        Course { pace, renewal, deadline, drained, has_gap }: &mut Course,
     ) -> Option<Ending> {
         let (timeout, user, frame_max) =
             (self.link.timeout, self.link.address.user().to_owned(), link.frame_max());
-        let Self { window, published, events, close, started, tally, .. } = self;
-        let told = Told { tally, started: *started };
+        let Self { window, published, events, close, started, tally, topology, .. } = self;
+        let told = Told { tally, started: *started, topology };
         let unwritten = AtomicUsize::new(0);
         let mut flights = FuturesUnordered::new();
         let mut watch =
@@ -90,7 +100,8 @@ impl Desk {
             tokio::select! {
                 landed = progress(&mut flights, &unwritten), if !flights.is_empty() => {
                     let heard = hear(window, channel, &mut flights, landed, told);
-                    if heard.refusals > 0 {
+                    *has_gap |= heard.has_gap;
+                    if heard.refusals > 0 || heard.has_gap {
                         renewal.refused();
                     }
                     events.done(window.settle());
@@ -141,6 +152,8 @@ struct Course {
     deadline: Option<Instant>,
     /// Nothing more is published.
     drained: bool,
+    /// A queue of the topology, or its binding, is not there any more.
+    has_gap: bool,
 }
 
 /// When to send, and how long a confirm may take.
@@ -273,13 +286,16 @@ struct Heard {
     error: Option<Error>,
     /// How many messages the broker refused.
     refusals: usize,
+    /// Whether one came back for which the topology has a queue.
+    has_gap: bool,
 }
 
-/// Where confirms are timed.
+/// Where confirms are timed, and what returns are compared with.
 #[derive(Clone, Copy)]
 struct Told<'a> {
     tally: &'a Tally,
     started: Instant,
+    topology: &'a Topology,
 }
 
 /// Confirms that are read together.
@@ -326,6 +342,7 @@ impl Round<'_> {
             let (code, text) = (returned.reply_code, returned.reply_text.to_string());
             let Delivery { exchange, routing_key, properties, data, .. } = returned.delivery;
             let message = incoming(exchange.as_str(), routing_key.as_str(), &properties, data.into());
+            self.heard.has_gap |= self.told.topology.has_place_for(&message.exchange, &message.routing_key);
             if !self.window.returned(code, &text, &message) {
                 tracing::error!(code, text, "the broker returned a message that is not in flight");
             }
