@@ -36,6 +36,10 @@ impl Links {
         self.of(link).down(reason.kind().as_str());
     }
 
+    pub(super) fn blocked(&mut self, link: LinkName, is_blocked: bool) {
+        self.of(link).blocked(is_blocked);
+    }
+
     pub(super) fn counts(&self) -> Vec<LinkCounts> {
         vec![self.uplink.clone(), self.mesh.clone(), self.inbox.clone()]
     }

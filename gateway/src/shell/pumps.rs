@@ -90,8 +90,14 @@ pub(super) async fn publisher(
                     world.borrow_mut().links.down(side.link(), &reason);
                     Some(reason.to_string())
                 }
-                PublisherEvent::Unblocked => None,
-                PublisherEvent::Blocked { reason } => Some(reason),
+                PublisherEvent::Unblocked => {
+                    world.borrow_mut().links.blocked(side.link(), false);
+                    None
+                }
+                PublisherEvent::Blocked { reason } => {
+                    world.borrow_mut().links.blocked(side.link(), true);
+                    Some(reason)
+                }
             };
             let backend = stands(side, &readiness, trouble);
             // In order: an outcome that came before a loss is told before it.
