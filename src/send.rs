@@ -188,6 +188,7 @@ mod tests {
             gateway: None,
             region: None,
             attempt: 0,
+            telling: None,
             reason: None,
             detail: None,
             accepted_at: WallTime::from_millis(1_000),

@@ -144,6 +144,7 @@ fn receipts_are_the_codes() {
         gateway: Some("eu-1".parse().unwrap()),
         region: Some("eu".parse().unwrap()),
         attempt: 1,
+        telling: Some(roost_wire::Telling { run: roost_wire::RouterRun(1), number: 1 }),
         reason: Some(ReceiptReason::Invalid),
         detail: Some("x".to_owned()),
         accepted_at: WallTime::from_millis(1),

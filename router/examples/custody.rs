@@ -147,6 +147,7 @@ impl Bench {
                 }
                 Output::Ack(_)
                 | Output::Answer { .. }
+                | Output::NoRoom { .. }
                 | Output::PauseCommands
                 | Output::ResumeCommands
                 | Output::Trace(_)

@@ -78,6 +78,12 @@ pub enum DropReason {
     PublicationLost,
     /// A publication that the broker refused and that is published again.
     PublishedAgain,
+    /// A receipt that is not final and that a queue refused: it is not told there.
+    ReceiptRefused,
+    /// A letter to `roost.dead` that came back, because no queue is behind it: it is published again until one is.
+    NoDeadQueue,
+    /// A device's coming or going that a queue refused, and that a newer one of the device has overtaken.
+    PresenceOvertaken,
     /// A heartbeat that is not answered since its gateway owes a sync for too long.
     NotSynced,
     /// A device's coming or going that is not published: too much of that is not confirmed.
@@ -102,7 +108,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::Undecodable,
         Self::UnreadableReport,
         Self::WrongUser,
@@ -120,6 +126,9 @@ impl DropReason {
         Self::InboxGone,
         Self::PublicationLost,
         Self::PublishedAgain,
+        Self::ReceiptRefused,
+        Self::NoDeadQueue,
+        Self::PresenceOvertaken,
         Self::NotSynced,
         Self::PresenceBacklog,
         Self::AnswerUnreadable,
@@ -153,6 +162,9 @@ impl DropReason {
             Self::InboxGone => "inbox_gone",
             Self::PublicationLost => "publication_lost",
             Self::PublishedAgain => "published_again",
+            Self::ReceiptRefused => "receipt_refused",
+            Self::NoDeadQueue => "no_dead_queue",
+            Self::PresenceOvertaken => "presence_overtaken",
             Self::NotSynced => "not_synced",
             Self::PresenceBacklog => "presence_backlog",
             Self::AnswerUnreadable => "answer_unreadable",

@@ -59,7 +59,7 @@ pub enum Whereabouts {
 pub struct Facts {
     /// What the sender wants while the device is away.
     pub offline: Offline,
-    /// How often it was written to the device and not answered.
+    /// How often it may have reached the device and was not answered.
     pub unanswered: u32,
     /// How often that may happen.
     pub unanswered_max: u32,
@@ -110,7 +110,7 @@ pub enum ParkReason {
 pub enum RejectReason {
     /// The sender asked not to wait, and the device is away. The receipt says `unreachable`.
     Unreachable(ParkReason),
-    /// Written too often without an answer.
+    /// Given away too often, and perhaps delivered, without an answer.
     DeliveryLimit,
     /// The lifetime asked for is above the limit.
     LifetimeTooLong,

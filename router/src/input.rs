@@ -17,7 +17,8 @@ pub enum Input {
         /// The message as it came.
         message: Box<Message>,
     },
-    /// A command came over HTTP. It is answered by [`crate::Output::Answer`], perhaps several times: see there.
+    /// A command came over HTTP. It is answered by [`crate::Output::Answer`], perhaps several times, or by
+    /// [`crate::Output::NoRoom`].
     Http {
         /// Which request.
         request: RequestId,

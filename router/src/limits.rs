@@ -20,7 +20,7 @@ pub struct Limits {
     /// Bytes of payload that may wait for one device: 1 MiB. More are rejected: `mailbox_full`.
     pub mailbox_bytes_max: usize,
     /// Commands in custody, those among them that have ended and whose receipt is not confirmed: 200,000. Then the shard queue is
-    /// not consumed until a tenth is gone, and HTTP commands are rejected: `router_full`.
+    /// not consumed until a tenth is gone, and HTTP commands are not taken.
     pub commands_max: usize,
     /// Bytes in custody, payloads and headers: 512 MiB. As `commands_max`.
     pub bytes_max: usize,
@@ -41,7 +41,8 @@ pub struct Limits {
     pub payload_bytes_max: usize,
     /// What topic, user properties and the other headers may take together: 64 KiB. More is rejected: `too_large`.
     pub header_bytes_max: usize,
-    /// How often a command may be written to its device without an answer: 10. Then it is rejected: `delivery_limit`.
+    /// How often a command may reach its device, or be with a gateway that is lost, without an answer: 10. Then it is rejected:
+    /// `delivery_limit`.
     pub unanswered_max: u32,
     /// For how long after its lifetime a command's message id is remembered: 1 h.
     pub remembered: Duration,

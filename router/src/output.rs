@@ -41,6 +41,12 @@ pub enum Output {
         /// Where it stands.
         receipt: Box<Receipt>,
     },
+    /// Tell an HTTP request that its command was not taken: the bound on commands in custody is reached. Nothing is remembered of it, so the
+    /// same command is welcome later.
+    NoRoom {
+        /// Which request.
+        request: RequestId,
+    },
     /// A recorded command has ended. Only with ids: [`crate::RouterCore::trace_with`].
     Trace(Box<CommandTrace>),
     /// Stop consuming [`crate::Queue::Commands`]: the bound on commands in custody is reached.
@@ -125,7 +131,8 @@ pub enum Publication {
         arrival: Box<SessionArrival>,
     },
     /// A message that is not a command, or was rejected: the message to the exchange `roost.dead` (key `tenant.device`, or its
-    /// old key if that names no device), with the header `roost-reason`. Published again after a lost connection.
+    /// old key if that names no device), with the header `roost-reason`. Mandatory, so that it is known if nobody keeps it. Published
+    /// again after a lost connection.
     DeadLetter {
         /// The message with its reason in the headers; exchange and key are set by the core.
         message: Box<Message>,
@@ -149,13 +156,13 @@ impl Publication {
             Self::Delivery { .. }
             | Self::Answer { .. }
             | Self::Session { .. }
-            | Self::SessionOrder { .. } => true,
+            | Self::SessionOrder { .. }
+            | Self::DeadLetter { .. } => true,
             Self::Control { .. }
             | Self::RunBegun { .. }
             | Self::Receipt { .. }
             | Self::Presence(_)
-            | Self::Marker { .. }
-            | Self::DeadLetter { .. } => false,
+            | Self::Marker { .. } => false,
         }
     }
 

@@ -305,6 +305,7 @@ impl RouterCore {
             | Record::Given { .. }
             | Record::TakenBack { .. }
             | Record::Interrupted { .. }
+            | Record::Tried { .. }
             | Record::ReceiptPublished { .. }
             | Record::Answered { .. }
             | Record::GatewaySeen { .. }
@@ -332,8 +333,14 @@ impl RouterCore {
             let outputs = entry.remove();
             self.outputs.extend(outputs);
         }
+        let mut safe = Vec::new();
         while let Some((_, sequence)) = self.unsafe_yet.pop_front_if(|(gate, _)| *gate <= lsn) {
             self.accepted_durably(now, sequence);
+            safe.push(sequence);
+        }
+        // Whoever is offered takes the later ones of its device with it: by now their senders know that they are accepted.
+        for sequence in safe {
+            self.offer_accepted(now, sequence);
         }
         self.offer_behind(now);
         let run_is_durable = before < self.run_lsn && self.run_lsn <= self.durable;

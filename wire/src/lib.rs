@@ -44,7 +44,7 @@ pub use key::{KeyError, RoutingKey};
 pub use message::{DeliveryMode, HeaderValue, Headers, Message, Properties};
 pub use name::{GatewayId, MessageId, NameError, Region, Tenant};
 pub use presence::{Presence, PresenceState};
-pub use receipt::{Receipt, ReceiptReason, ReceiptState};
+pub use receipt::{Receipt, ReceiptReason, ReceiptState, Telling};
 pub use settlement::{
     InFlight, Outcome, Refusal, ReturnReason, Settlement, SettlementItem, SettlementReport,
 };

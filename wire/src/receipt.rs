@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CommandId, DeliveryMode, Device, Epoch, GatewayId, Message, MessageId, Properties, Region, RoutingKey,
-    WallTime,
+    CommandId, DeliveryMode, Device, Epoch, GatewayId, Message, MessageId, Properties, Region, RouterRun,
+    RoutingKey, WallTime,
 };
 
 /// The state of one command, as JSON on `roost.receipts`. Every accepted command ends in exactly one final state.
@@ -33,6 +33,9 @@ pub struct Receipt {
     pub region: Option<Region>,
     /// How often it was given to a gateway.
     pub attempt: u32,
+    /// Which one it is of the receipts whose state can come more than once (parked, forwarded).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telling: Option<Telling>,
     /// Why it is in this state, where that needs saying.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<ReceiptReason>,
@@ -46,6 +49,15 @@ pub struct Receipt {
     /// Whether this repeats the receipt of an earlier command with the same message id.
     #[serde(default)]
     pub duplicate: bool,
+}
+
+/// The name of one of a command's receipts among those whose state can come more than once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Telling {
+    /// The run of the router that tells it.
+    pub run: RouterRun,
+    /// Counted per command in that run, from 1.
+    pub number: u32,
 }
 
 /// Where a command stands: `accepted → parked ⇄ forwarded →` one of the final ones.
@@ -165,14 +177,14 @@ impl Receipt {
     /// The version of the contract that this build writes.
     pub const VERSION: u8 = 1;
 
-    /// The AMQP `message_id`: command id and state, and the attempt where a state can come more than once. A receipt that
-    /// is published again has the same one.
+    /// The AMQP `message_id`: command id and state, and which telling it is where a state can come more than once. A receipt that
+    /// is published again has the same one, and no other has it.
     #[must_use]
     pub fn id(&self) -> String {
         let state = self.state.as_str();
-        match self.state.is_final() || self.state == ReceiptState::Accepted {
-            true => format!("{}.{state}", self.command_id),
-            false => format!("{}.{state}.{}", self.command_id, self.attempt),
+        match self.telling {
+            None => format!("{}.{state}", self.command_id),
+            Some(Telling { run, number }) => format!("{}.{state}.{}-{number}", self.command_id, run.0),
         }
     }
 
@@ -217,6 +229,7 @@ mod tests {
             gateway: Some("eu-1".parse().unwrap()),
             region: Some("eu".parse().unwrap()),
             attempt: 1,
+            telling: None,
             reason: None,
             detail: None,
             accepted_at: WallTime::from_millis(1),
@@ -243,11 +256,16 @@ mod tests {
     }
 
     #[test]
-    fn what_can_come_again_has_an_id_per_attempt() {
-        assert_eq!(receipt(ReceiptState::Forwarded).id(), "00000001-2.forwarded.1");
-        let mut again = receipt(ReceiptState::Forwarded);
-        again.attempt = 2;
-        assert_ne!(again.id(), receipt(ReceiptState::Forwarded).id());
+    fn what_can_come_again_has_an_id_per_telling() {
+        let told = |run, number| Receipt {
+            telling: Some(Telling { run: RouterRun(run), number }),
+            ..receipt(ReceiptState::Forwarded)
+        };
+        assert_eq!(told(7, 2).id(), "00000001-2.forwarded.7-2");
+        assert!(told(7, 2).id() != told(7, 3).id() && told(7, 2).id() != told(8, 2).id());
+        let json = serde_json::to_value(told(7, 2)).unwrap();
+        assert_eq!(json["telling"], serde_json::json!({"run": 7, "number": 2}));
+        assert_eq!(serde_json::from_value::<Receipt>(json).unwrap(), told(7, 2));
     }
 
     #[test]

@@ -36,14 +36,16 @@ pub(crate) struct Entry {
     key: Option<Box<str>>,
     /// How often it was given to a gateway.
     pub(crate) attempt: u32,
-    /// How often it was written to the device and not answered.
-    pub(crate) unanswered: u32,
+    /// How often the broker refused to take it to a gateway.
+    pub(crate) refusals: u32,
     /// When it was given to a gateway last.
     pub(crate) given_at: BootTime,
     /// HTTP requests that hear of it.
     pub(crate) watchers: Vec<RequestId>,
     /// What was said of it last.
     pub(crate) told: Option<(ReceiptState, Option<ReceiptReason>, u32)>,
+    /// How often something was said of it that can come more than once.
+    pub(crate) tellings: u32,
     /// The gateway it was given to last.
     pub(crate) last: Option<LastGiven>,
     /// It has been tried too often, and its letter is on its way to `roost.dead`: it ends when that is there.
@@ -69,10 +71,11 @@ impl Mailbox {
             bytes,
             key: key.map(Into::into),
             attempt,
-            unanswered: 0,
+            refusals: 0,
             given_at: BootTime::default(),
             watchers: Vec::new(),
             told: None,
+            tellings: 0,
             last: None,
             is_buried: false,
             is_outstanding: false,

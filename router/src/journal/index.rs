@@ -41,8 +41,23 @@ pub struct Live {
     pub command: Arc<Accepted>,
     /// The gateway that has it, or has not said yet what became of it.
     pub given_to: Option<GivenTo>,
-    /// Whether a gateway was lost that had it: the device may have it.
-    pub interrupted: bool,
+    /// How often it was given to a gateway.
+    pub attempts: u32,
+    /// How often a gateway that had it was lost, or its device's connection there: the device may have it.
+    pub interruptions: u32,
+}
+
+impl Live {
+    fn new(command: &Arc<Accepted>) -> Self {
+        let given_to = command.given_to.clone();
+        Self { command: command.clone(), attempts: u32::from(given_to.is_some()), given_to, interruptions: 0 }
+    }
+
+    /// Whether the device may have it although nobody has said so.
+    #[must_use]
+    pub fn may_have_arrived(&self) -> bool {
+        self.interruptions > 0
+    }
 }
 
 impl Journal {
@@ -57,8 +72,11 @@ impl Journal {
             Record::Used { next } => self.next = self.next.max(*next),
             Record::Accepted(command) => self.accept(command),
             Record::Given { sequence, to } => {
-                if let Some(live) = self.live.get_mut(sequence) {
+                if let Some(live) = self.live.get_mut(sequence)
+                    && live.given_to.as_ref() != Some(to)
+                {
                     live.given_to = Some(to.clone());
+                    live.attempts = live.attempts.saturating_add(1);
                 }
             }
             Record::TakenBack { sequence } => {
@@ -69,7 +87,12 @@ impl Journal {
             Record::Interrupted { sequence } => {
                 if let Some(live) = self.live.get_mut(sequence) {
                     live.given_to = None;
-                    live.interrupted = true;
+                    live.interruptions = live.interruptions.saturating_add(1);
+                }
+            }
+            Record::Tried { sequence, attempts, interruptions } => {
+                if let Some(live) = self.live.get_mut(sequence) {
+                    (live.attempts, live.interruptions) = (*attempts, *interruptions);
                 }
             }
             Record::Finished { end, owed } => self.finish(end, *owed),
@@ -99,14 +122,17 @@ impl Journal {
         for live in self.live.values() {
             records.push(Record::Accepted(live.command.clone()));
             let sequence = live.command.sequence;
-            if live.interrupted {
-                records.push(Record::Interrupted { sequence });
-            }
-            if live.given_to != live.command.given_to || live.interrupted {
+            let mut told = Live::new(&live.command);
+            if live.given_to != told.given_to {
+                told.attempts += u32::from(live.given_to.is_some());
                 records.push(match live.given_to.clone() {
                     Some(to) => Record::Given { sequence, to },
                     None => Record::TakenBack { sequence },
                 });
+            }
+            let Live { attempts, interruptions, .. } = *live;
+            if (attempts, interruptions) != (told.attempts, told.interruptions) {
+                records.push(Record::Tried { sequence, attempts, interruptions });
             }
         }
         for end in self.finals.iter() {
@@ -259,9 +285,8 @@ impl Journal {
 
     fn accept(&mut self, command: &Arc<Accepted>) {
         self.next = self.next.max(command.sequence + 1);
-        let live = Live { command: command.clone(), given_to: command.given_to.clone(), interrupted: false };
         // Counted once, also if a snapshot has it and the record comes again behind it.
-        if self.live.insert(command.sequence, live).is_some() {
+        if self.live.insert(command.sequence, Live::new(command)).is_some() {
             return;
         }
         let tenant = &command.request.device.tenant;

@@ -42,6 +42,16 @@ pub enum Record {
         /// Which command.
         sequence: u64,
     },
+    /// How often it was tried so far: in snapshots, where the records that say so are gone, and where an answer that comes late says
+    /// that the device may have it.
+    Tried {
+        /// Which command.
+        sequence: u64,
+        /// How often it was given to a gateway.
+        attempts: u32,
+        /// How often that was interrupted.
+        interruptions: u32,
+    },
     /// A command has ended, or a message was refused. The receipt it owes is part of it.
     Finished {
         /// How.
@@ -222,6 +232,9 @@ impl Record {
                 write_given_to(w.int(*sequence), to);
                 &mut w
             }
+            Self::Tried { sequence, attempts, interruptions } => {
+                w.int(*sequence).int(u64::from(*attempts)).int(u64::from(*interruptions))
+            }
             Self::TakenBack { sequence }
             | Self::Interrupted { sequence }
             | Self::ReceiptPublished { sequence } => w.int(*sequence),
@@ -254,11 +267,7 @@ impl Record {
             version => return Err(RecordError::Version { version }),
         }
         let record = match r.byte("kind")? {
-            1 => Self::RunStarted {
-                run: RouterRun(r.int("run")?),
-                journal: u32::try_from(r.int("journal")?)
-                    .map_err(|_| RecordError::Field { field: "journal" })?,
-            },
+            1 => Self::RunStarted { run: RouterRun(r.int("run")?), journal: read_count(&mut r, "journal")? },
             2 => Self::Used { next: r.int("next")? },
             3 => Self::Accepted(Arc::new(read_accepted(&mut r)?)),
             4 => Self::Given { sequence: r.int("sequence")?, to: read_given_to(&mut r)? },
@@ -280,6 +289,11 @@ impl Record {
                 let end = Final { reply: Some(Reply { to, correlation_id }), ..end };
                 Self::Finished { end: Arc::new(end), owed }
             }
+            14 => Self::Tried {
+                sequence: r.int("sequence")?,
+                attempts: read_count(&mut r, "attempts")?,
+                interruptions: read_count(&mut r, "interruptions")?,
+            },
             kind => return Err(RecordError::Kind { kind }),
         };
         match r.left() {
@@ -304,6 +318,7 @@ impl Record {
             Self::GatewaySynced { .. } => 10,
             Self::GatewayLost { .. } => 11,
             Self::Answered { .. } => 12,
+            Self::Tried { .. } => 14,
         }
     }
 }
@@ -415,11 +430,8 @@ fn write_final<'w>(w: &'w mut Writer, end: &Final) -> &'w mut Writer {
 }
 
 fn read_final(r: &mut Reader<'_>) -> Result<Final, RecordError> {
-    let field = |field| move |_| RecordError::Field { field };
-    let command_id = roost_wire::CommandId {
-        journal: u32::try_from(r.int("journal")?).map_err(field("journal"))?,
-        sequence: r.int("sequence")?,
-    };
+    let command_id =
+        roost_wire::CommandId { journal: read_count(r, "journal")?, sequence: r.int("sequence")? };
     let device = read_device(r)?;
     let message_id = r.optional_name("message id")?;
     let state = r.text("state")?;
@@ -445,7 +457,8 @@ fn read_final(r: &mut Reader<'_>) -> Result<Final, RecordError> {
         epoch,
         gateway: r.optional_name("gateway")?,
         region: r.optional_name("region")?,
-        attempt: u32::try_from(r.int("attempt")?).map_err(field("attempt"))?,
+        attempt: read_count(r, "attempt")?,
+        telling: None,
         reason,
         detail,
         accepted_at: WallTime::from_millis(r.int("accepted at")?),
@@ -472,6 +485,10 @@ fn write_given_to(w: &mut Writer, to: &GivenTo) {
 
 fn read_given_to(r: &mut Reader<'_>) -> Result<GivenTo, RecordError> {
     Ok(GivenTo { gateway: r.name("gateway")?, incarnation: read_incarnation(r)? })
+}
+
+fn read_count(r: &mut Reader<'_>, field: &'static str) -> Result<u32, RecordError> {
+    u32::try_from(r.int(field)?).map_err(|_| RecordError::Field { field })
 }
 
 fn read_incarnation(r: &mut Reader<'_>) -> Result<Incarnation, RecordError> {

@@ -98,6 +98,7 @@ fn end(sequence: impl Strategy<Value = u64>) -> impl Strategy<Value = Final> {
                     region: gateway.as_ref().map(|_| "eu".parse().unwrap()),
                     gateway: gateway.map(|id| id.parse().unwrap()),
                     attempt,
+                    telling: None,
                     reason,
                     detail,
                     accepted_at: rest.0,
@@ -122,6 +123,9 @@ fn record(sequences: std::ops::Range<u64>) -> impl Strategy<Value = Record> {
         (sequence(), given_to()).prop_map(|(sequence, to)| Record::Given { sequence, to }),
         sequence().prop_map(|sequence| Record::TakenBack { sequence }),
         sequence().prop_map(|sequence| Record::Interrupted { sequence }),
+        (sequence(), any::<u32>(), any::<u32>()).prop_map(|(sequence, attempts, interruptions)| {
+            Record::Tried { sequence, attempts, interruptions }
+        }),
         (end(sequence()), any::<bool>())
             .prop_map(|(end, owed)| Record::Finished { end: Arc::new(end), owed }),
         sequence().prop_map(|sequence| Record::ReceiptPublished { sequence }),

@@ -4,6 +4,7 @@ use roost_wire::{Now, ReceiptReason, ReceiptState};
 
 use super::RouterCore;
 use super::receipts::End;
+use crate::journal::Live;
 use crate::timers::Timer;
 
 impl RouterCore {
@@ -39,7 +40,7 @@ impl RouterCore {
 
     /// Ends a command that waits and whose lifetime has ended.
     pub(super) fn expire(&mut self, now: Now, sequence: u64) {
-        let was_lost = self.journal.command(sequence).is_some_and(|live| live.interrupted);
+        let was_lost = self.journal.command(sequence).is_some_and(Live::may_have_arrived);
         let end = match was_lost {
             true => End::new(ReceiptState::Unknown, Some(ReceiptReason::Interrupted)),
             false => End::new(ReceiptState::Expired, None),

@@ -232,6 +232,12 @@ impl RouterCore {
         let device = live.command.request.device.clone();
         self.note(now, sequence, Step::Safe);
         self.tell(now, &device, sequence, ReceiptState::Accepted, None);
+    }
+
+    /// A command whose sender has been told so is offered to its device.
+    pub(super) fn offer_accepted(&mut self, now: Now, sequence: u64) {
+        let Some(live) = self.journal.command(sequence) else { return };
+        let device = live.command.request.device.clone();
         self.offer(now, &device);
         // Written as given, and not given after all.
         let waits = self.mailboxes.get(&device).is_some_and(|mailbox| !mailbox.is_outstanding(sequence));
@@ -276,7 +282,7 @@ impl RouterCore {
                 if let Some(request) = request.filter(|request| request.receipts == ReceiptsWanted::All) {
                     for to in addresses(request.receipt_to.clone()) {
                         let receipt = Box::new(receipt.clone());
-                        self.publish_and_forget(gate, Publication::Receipt { to, receipt });
+                        self.publish_receipt(gate, Publication::Receipt { to, receipt });
                     }
                 }
                 self.say_after(gate, Output::Ack(token));
@@ -322,6 +328,9 @@ impl RouterCore {
     /// lost and the message is known if it comes again. What came over AMQP also goes to `roost.dead`.
     fn refuse(&mut self, now: Now, source: Source, refused: Refused) {
         let Refused { device, message_id, wanted, receipt_to, state, reason, detail } = refused;
+        if let (Source::Http(request), ReceiptReason::RouterFull) = (&source, reason) {
+            return self.say(Output::NoRoom { request: *request });
+        }
         let receipt = Receipt {
             version: Receipt::VERSION,
             state,
@@ -332,17 +341,13 @@ impl RouterCore {
             gateway: None,
             region: None,
             attempt: 0,
+            telling: None,
             reason: Some(reason),
             detail: detail.clone(),
             accepted_at: now.wall,
             at: now.wall,
             duplicate: false,
         };
-        if let (Source::Http(request), ReceiptReason::RouterFull) = (&source, reason) {
-            // No room, so nothing is remembered of it either: the same request is welcome again later.
-            self.counters.receipt(state, Some(reason));
-            return self.say(Output::Answer { request: *request, receipt: Box::new(receipt) });
-        }
         let sequence = receipt.command_id.sequence;
         self.timelines.begin(now.wall, sequence, source.way());
         let forget_at = now.wall + self.limits.lifetime + self.limits.remembered;

@@ -264,7 +264,7 @@ impl RouterCore {
     }
 
     /// Says something to a gateway. One that has no control queue that is known is told nothing: whatever matters is said
-    /// again when it is back.
+    /// again when it is back. So is what came into a queue that is gone.
     pub(super) fn control(&mut self, id: &GatewayId, items: Vec<Control>) {
         let Some(queue) = self.gateways.get(id).and_then(Gateway::control).map(str::to_owned) else { return };
         if items.is_empty() {
@@ -272,7 +272,14 @@ impl RouterCore {
         }
         for items in items.chunks(roost_wire::mesh::ITEMS_MAX) {
             let report = Box::new(ControlReport { shard: self.shard, run: self.run, items: items.to_vec() });
-            self.publish_and_forget(self.run_lsn, Publication::Control { queue: queue.clone(), report });
+            // What is said of single devices nothing else repeats soon.
+            let is_of_devices =
+                report.items.iter().any(|item| matches!(item, Control::Ask { .. } | Control::Close { .. }));
+            let what = Publication::Control { queue: queue.clone(), report };
+            match is_of_devices {
+                true => self.publish_until_confirmed(self.run_lsn, what),
+                false => self.publish_and_forget(self.run_lsn, what),
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use super::receipts::End;
 use crate::custody::{Hold, LastGiven, Mailbox};
 use crate::decide::{Decision, Facts, ParkReason, RejectReason, Whereabouts, decide};
 use crate::gateway::Standing;
-use crate::journal::{GivenTo, Record, Reply};
+use crate::journal::{GivenTo, Live, Record, Reply};
 use crate::location::Location;
 use crate::timeline::Step;
 use crate::timers::Timer;
@@ -80,11 +80,7 @@ impl RouterCore {
                 if mailbox.is_some_and(|mailbox| is_unsubscribed(mailbox, found)) {
                     return Whereabouts::Unsubscribed { gateway };
                 }
-                let outstanding = hold.map_or(0, |hold| hold.outstanding.len());
-                Whereabouts::At {
-                    gateway,
-                    room: self.limits.outstanding_per_device_max.saturating_sub(outstanding),
-                }
+                Whereabouts::At { gateway, room: self.room(mailbox) }
             }
             (Some(found), Some(Standing::NotReady)) => {
                 Whereabouts::NotReady { gateway: found.gateway.clone() }
@@ -93,12 +89,31 @@ impl RouterCore {
         }
     }
 
+    /// How many more commands of a device may be at its gateway. One that was interrupted often goes alone, so that it is known which
+    /// one it is that breaks its device: the others would be counted, and given up, with it.
+    fn room(&self, mailbox: Option<&Mailbox>) -> usize {
+        let Some(mailbox) = mailbox else { return self.limits.outstanding_per_device_max };
+        let outstanding = mailbox.hold.as_ref().map(|hold| &hold.outstanding);
+        let is_suspect = |sequence: u64| {
+            let live = self.journal.command(sequence);
+            live.is_some_and(|live| live.interruptions >= (self.limits.unanswered_max / 3).max(1))
+        };
+        let first_out = outstanding.and_then(|outstanding| outstanding.first().copied());
+        let first_in = mailbox.first_waiting(self.durable);
+        if [first_out, first_in].into_iter().flatten().any(is_suspect) {
+            return usize::from(first_out.is_none());
+        }
+        let out = outstanding.map_or(0, std::collections::BTreeSet::len);
+        self.limits.outstanding_per_device_max.saturating_sub(out)
+    }
+
     pub(super) fn facts(&self, device: &Device, sequence: u64) -> Facts {
         let entry = self.mailboxes.get(device).and_then(|mailbox| mailbox.entries.get(&sequence));
-        let offline = self.journal.command(sequence).map(|live| live.command.request.offline);
+        let refusals = entry.map_or(0, |entry| entry.refusals);
+        let live = self.journal.command(sequence);
         Facts {
-            offline: offline.unwrap_or_default(),
-            unanswered: entry.map_or(0, |entry| entry.unanswered),
+            offline: live.map(|live| live.command.request.offline).unwrap_or_default(),
+            unanswered: live.map_or(0, |live| live.interruptions).saturating_add(refusals),
             unanswered_max: self.limits.unanswered_max,
         }
     }
@@ -255,7 +270,7 @@ impl RouterCore {
     }
 
     fn reject(&mut self, now: Now, sequence: u64, reason: RejectReason) {
-        let was_lost = self.journal.command(sequence).is_some_and(|live| live.interrupted);
+        let was_lost = self.journal.command(sequence).is_some_and(Live::may_have_arrived);
         let end = match reason {
             // Some gateway was lost that had it: "nobody was there" would be a lie.
             RejectReason::Unreachable(_) if was_lost => {

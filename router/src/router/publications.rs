@@ -22,6 +22,8 @@ pub(super) struct Publications {
     receipts: BTreeMap<u64, u8>,
     /// How many are presence.
     presences: usize,
+    /// The newest presence of each device that is not confirmed.
+    newest: BTreeMap<Device, PublishToken>,
 }
 
 #[derive(Debug)]
@@ -45,7 +47,9 @@ pub(super) enum Then {
     /// A command that was tried too often is in `roost.dead`, and ends.
     Bury { device: Device, sequence: u64 },
     /// There is room for one more of its kind.
-    Presence,
+    Presence(Device),
+    /// A receipt that is not final has been told, or could not be.
+    Told,
     /// A gateway has been told about a device's session, or it is gone.
     SessionOrder { gateway: GatewayId, device: Device, question: QuestionId },
     /// A session is in the inbox of the gateway that has asked for it, or that is gone: then so is the session.
@@ -62,6 +66,14 @@ impl RouterCore {
     /// Publishes something whose outcome does not matter, once the record is durable.
     pub(super) fn publish_and_forget(&mut self, gate: Lsn, what: Publication) {
         let token = self.publications.token();
+        self.say_after(gate, Output::Publish { token, what });
+    }
+
+    /// Publishes a receipt that is not final, once the record is durable. One that a queue refuses is not published again: the other queues
+    /// have it, and later ones of its command may be there already.
+    pub(super) fn publish_receipt(&mut self, gate: Lsn, what: Publication) {
+        let token = self.publications.token();
+        self.publications.open.insert(token, Open { then: Then::Told, again: None });
         self.say_after(gate, Output::Publish { token, what });
     }
 
@@ -82,11 +94,18 @@ impl RouterCore {
         // Whose run counts is on disk before anybody hears where its devices are: a crash must not take that back. And they are told
         // in the order in which the router learnt them.
         let gate = self.run_lsn.max(self.sighted);
-        self.publish(gate, Publication::Presence(Box::new(presence)), Then::Presence);
+        let device = presence.device.clone();
+        let what = Publication::Presence(Box::new(presence));
+        let token = self.publish_named(gate, what, Then::Presence(device.clone()));
+        self.publications.newest.insert(device, token);
     }
 
     /// Publishes something once the record is durable.
     pub(super) fn publish(&mut self, gate: Lsn, what: Publication, then: Then) {
+        self.publish_named(gate, what, then);
+    }
+
+    fn publish_named(&mut self, gate: Lsn, what: Publication, then: Then) -> PublishToken {
         let token = self.publications.token();
         let again = what.publish_again().then(|| what.clone());
         if let Then::ReceiptPublished { sequence } = then {
@@ -94,6 +113,7 @@ impl RouterCore {
         }
         self.publications.open.insert(token, Open { then, again });
         self.say_after(gate, Output::Publish { token, what });
+        token
     }
 
     pub(super) fn published(&mut self, now: Now, token: PublishToken, outcome: PublishOutcome) {
@@ -115,7 +135,7 @@ impl RouterCore {
                 self.counters.drop(DropReason::PublicationLost);
                 if outcome == PublishOutcome::Nacked {
                     // What the broker refuses every time must not be tried for ever.
-                    self.count_unanswered(&device, sequence);
+                    self.count_refusal(&device, sequence);
                 }
                 self.request_sync(now, &gateway);
             }
@@ -131,37 +151,64 @@ impl RouterCore {
                 self.counters.drop(DropReason::SessionInboxGone);
                 self.say(Output::Ack(source));
             }
+            (Then::Told, PublishOutcome::Nacked | PublishOutcome::Lost) => {
+                self.counters.drop(DropReason::ReceiptRefused);
+            }
             (then, PublishOutcome::Nacked | PublishOutcome::Lost) => {
                 self.counters.drop(DropReason::PublishedAgain);
-                self.timers.set(Timer::Publish(token), now.boot + PUBLISH_AGAIN);
-                self.publications.open.insert(token, Open { then, again: open.again });
+                self.publish_later(now, token, Open { then, again: open.again });
             }
-            // None of these is mandatory; a broker that returns one all the same has no queue for it.
-            (then, PublishOutcome::Confirmed | PublishOutcome::Returned) => self.follow(now, then),
+            // The queue behind `roost.dead` is gone: until somebody declares it again there is no safe place.
+            (then, PublishOutcome::Returned)
+                if matches!(open.again, Some(Publication::DeadLetter { .. })) =>
+            {
+                self.counters.drop(DropReason::NoDeadQueue);
+                self.publish_later(now, token, Open { then, again: open.again });
+            }
+            // No other of these is mandatory; a broker that returns one all the same has no queue for it.
+            (then, PublishOutcome::Confirmed | PublishOutcome::Returned) => self.follow(now, token, then),
         }
     }
 
-    fn count_unanswered(&mut self, device: &Device, sequence: u64) {
+    fn publish_later(&mut self, now: Now, token: PublishToken, open: Open) {
+        self.timers.set(Timer::Publish(token), now.boot + PUBLISH_AGAIN);
+        self.publications.open.insert(token, open);
+    }
+
+    fn count_refusal(&mut self, device: &Device, sequence: u64) {
         let mailbox = self.mailboxes.get_mut(device);
         if let Some(entry) = mailbox.and_then(|mailbox| mailbox.entries.get_mut(&sequence)) {
-            entry.unanswered = entry.unanswered.saturating_add(1);
+            entry.refusals = entry.refusals.saturating_add(1);
         }
     }
 
     pub(super) fn publish_due(&mut self, token: PublishToken) {
-        let again = self.publications.open.get(&token).and_then(|open| open.again.clone());
-        if let Some(what) = again {
+        let Some(open) = self.publications.open.get(&token) else { return };
+        if let Then::Presence(device) = &open.then
+            && self.publications.newest.get(device) != Some(&token)
+        {
+            // Where the device is now was told since, and this must not be the last word.
+            self.publications.open.remove(&token);
+            self.publications.presences -= 1;
+            return self.counters.drop(DropReason::PresenceOvertaken);
+        }
+        if let Some(what) = open.again.clone() {
             self.say(Output::Publish { token, what });
         }
     }
 
-    fn follow(&mut self, now: Now, then: Then) {
+    fn follow(&mut self, now: Now, token: PublishToken, then: Then) {
         match then {
             // Answers were followed above.
-            Then::Done | Then::Given { .. } | Then::SessionOrder { .. } | Then::Answer(_) => {}
+            Then::Done | Then::Told | Then::Given { .. } | Then::SessionOrder { .. } | Then::Answer(_) => {}
             Then::Ack(source) | Then::Session(source) => self.say(Output::Ack(source)),
             Then::Bury { device, sequence } => self.buried(now, &device, sequence),
-            Then::Presence => self.publications.presences -= 1,
+            Then::Presence(device) => {
+                self.publications.presences -= 1;
+                if self.publications.newest.get(&device) == Some(&token) {
+                    self.publications.newest.remove(&device);
+                }
+            }
             Then::ReceiptPublished { sequence } => {
                 let Some(left) = self.publications.receipts.get_mut(&sequence) else { return };
                 *left -= 1;

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use roost_wire::{Device, Epoch, GatewayId, Now, Receipt, ReceiptReason, ReceiptState, ReceiptsWanted};
+use roost_wire::{
+    CommandRequest, Device, Epoch, GatewayId, Now, Receipt, ReceiptReason, ReceiptState, ReceiptsWanted,
+    Telling,
+};
 
 use super::RouterCore;
 use super::publications::Then;
@@ -46,16 +49,18 @@ impl RouterCore {
             return;
         }
         entry.told = Some(said);
+        entry.tellings += u32::from(state != ReceiptState::Accepted);
         let watchers = entry.watchers.clone();
         self.counters.receipt(state, reason);
         let Some(receipt) = self.receipt_now(now, device, sequence) else { return };
+        // Without a run it has no name that another receipt would not have as well, and the run tells it anew.
+        let has_name = state == ReceiptState::Accepted || self.has_run();
         let request = self.journal.command(sequence).map(|live| &live.command.request);
-        if let Some(request) = request.filter(|request| request.receipts == ReceiptsWanted::All) {
+        let is_wanted = |request: &&CommandRequest| has_name && request.receipts == ReceiptsWanted::All;
+        if let Some(request) = request.filter(is_wanted) {
             for to in addresses(request.receipt_to.clone()) {
-                self.publish_and_forget(
-                    Lsn::ZERO,
-                    Publication::Receipt { to, receipt: Box::new(receipt.clone()) },
-                );
+                let what = Publication::Receipt { to, receipt: Box::new(receipt.clone()) };
+                self.publish_receipt(Lsn::ZERO, what);
             }
         }
         for request in watchers {
@@ -78,6 +83,8 @@ impl RouterCore {
             gateway: None,
             region: None,
             attempt: entry.attempt,
+            telling: (entry.tellings > 0 && self.has_run())
+                .then_some(Telling { run: self.run, number: entry.tellings }),
             reason,
             detail: None,
             accepted_at: command.at,
@@ -98,6 +105,7 @@ impl RouterCore {
         self.supersede_before(now, device, sequence);
         let Some(mut receipt) = self.receipt_now(now, device, sequence) else { return };
         (receipt.state, receipt.reason, receipt.detail) = (end.state, end.reason, end.detail);
+        receipt.telling = None;
         if let Some((epoch, gateway)) = end.by {
             receipt.region = self.gateways.get(&gateway).and_then(|gateway| gateway.region.clone());
             (receipt.epoch, receipt.gateway) = (Some(epoch), Some(gateway));

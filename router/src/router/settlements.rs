@@ -142,9 +142,6 @@ impl RouterCore {
             }
             Outcome::NoSubscription => mailbox.unsubscribed = at,
             Outcome::TimedOut | Outcome::Gone { written: true } => {
-                if let Some(entry) = mailbox.entries.get_mut(&sequence) {
-                    entry.unanswered = entry.unanswered.saturating_add(1);
-                }
                 // The device may have it: should it end without an answer, its sender is not told that it never arrived.
                 self.record(Record::Interrupted { sequence });
                 return self.waits_again(now, device, sequence);
@@ -191,12 +188,9 @@ impl RouterCore {
 
     /// The device may have it: should it end without an answer, its sender is not told that it never arrived.
     fn was_written(&mut self, sequence: u64) {
-        let Some(live) = self.journal.command(sequence).filter(|live| !live.interrupted) else { return };
-        let given_to = live.given_to.clone();
-        self.record(Record::Interrupted { sequence });
-        if let Some(to) = given_to {
-            self.record(Record::Given { sequence, to });
-        }
+        let live = self.journal.command(sequence).filter(|live| !live.may_have_arrived());
+        let Some(attempts) = live.map(|live| live.attempts) else { return };
+        self.record(Record::Tried { sequence, attempts, interruptions: 1 });
     }
 
     /// A command never reached its inbox: as good as returned.

@@ -4,6 +4,7 @@ use roost_wire::{Device, Now, ReceiptReason, ReceiptState};
 
 use super::RouterCore;
 use super::receipts::End;
+use crate::journal::Live;
 use crate::timeline::Step;
 
 impl RouterCore {
@@ -53,7 +54,7 @@ impl RouterCore {
     }
 
     fn replaced(&mut self, now: Now, sequence: u64, by: u64) {
-        let was_lost = self.journal.command(sequence).is_some_and(|live| live.interrupted);
+        let was_lost = self.journal.command(sequence).is_some_and(Live::may_have_arrived);
         let Some(by) = self.journal.command(by) else { return };
         let by = by.command.request.message_id.clone();
         self.note(now, sequence, Step::Superseded { by: Box::new(by.clone()) });

@@ -35,7 +35,7 @@ impl RouterCore {
     pub(super) fn fill_mailboxes(&mut self, now: Now) {
         for live in self.journal.live() {
             let (command, request) = (&live.command, &live.command.request);
-            let attempt = u32::from(live.given_to.is_some());
+            let attempt = live.attempts;
             let mailbox: &mut Mailbox = self.mailboxes.entry(request.device.clone()).or_default();
             mailbox.put(command.sequence, Lsn::ZERO, request, attempt);
             let due = now.boot + command.deadline.since(now.wall);

@@ -8,6 +8,7 @@ mod gauges;
 mod intake;
 mod membership;
 mod questions;
+mod refused;
 mod restart;
 mod supersede;
 mod traces;

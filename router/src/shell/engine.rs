@@ -300,6 +300,10 @@ impl Engine {
                 Output::Ack(source) => self.sources.ack(source),
                 Output::Publish { token, what } => self.publications.publish(token, what),
                 Output::Answer { request, receipt } => self.waiters.answer(request, *receipt),
+                Output::NoRoom { request } => {
+                    *self.not_taken.entry(NotTaken::Full).or_default() += 1;
+                    self.waiters.refuse(request, NotTaken::Full);
+                }
                 Output::PauseCommands => self.wants_commands = false,
                 Output::ResumeCommands => self.wants_commands = true,
                 Output::SameGatewayId { gateway, newer, older } => tracing::warn!(

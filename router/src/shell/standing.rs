@@ -50,21 +50,24 @@ impl Standing {
             Line::Reports => {
                 count(&mut self.reports, trouble);
                 self.has_lock = trouble.is_none();
-                self.is_standby = match trouble {
+                match trouble {
                     // The lock is the one exclusive queue of this connection's plan.
-                    Some(DownReason::ResourceLocked { .. }) => true,
+                    Some(DownReason::ResourceLocked { .. }) => {
+                        self.is_standby = true;
+                        self.part(REPORTS, Some("standby: another router has the shard's lock; this one takes over when that one is gone"));
+                    }
+                    // While it cannot look, another router still serves the shard as far as it knows.
                     Some(
                         DownReason::Unreachable { .. }
                         | DownReason::TimedOut { .. }
                         | DownReason::Refused { .. }
                         | DownReason::Closed { .. }
                         | DownReason::Broken { .. },
-                    )
-                    | None => false,
-                };
-                match self.is_standby {
-                    true => self.part(REPORTS, Some("standby: another router has the shard's lock; this one takes over when that one is gone")),
-                    false => self.part(REPORTS, trouble.map(DownReason::to_string).as_deref()),
+                    ) => self.part(REPORTS, trouble.map(DownReason::to_string).as_deref()),
+                    None => {
+                        self.is_standby = false;
+                        self.part(REPORTS, None);
+                    }
                 }
                 if trouble.is_some() {
                     self.commands.closed();
@@ -86,6 +89,7 @@ impl Standing {
 
     /// The broker takes no messages for this reason, or takes them again.
     pub(super) fn publisher_blocked(&mut self, reason: Option<&str>) {
+        self.publisher.blocked(reason.is_some());
         self.publishing(reason);
     }
 
@@ -118,7 +122,7 @@ impl Standing {
         self.has_lock
     }
 
-    /// Whether another router is known to serve the shard.
+    /// Whether another router serves the shard, as far as it knows.
     pub(super) fn is_standby(&self) -> bool {
         self.is_standby
     }
@@ -143,5 +147,26 @@ fn count(link: &mut LinkCounts, trouble: Option<&DownReason>) {
     match trouble {
         None => link.up(),
         Some(reason) => link.down(reason.kind().as_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standby_remains_one_while_it_cannot_look() {
+        let mut standing = Standing::new(Readiness::default());
+        let (what, text) = (String::new(), String::new());
+        let away = DownReason::Unreachable { what: what.clone(), text: text.clone() };
+        standing.line(Line::Reports, Some(&away));
+        assert!(!standing.is_standby(), "nobody has said so: its journal is all that custody needs");
+        standing.line(Line::Reports, Some(&DownReason::ResourceLocked { what, text }));
+        standing.line(Line::Reports, Some(&away));
+        assert!(standing.is_standby() && !standing.has_lock());
+        standing.line(Line::Reports, None);
+        assert!(!standing.is_standby() && standing.has_lock());
+        standing.line(Line::Reports, Some(&away));
+        assert!(!standing.is_standby() && !standing.has_lock());
     }
 }

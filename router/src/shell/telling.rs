@@ -39,6 +39,7 @@ pub(super) fn record(record: &Record, trace: Option<TraceContext>) {
         | Record::Given { .. }
         | Record::TakenBack { .. }
         | Record::Interrupted { .. }
+        | Record::Tried { .. }
         | Record::ReceiptPublished { .. }
         | Record::Answered { .. }
         | Record::GatewaySeen { .. }

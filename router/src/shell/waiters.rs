@@ -28,11 +28,13 @@ pub(super) enum NotTaken {
     JournalStuck,
     /// It is shutting down.
     Draining,
+    /// The bound on commands in custody is reached.
+    Full,
 }
 
 impl NotTaken {
     /// All of them.
-    pub(super) const ALL: [Self; 3] = [Self::Standby, Self::JournalStuck, Self::Draining];
+    pub(super) const ALL: [Self; 4] = [Self::Standby, Self::JournalStuck, Self::Draining, Self::Full];
 
     /// The reason as metrics write it.
     pub(super) const fn as_str(self) -> &'static str {
@@ -40,6 +42,7 @@ impl NotTaken {
             Self::Standby => "standby",
             Self::JournalStuck => "journal_stuck",
             Self::Draining => "draining",
+            Self::Full => "full",
         }
     }
 }
@@ -78,6 +81,13 @@ impl Waiters {
         let is_gone = progress.send(Progress::At(Box::new(receipt))).is_err();
         if is_final || is_gone {
             self.waiting.remove(&request);
+        }
+    }
+
+    /// Tells a request that its command was not taken, and forgets it.
+    pub(super) fn refuse(&mut self, request: RequestId, why: NotTaken) {
+        if let Some(progress) = self.waiting.remove(&request) {
+            progress.send_replace(Progress::NotTaken(why));
         }
     }
 

@@ -438,6 +438,13 @@ impl Bench {
         })
     }
 
+    pub(super) fn had_no_room(&mut self) -> Vec<u64> {
+        self.take(|output| match output {
+            Output::NoRoom { request } => Some(request.0),
+            _ => None,
+        })
+    }
+
     pub(super) fn acks(&mut self) -> Vec<SourceToken> {
         self.take(|output| match output {
             Output::Ack(source) => Some(*source),

@@ -103,5 +103,8 @@ fn not_taken(reason: NotTaken) -> &'static str {
         NotTaken::Draining => {
             "the command was not taken: the router is going away; send it again in a moment"
         }
+        NotTaken::Full => {
+            "the command was not taken: the router holds as many commands as it may; send it again when some have ended"
+        }
     }
 }

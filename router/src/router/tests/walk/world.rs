@@ -149,6 +149,7 @@ impl World {
                 Output::Publish { token, what } => self.carry(token, what),
                 Output::Journal { .. }
                 | Output::Answer { .. }
+                | Output::NoRoom { .. }
                 | Output::PauseCommands
                 | Output::ResumeCommands
                 | Output::Trace(_)
