@@ -32,6 +32,6 @@ pub use gateway::{GatewayLimits, GatewaySettings, MeshSettings, SessionSettings}
 pub use problem::{Problem, Problems};
 pub use role::{Role, Settings};
 pub use router::{CommandBounds, LifetimeSettings, RouterSettings};
-pub use spool::SpoolSettings;
+pub use spool::{SpoolSettings, WhenFull};
 pub use tracing::TracingSettings;
 pub use uplink::{Acknowledge, Order, UplinkRule, UplinkSettings};

@@ -177,6 +177,8 @@ counts! {
     PublishPayloadFormat => "publishes_refused", "payload_format";
     /// Publishes refused: topic and properties do not fit AMQP's headers.
     PublishHeadersTooLarge => "publishes_refused", "headers_too_large";
+    /// Publishes refused: the spool is full, and the gateway is told to say so.
+    PublishSpoolFull => "publishes_refused", "spool_full";
     /// PUBACKs sent to publishers.
     PubackSent => "pubacks_sent", "";
     /// Publishes that nobody wanted: no subscriber here, no rule that carries them.

@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use crate::packet::DecodeLimits;
+use crate::spool::WhenFull;
 
 /// The bounds of one shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct Limits {
     pub uplink_events_max: usize,
     /// Payload bytes of the same. Beyond: as above.
     pub uplink_bytes_max: usize,
+    /// What becomes of an event whose spool is full.
+    pub when_spool_full: WhenFull,
     /// Commands written or waiting for one device. Beyond: returned as `full`. The router's window is as large.
     pub device_commands_max: usize,
     /// Commands written or waiting in the shard. Beyond: returned as `full`.
@@ -99,6 +102,7 @@ impl Default for Limits {
             // The publisher's window of unconfirmed messages.
             uplink_events_max: 2_000,
             uplink_bytes_max: 32 * 1024 * 1024,
+            when_spool_full: WhenFull::Withhold,
             device_commands_max: 16,
             commands_max: 10_000,
             command_bytes_max: 64 * 1024 * 1024,

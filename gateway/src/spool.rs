@@ -16,14 +16,16 @@
 
 mod drain_rate;
 mod forecast;
+mod limits;
 mod line;
 mod pace;
 mod ranges;
 mod record;
 mod state;
 
+pub use limits::SpoolLimits;
 pub use record::SpoolRecordError;
-pub use state::SpoolState;
+pub use state::{SpoolState, WhenFull};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -43,42 +45,6 @@ use line::{Head, Line};
 use pace::{Pace, Sent};
 use ranges::Ranges;
 use record::{Stored, decode_mark, encode_mark};
-
-/// The bounds of a spool.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpoolLimits {
-    /// Bytes on disk. Beyond: no event is taken in; see [`SpoolState::Full`].
-    pub bytes_max: u64,
-    /// An event that has waited longer is dropped and counted.
-    pub age_max: Duration,
-    /// Events that are read back from disk and published, per second at most.
-    pub drain_per_s: u32,
-    /// Events published and not answered. Beyond: the line waits.
-    pub window_events: usize,
-    /// Payload bytes of the same.
-    pub window_bytes: usize,
-    /// Events at the end of the line that are kept in memory as well.
-    pub memory_events: usize,
-    /// Payload bytes of the same.
-    pub memory_bytes: usize,
-}
-
-impl Default for SpoolLimits {
-    fn default() -> Self {
-        Self {
-            // A gateway's 1,000 events a second of 256 bytes for two hours.
-            bytes_max: 4 * 1024 * 1024 * 1024,
-            // As long as a command lives at most: after a week's cut nobody wants to know any more.
-            age_max: Duration::from_secs(7 * 24 * 3_600),
-            // Several times what a gateway of 10,000 devices takes in, and half of what a broker node does.
-            drain_per_s: 10_000,
-            window_events: 2_000,
-            window_bytes: 32 * 1024 * 1024,
-            memory_events: 4_000,
-            memory_bytes: 16 * 1024 * 1024,
-        }
-    }
-}
 
 /// What a spool finds on disk when it is opened.
 #[derive(Debug, Clone, Default)]
@@ -230,6 +196,8 @@ pub struct Spool {
     pace: Pace,
     retries: BTreeSet<(BootTime, u64)>,
     drain_rate: DrainRate,
+    /// When the event at the head of the line has waited too long, as far as it is known.
+    ages_at: Option<BootTime>,
     /// Who has not heard that an event is safe, by its number.
     untold: BTreeMap<u64, (ShardIndex, SpoolNumber)>,
     is_marking: bool,
@@ -282,6 +250,7 @@ impl Spool {
             pace: Pace::new(limits.window_events / 2, now.boot),
             retries: BTreeSet::new(),
             drain_rate: DrainRate::new(limits.drain_per_s, now.boot),
+            ages_at: None,
             untold: BTreeMap::new(),
             is_marking: false,
             is_dirty: false,
@@ -345,7 +314,7 @@ impl Spool {
             && self.line.is_read_back()
             && self.uplink.is_half_empty();
         let drain = may_drain.then(|| self.drain_rate.next()).flatten();
-        [retry, mark, drain, self.forecast.next(self.bytes())].into_iter().flatten().min()
+        [retry, mark, drain, self.ages_at, self.forecast.next(self.bytes())].into_iter().flatten().min()
     }
 
     /// The mark to end with, as the log stands now: everything up to the number is done. `None` if nothing is to be marked.
@@ -393,7 +362,7 @@ impl Spool {
     fn oldest(&self) -> Option<WallTime> {
         let waiting = self.held.values().flatten().map(|(_, stored)| stored.event.received_at);
         let published = self.uplink.events().map(|event| event.received_at);
-        let line = self.line.first().map(|stored| stored.event.received_at);
+        let line = self.line.first().map(|(_, stored)| stored.event.received_at);
         waiting.chain(published).chain(line).min()
     }
 
@@ -452,12 +421,41 @@ impl Spool {
         self.line.was_read(stored);
     }
 
+    /// Drops what is at the head of the line and has waited too long. False if there is nothing of that.
+    fn drop_aged(&mut self, now: Now) -> bool {
+        self.ages_at = None;
+        let Some((number, stored)) = self.line.first() else { return false };
+        let age = self.age(now, number, stored.stored_at, stored.event.received_at);
+        let (most, reason) = match stored.event.expiry_s.map(|s| Duration::from_secs(s.into())) {
+            Some(lifetime) if lifetime < self.limits.age_max => (lifetime, Count::SpoolDroppedExpired),
+            Some(_) | None => (self.limits.age_max, Count::SpoolDroppedAge),
+        };
+        if let Some(left) = most.checked_sub(age).filter(|left| !left.is_zero()) {
+            self.ages_at = Some(now.boot + left);
+            return false;
+        }
+        self.line.pop();
+        self.counters.add(reason);
+        self.is_done(number);
+        true
+    }
+
+    /// How long an event has waited. The calendar may be set, by years at a first start; only of an earlier run there is nothing better.
+    fn age(&self, now: Now, number: u64, stored_at: BootTime, received_at: WallTime) -> Duration {
+        let is_of_this_run = number > self.of_earlier_run;
+        if is_of_this_run { now.boot.since(stored_at) } else { now.wall.since(received_at) }
+    }
+
     /// Publishes what is at the head of the line, as far as there is room.
     fn pump(&mut self, now: Now) {
         self.drain_rate.refill(now.boot);
         loop {
+            let head = self.line.head(self.log.durable);
+            if self.drop_aged(now) {
+                continue;
+            }
             let may_publish = self.backend == Backend::Up && self.held_events < HELD_MAX;
-            match self.line.head(self.log.durable) {
+            match head {
                 Head::Empty | Head::Reading => return,
                 Head::OnDisk { from, to } => {
                     // Also while the backend is away: the age of the oldest is known from it.
@@ -489,9 +487,7 @@ impl Spool {
 
     fn publish(&mut self, now: Now, number: u64, stored: Stored) {
         let Stored { mut event, exchange, order: _, stored_at } = stored;
-        // The calendar may be set, by years at a first start; only of an earlier run there is nothing better.
-        let is_of_this_run = number > self.of_earlier_run;
-        let age = if is_of_this_run { now.boot.since(stored_at) } else { now.wall.since(event.received_at) };
+        let age = self.age(now, number, stored_at, event.received_at);
         let lifetime = event.expiry_s.map(|s| Duration::from_secs(s.into()));
         if age > self.limits.age_max {
             self.counters.add(Count::SpoolDroppedAge);

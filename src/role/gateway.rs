@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::path::Path;
 
-use roost_config::{Acknowledge, GatewaySettings, Order, SpoolSettings, UplinkSettings};
+use roost_config::{Acknowledge, GatewaySettings, Order, SpoolSettings, UplinkSettings, WhenFull};
 use roost_gateway::packet::DecodeLimits;
 use roost_gateway::shell::{DrainReport, GatewayConfig, SpoolConfig};
 use roost_gateway::spool::SpoolLimits;
@@ -38,6 +38,10 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
         queue_messages_max: from.session_queue_messages_max,
         queue_bytes_max: from.session_queue_bytes_max,
         uplink_events_max: uplink.outstanding_max,
+        when_spool_full: match settings.spool.when_full {
+            WhenFull::Withhold => roost_gateway::spool::WhenFull::Withhold,
+            WhenFull::Refuse => roost_gateway::spool::WhenFull::Refuse,
+        },
         session_transfer: sessions.transfer,
         settle_timeout: mesh.settle_timeout,
         ..own
@@ -55,7 +59,7 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
 }
 
 fn spool(data: &Path, spool: &SpoolSettings, uplink: &UplinkSettings) -> SpoolConfig {
-    let SpoolSettings { bytes_max, age_max, drain_per_s } = *spool;
+    let SpoolSettings { bytes_max, age_max, drain_per_s, when_full: _ } = *spool;
     let window_events = uplink.outstanding_max;
     let limits = SpoolLimits { bytes_max, age_max, drain_per_s, window_events, ..SpoolLimits::default() };
     SpoolConfig { directory: data.join("spool"), limits }

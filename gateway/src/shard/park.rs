@@ -30,6 +30,9 @@ impl Shard {
         let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
         let first = client.parked.front().filter(|_| client.waits_for.is_none());
         let held_by = first.and_then(|first| self.who_holds_up(id, &first.message));
+        // It goes as well, with another answer.
+        let held_by =
+            held_by.filter(|_| !first.is_some_and(|first| self.is_refused_by_spool(id, &first.message)));
         let may_go = first.is_some() && held_by.is_none();
         if let Some(held_by) = held_by {
             let place = if woken_by == Some(held_by) { Place::First } else { Place::Last };
@@ -59,7 +62,10 @@ impl Shard {
         } else {
             self.todo.push_back(Todo::Route(id));
         }
-        self.route(now, id, publish);
+        match self.is_refused_by_spool(id, &publish.message) {
+            true => self.refuse_parked(now, id, &publish),
+            false => self.route(now, id, publish),
+        }
         self.read_on(id);
     }
 

@@ -10,6 +10,7 @@ use super::{Backend, Output, Shard, TimerFor};
 use crate::message::Message;
 use crate::packet::{Delivery, PayloadFormat, ProtocolVersion, Publish, QoS, ReasonCode};
 use crate::session::PublishNumber;
+use crate::spool::WhenFull;
 use crate::trace::{self, Begun, Ending};
 use crate::uplink::{EventEnd, Next, Waiter, retry};
 use crate::{Acknowledge, ConnectionId, Count, Notice, PublishOutcome, PublishToken, UplinkOrder};
@@ -24,6 +25,9 @@ struct Parts {
 
 /// What a client's publish breaks. It costs the client its connection.
 struct Unacceptable(Count, ReasonCode);
+
+/// What a publisher hears whose event the full spool refuses.
+const SPOOL_FULL: (Count, ReasonCode) = (Count::PublishSpoolFull, ReasonCode::QuotaExceeded);
 
 /// AMQP's header frame takes 128 KiB by default; the mesh's own headers and the encoding of many pairs need their part.
 const HEADERS_BYTES_MAX: usize = 96 * 1024;
@@ -41,6 +45,7 @@ impl Shard {
         let payload_bytes = publish.payload.len() as u64;
         let message = Message::from_publish(now.boot, publish);
         let refusal = refusal.or_else(|| self.refusal_of_headers(id, &message));
+        let refusal = refusal.or_else(|| self.is_refused_by_spool(id, &message).then_some(SPOOL_FULL));
         match delivery {
             Delivery::AtMostOnce => {
                 self.count(Count::PublishQos0);
@@ -64,6 +69,25 @@ impl Shard {
                 self.route_acknowledged(now, id, Parked { number, message, dup, read_at: now.boot });
             }
         }
+    }
+
+    /// Whether the spool is full, and the client is to be told so instead of waiting.
+    pub(super) fn is_refused_by_spool(&self, id: ConnectionId, message: &Message) -> bool {
+        if !self.spooling.is_full() || self.config.limits.when_spool_full == WhenFull::Withhold {
+            return false;
+        }
+        let client = self.connections.get(&id).and_then(|c| c.client.as_deref());
+        client.is_some_and(|client| client.version() == ProtocolVersion::V5)
+            && self
+                .carried(id, &message.topic)
+                .is_some_and(|(_, acknowledge, _)| self.spooling.takes(acknowledge))
+    }
+
+    /// Answers a publish that waited, and that the full spool refuses.
+    pub(super) fn refuse_parked(&mut self, now: Now, id: ConnectionId, publish: &Parked) {
+        let (count, reason) = SPOOL_FULL;
+        self.refused_publish(id, count);
+        self.acknowledge(now, id, publish.number, reason);
     }
 
     fn refused_publish(&mut self, id: ConnectionId, why: Count) {

@@ -8,6 +8,7 @@ use super::close::Farewell;
 use super::connection::HeldBy;
 use super::{Now, Output, Shard};
 use crate::packet::ReasonCode;
+use crate::spool::WhenFull;
 use crate::trace::{Begun, Ending, EventFate};
 use crate::uplink::Waiter;
 use crate::{Acknowledge, ConnectionId, Count, SpoolNumber, SpoolState, UplinkOrder};
@@ -111,9 +112,24 @@ impl Shard {
             SpoolState::Open | SpoolState::Bypassed => self.wake_next(HeldBy::Spool),
             SpoolState::Full => {
                 for id in self.spooling.line.clone() {
+                    match self.config.limits.when_spool_full {
+                        WhenFull::Withhold => {}
+                        // Who cannot be told waits on.
+                        WhenFull::Refuse => self.tell_full(id),
+                    }
                     self.give_up_waiting(now, id);
                 }
             }
+        }
+    }
+
+    /// A client that waits and can be told that the spool is full is told.
+    fn tell_full(&mut self, id: ConnectionId) {
+        let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
+        let first = client.parked.front().map(|first| self.is_refused_by_spool(id, &first.message));
+        if first == Some(true) {
+            self.spooling.line.retain(|waiting| *waiting != id);
+            self.wake(id, None);
         }
     }
 

@@ -141,9 +141,9 @@ impl Line {
     }
 
     /// What is at the head, if it is in memory.
-    pub(super) fn first(&self) -> Option<&Stored> {
+    pub(super) fn first(&self) -> Option<(u64, &Stored)> {
         let line = if self.next > self.before_recent { &self.recent } else { &self.chunk };
-        line.front().map(|(_, stored)| stored)
+        line.front().map(|(number, stored)| (*number, stored))
     }
 
     /// Goes past those that have had their turn.

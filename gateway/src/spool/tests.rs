@@ -198,10 +198,32 @@ fn what_is_too_old_is_dropped_and_counted() {
     let mut bench = Bench::new(SpoolLimits { age_max: Duration::from_secs(60), ..limits() });
     bench.store("d", Strict);
     bench.pass(Duration::from_secs(61));
+    assert_eq!(bench.safe, [1], "it is dealt with");
     bench.up();
     assert_eq!(bench.published(), [] as [u64; 0]);
     assert_eq!(bench.spool.counters().of(Count::SpoolDroppedAge), 1);
-    assert_eq!(bench.safe, [1], "it is dealt with");
+}
+
+#[test]
+fn a_full_spool_is_open_again_when_its_oldest_are_too_old_although_the_backend_is_away() {
+    let age_max = Duration::from_secs(60);
+    let mut bench = Bench::new(SpoolLimits { bytes_max: 1_000, memory_events: 1, age_max, ..limits() });
+    bench.store("d", Strict);
+    bench.pass(Duration::from_secs(30));
+    while bench.states.is_empty() {
+        bench.store("d", Strict);
+    }
+    let stored = bench.spool.gauges().events;
+    bench.sync(stored);
+    bench.pass(Duration::from_secs(29));
+    assert_eq!((bench.spool.gauges().events, &bench.states[..]), (stored, &[SpoolState::Full][..]));
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(bench.spool.gauges().events, stored - 1, "the first one");
+    bench.pass(Duration::from_secs(30));
+    assert_eq!((bench.spool.gauges().events, bench.states.last()), (0, Some(&SpoolState::Open)));
+    assert_eq!(bench.spool.counters().of(Count::SpoolDroppedAge), stored);
+    bench.up();
+    assert_eq!(bench.published(), [] as [u64; 0]);
 }
 
 #[test]

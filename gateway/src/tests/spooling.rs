@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::world::*;
 use crate::packet::{Delivery, Packet, ReasonCode};
 use crate::shard::{Backend, Input};
+use crate::spool::WhenFull;
 use crate::{Acknowledge, Count, Limits, PublishOutcome, SpoolState, UplinkOrder, UplinkRule, UplinkRules};
 
 /// A gateway whose topics `s/#` are spooled and `f/#` as well, fresh; all others wait for the backend, which is away.
@@ -96,6 +97,36 @@ fn a_full_spool_withholds_pubacks_then_ends_who_may_publish_no_more_and_refuses_
         assert_eq!(world.read_pubacks(quiet).len(), 2, "it goes on by itself");
         world.connect(version, "g");
     }
+}
+
+#[test]
+fn where_it_is_configured_a_full_spool_refuses_what_comes_and_what_waits() {
+    let limits = Limits { uplink_events_max: 1, when_spool_full: WhenFull::Refuse, ..limits() };
+    let mut world = world(limits);
+    let (device, old) = (world.connect(V5, "d"), world.connect(V311, "e"));
+    world.publish(device, "s/a", qos1(1));
+    world.publish(device, "s/a", qos1(2));
+    world.publish(old, "s/a", qos1(1));
+    assert_eq!(world.spooled.len(), 1, "the others wait for their turn");
+    world.input(Input::Spool(SpoolState::Full));
+    world.publish(device, "s/a", qos1(3));
+    assert_eq!(world.read_pubacks(device), [], "in their order, and the first is on its way to disk");
+    world.safe(1);
+    let quota = ReasonCode::QuotaExceeded;
+    assert_eq!(world.read_pubacks(device), [(1, ReasonCode::Success), (2, quota), (3, quota)]);
+    assert_eq!(world.count(Count::PublishSpoolFull), 2);
+    assert_eq!(world.read(old), [], "it cannot be told");
+    let (_, connack) = world.try_connect(connect_packet(V5, "f"));
+    assert_eq!(connack.reason, ReasonCode::ServerUnavailable);
+    world.input(Input::Spool(SpoolState::Open));
+    world.publish(device, "s/a", qos1(4));
+    world.safe(1);
+    world.safe(1);
+    assert_eq!(
+        (world.read_pubacks(old).len(), world.read_pubacks(device)),
+        (1, vec![(4, ReasonCode::Success)])
+    );
+    assert!(!world.is_closed(device) && !world.is_closed(old));
 }
 
 #[test]

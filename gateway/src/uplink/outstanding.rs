@@ -1,7 +1,7 @@
 //! Events that were published and that the backend has not answered for good.
 //!
 //! ```text
-//!          ┌─ nacked, up to five times ─┐
+//!          ┌─ nacked, tried again ──────┐
 //! event ───┴─> published ─ confirmed ───┴──────────────────> accepted
 //!                 ├─ returned ─> unrouted ─ confirmed ─────> unwanted
 //!                 └─ nacked ───> dead ───── confirmed ─────> dead
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use roost_backend::contract;
 use roost_wire::{Device, Event, HeaderValue, Message, Qos, RoutingKey, envelope::header};
 
-use super::retry::RETRIES_MAX;
+use super::retry::{RETRIES_MAX, RETRIES_MIN};
 use crate::session::PublishNumber;
 use crate::trace::{Begun, EventFate};
 use crate::{
@@ -84,6 +84,10 @@ pub(crate) struct Uplink<W> {
     bytes: usize,
     /// Devices with events that were refused and are tried again, and with how many.
     refused: BTreeMap<Device, usize>,
+    /// All of those.
+    refused_events: usize,
+    /// Whether the last event that was refused and has ended got through in none of its tries.
+    is_in_vain: bool,
 }
 
 /// The value of the header that says why an event is in `roost.dead`.
@@ -99,6 +103,8 @@ impl<W> Uplink<W> {
             outstanding: BTreeMap::new(),
             bytes: 0,
             refused: BTreeMap::new(),
+            refused_events: 0,
+            is_in_vain: false,
         }
     }
 
@@ -137,6 +143,13 @@ impl<W> Uplink<W> {
         self.refused.contains_key(device)
     }
 
+    /// How often an event is tried again. All events share the window: where trying again has turned out to be in vain, a queue that
+    /// stays full may have an eighth of it, and what else it refuses goes to `roost.dead` sooner.
+    fn retries_max(&self) -> u32 {
+        let takes_too_much = self.refused_events >= (self.events_max / 8).max(1);
+        if self.is_in_vain && takes_too_much { RETRIES_MIN } else { RETRIES_MAX }
+    }
+
     /// Publishes an event. The caller has asked [`Uplink::has_room`].
     pub(crate) fn publish(
         &mut self,
@@ -173,6 +186,7 @@ impl<W> Uplink<W> {
             (stage, PublishOutcome::Confirmed) => {
                 let end = stage.end();
                 counters.add(end.count());
+                self.is_in_vain &= !(outstanding.was_refused && stage == Stage::Event);
                 self.end(outstanding, end, end.fate())
             }
             (Stage::Event, PublishOutcome::Returned) => {
@@ -187,7 +201,8 @@ impl<W> Uplink<W> {
                 counters.add(Count::EventDroppedNacked);
                 self.end(outstanding, EventEnd::Accepted, EventFate::Dropped)
             }
-            (Stage::Event, PublishOutcome::Nacked) if outstanding.refusals >= RETRIES_MAX => {
+            (Stage::Event, PublishOutcome::Nacked) if outstanding.refusals >= self.retries_max() => {
+                self.is_in_vain = true;
                 outstanding.stage = Stage::Dead;
                 outstanding.refusals = 0;
                 Next::Publish(self.start(outstanding))
@@ -200,6 +215,7 @@ impl<W> Uplink<W> {
                 outstanding.refusals += 1;
                 let refusals = outstanding.refusals;
                 if !std::mem::replace(&mut outstanding.was_refused, true) {
+                    self.refused_events += 1;
                     *self.refused.entry(outstanding.event.device.clone()).or_default() += 1;
                 }
                 self.outstanding.insert(number, outstanding);
@@ -228,6 +244,7 @@ impl<W> Uplink<W> {
     fn end(&mut self, outstanding: Outstanding<W>, end: EventEnd, fate: EventFate) -> Next<W> {
         self.bytes -= outstanding.bytes;
         let Outstanding { event, was_refused, waiter, trace, .. } = outstanding;
+        self.refused_events -= usize::from(was_refused);
         let left = self.refused.get_mut(&event.device).filter(|_| was_refused);
         let is_free = left.is_some_and(|left| {
             *left -= 1;
@@ -361,6 +378,53 @@ mod tests {
     fn publication_token(uplink: &Uplink<Waiter>) -> PublishToken {
         let number = *uplink.outstanding.keys().next_back().unwrap();
         PublishToken::new(PublishOrigin::Shard(ShardIndex(0)), number)
+    }
+
+    /// Publishes an event, has the backend refuse it, and says how often it was tried again before it went to `roost.dead`.
+    fn tries_of_a_refused(uplink: &mut Uplink<Waiter>, counters: &mut Counters, sequence: u64) -> u32 {
+        let mut publication = uplink.publish(event(Qos::AtLeastOnce, sequence), "roost.up", waiter(), None);
+        for tries in 0.. {
+            match uplink.published(publication.token, PublishOutcome::Nacked, counters) {
+                Next::Retry { number, .. } => publication = uplink.retry(number).unwrap(),
+                Next::Publish(dead) => {
+                    uplink.published(dead.token, PublishOutcome::Confirmed, counters);
+                    return tries;
+                }
+                next => panic!("{next:?}"),
+            }
+        }
+        unreachable!()
+    }
+
+    #[test]
+    fn a_queue_that_stays_full_may_have_an_eighth_of_the_window() {
+        let mut counters = Counters::default();
+        let mut uplink = Uplink::new(PublishOrigin::Shard(ShardIndex(0)), 16, 1_000);
+        let (mut waiting, mut numbers) = (Vec::new(), 1..);
+        let mut waits = |uplink: &mut Uplink<Waiter>, counters: &mut Counters| {
+            let publication =
+                uplink.publish(event(Qos::AtLeastOnce, numbers.next().unwrap()), "roost.up", waiter(), None);
+            let next = uplink.published(publication.token, PublishOutcome::Nacked, counters);
+            let Next::Retry { number, .. } = next else { panic!("{next:?}") };
+            number
+        };
+        // A node has died, say: as long as it may help, all are tried again, however many they are.
+        waiting.extend((0..3).map(|_| waits(&mut uplink, &mut counters)));
+        assert_eq!(tries_of_a_refused(&mut uplink, &mut counters, 100), RETRIES_MAX);
+        // It was in vain, and three wait, beside the next one.
+        assert_eq!(tries_of_a_refused(&mut uplink, &mut counters, 101), RETRIES_MIN);
+        // One of them gets through: it is worth trying.
+        let again = uplink.retry(waiting.pop().unwrap()).unwrap();
+        uplink.published(again.token, PublishOutcome::Confirmed, &mut counters);
+        assert_eq!(tries_of_a_refused(&mut uplink, &mut counters, 102), RETRIES_MAX);
+        // In vain again; but few wait now, and cost nobody anything.
+        for number in waiting.drain(..) {
+            let again = uplink.retry(number).unwrap();
+            uplink.published(again.token, PublishOutcome::Confirmed, &mut counters);
+        }
+        uplink.is_in_vain = true;
+        assert_eq!(tries_of_a_refused(&mut uplink, &mut counters, 103), RETRIES_MAX);
+        assert_eq!((uplink.len(), uplink.refused_events, uplink.refused.len()), (0, 0, 0));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::time::Duration;
 /// After the first publication and this many more, an event goes to `roost.dead`: a queue that is full for seconds is
 /// full for good, and one service must not stall the fleet.
 pub(crate) const RETRIES_MAX: u32 = 5;
+/// Where that was in vain and the window fills with such events: once, for what refuses for less than a moment.
+pub(crate) const RETRIES_MIN: u32 = 1;
 
 const FIRST: Duration = Duration::from_millis(400);
 const MAX: Duration = Duration::from_secs(10);
