@@ -30,8 +30,8 @@ pub(crate) enum Effect {
     Sync { lsn: u64 },
     /// A gateway's disk begins to sync so many records of its spool.
     SpoolSync { many: usize },
-    /// The router answers an HTTP request.
-    Answer { number: usize, receipt: Box<Receipt> },
+    /// The router answers an HTTP request; without a receipt, it has no room.
+    Answer { number: usize, receipt: Option<Box<Receipt>> },
     /// The router published a command of this device to this gateway's inbox.
     Forwarded { device: roost_wire::Device, gateway: roost_wire::GatewayId, epoch: roost_wire::Epoch },
     /// The router asks a gateway whether it holds this device.
@@ -46,13 +46,12 @@ pub(crate) enum Effect {
         /// At this moment, and not when its CONNECT came.
         is_now: bool,
     },
-    /// The router says that a device is online, in that session of that run of a gateway.
-    SaysOnline {
-        device: roost_wire::Device,
-        gateway: roost_wire::GatewayId,
-        incarnation: roost_wire::Incarnation,
-        session: roost_wire::SessionId,
-    },
+    /// The router says, in that run, that a device has come or gone.
+    Says { run: roost_wire::RouterRun, presence: Box<roost_wire::Presence> },
+    /// The router tells a sender, in that run. Whether it has taken that command itself, in this life.
+    Told { run: roost_wire::RouterRun, is_its_own: bool, receipt: Box<Receipt> },
+    /// The router does, or believes, what contradicts what it has read.
+    Broken { what: String },
     /// A lease lapsed: the gateway's own (on a gateway), or some gateway's (on the router).
     Lapsed,
     /// A message was delivered that had been delivered before.

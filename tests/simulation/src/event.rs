@@ -131,10 +131,10 @@ pub(crate) enum Event {
         number: usize,
         attempt: u32,
     },
-    /// Its answer reaches the service.
+    /// Its answer reaches the service; without a receipt, the router had no room.
     HttpAnswered {
         number: usize,
-        receipt: Box<Receipt>,
+        receipt: Option<Box<Receipt>>,
     },
     /// The fault with that number begins.
     Fault {
@@ -211,7 +211,10 @@ impl fmt::Display for Event {
             Self::Send { number } => write!(f, "service sends {number}"),
             Self::HttpArrives { number } => write!(f, "http request {number}"),
             Self::HttpRetries { number, .. } => write!(f, "service retries {number}"),
-            Self::HttpAnswered { number, receipt } => write!(f, "http answer {number}: {}", receipt.state),
+            Self::HttpAnswered { number, receipt: Some(receipt) } => {
+                write!(f, "http answer {number}: {}", receipt.state)
+            }
+            Self::HttpAnswered { number, receipt: None } => write!(f, "http answer {number}: no room"),
             Self::Fault { number } => write!(f, "fault {number}"),
             Self::ConnectionsBreak { node } => write!(f, "{node}'s connections break"),
             Self::SocketsBreak { sockets } => write!(f, "{} sockets break", sockets.len()),

@@ -27,7 +27,7 @@ use crate::amqp::publisher::{PublishingEnd, Said};
 use crate::chance::Chance;
 use crate::effect::Effect;
 use crate::event::End;
-use crate::plant::{Break, GatewayPlant};
+use crate::plant::{Break, GatewayFate, GatewayPlant};
 use crate::socket::SocketId;
 use crate::spool::{SpoolDisk, SpoolRun};
 use crate::time::{Clock, Micros};
@@ -215,6 +215,12 @@ impl GatewayNode {
         &self.limits
     }
 
+    /// For how long it may deliver commands from now on, if no more of its heartbeats is answered.
+    pub(crate) fn lease_left(&self, at: Micros) -> Duration {
+        let until = self.run.as_ref().and_then(|run| run.link.lease_until());
+        until.map_or(Duration::ZERO, |until| until.since(self.clock.read(at).boot))
+    }
+
     /// Whether it has nothing outstanding, towards AMQP or towards devices.
     pub(crate) fn is_quiet(&self) -> bool {
         self.run.as_ref().is_some_and(|run| {
@@ -281,6 +287,9 @@ impl GatewayNode {
             if run.tick.is_some_and(|tick| tick <= at) {
                 run.tick = None;
             }
+            for publication in run.plant.releases(now) {
+                run.mesh.publish(publish(publication));
+            }
             run.shard.handle(now, Input::Tick);
             run.link.handle(now, LinkInput::Tick);
             if let Some(spool) = &mut run.spool {
@@ -338,7 +347,7 @@ impl GatewayNode {
         let Some(run) = &mut self.run else { return Vec::new() };
         let mut effects = Vec::new();
         act(run, now, &mut effects);
-        run.perform(now, &self.disk, &mut effects);
+        run.perform(now, &self.id, &self.disk, &mut effects);
         if let Some(many) = run.spool.as_mut().and_then(SpoolRun::begins_sync) {
             effects.push(Effect::SpoolSync { many });
         }
@@ -456,12 +465,12 @@ impl Run {
     }
 
     /// Performs all that both cores want, as production's world does.
-    fn perform(&mut self, now: Now, disk: &SpoolDisk, effects: &mut Vec<Effect>) {
+    fn perform(&mut self, now: Now, id: &GatewayId, disk: &SpoolDisk, effects: &mut Vec<Effect>) {
         loop {
             let mut quiet = true;
             while let Some(output) = self.shard.poll_output() {
                 quiet = false;
-                self.shard_asks(now, output, effects);
+                self.shard_asks(now, id, output, effects);
             }
             if let Some(spool) = &mut self.spool {
                 let uplink = &mut self.uplink;
@@ -470,10 +479,11 @@ impl Run {
             while let Some(output) = self.link.poll_output() {
                 quiet = false;
                 match output {
-                    LinkOutput::Publish(publication) => self.mesh.publish(publish(*publication)),
+                    LinkOutput::Publish(publication) => self.link_publishes(now, publication),
                     LinkOutput::ToShard { word, .. } => {
-                        self.plant.hears(&word);
+                        let again = self.plant.hears(&word);
                         self.shard.handle(now, Input::Link(word));
+                        self.deliver_again(now, again);
                     }
                     LinkOutput::Superseded { by } => panic!("nobody has the same id, but {by} is believed"),
                 }
@@ -493,7 +503,7 @@ impl Run {
         }
     }
 
-    fn shard_asks(&mut self, now: Now, output: Output, effects: &mut Vec<Effect>) {
+    fn shard_asks(&mut self, now: Now, id: &GatewayId, output: Output, effects: &mut Vec<Effect>) {
         match output {
             Output::Write { connection, bytes } => {
                 if let Some(&socket) = self.sockets.get(&connection) {
@@ -510,7 +520,7 @@ impl Run {
             Output::ResumeReading { connection } => self.pause(connection, false, effects),
             Output::HandOver { .. } => unreachable!("there is one shard"),
             Output::Publish(publication) => self.uplink.publish(publish(*publication)),
-            Output::Link(word) => self.shard_says(now, word, effects),
+            Output::Link(word) => self.shard_says(now, id, word, effects),
             Output::Notice(_) => {}
             Output::Spool { number, event, exchange, order } => {
                 let spool = self.spool.as_mut().expect("a rule says so only where there is one");
@@ -521,7 +531,7 @@ impl Run {
         }
     }
 
-    fn shard_says(&mut self, now: Now, word: FromShard, effects: &mut Vec<Effect>) {
+    fn shard_says(&mut self, now: Now, id: &GatewayId, word: FromShard, effects: &mut Vec<Effect>) {
         if let FromShard::Sighting(Sighting::Accepted(present)) = &word {
             effects.push(Effect::Accepted {
                 device: present.device.clone(),
@@ -531,11 +541,37 @@ impl Run {
                 is_now: present.accepted_at == now.boot,
             });
         }
-        let (word, again) = self.plant.says(word);
-        self.link.handle(now, LinkInput::FromShard { shard: SHARD, word });
+        if let Some(message) = self.plant.tells_sender(now, id, &word) {
+            // The outcome is nobody's.
+            let token = PublishToken::new(PublishOrigin::Link, 0).0;
+            self.mesh.publish(Publish {
+                message,
+                mandatory: false,
+                on_loss: WindowOnLoss::PublishAgain,
+                token,
+            });
+        }
+        let said = self.plant.says(word);
+        for word in said.words {
+            self.link.handle(now, LinkInput::FromShard { shard: SHARD, word });
+        }
+        self.deliver_again(now, said.again);
+    }
+
+    fn deliver_again(&mut self, now: Now, again: Vec<Delivery>) {
         let link = self.current;
         for delivery in again {
             self.shard.handle(now, Input::Delivery { link, delivery: Box::new(delivery) });
+        }
+    }
+
+    fn link_publishes(&mut self, now: Now, publication: Box<Publication>) {
+        match self.plant.publishes(now, publication) {
+            GatewayFate::Publish(publication) => self.mesh.publish(publish(*publication)),
+            GatewayFate::Believe(token) => {
+                let outcome = PublishOutcome::Confirmed;
+                self.link.handle(now, LinkInput::Published { token, outcome });
+            }
         }
     }
 

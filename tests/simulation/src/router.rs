@@ -1,6 +1,9 @@
 //! The router: production's core, its journal on a disk that can lose what was not synced, and its three AMQP connections,
 //! as its shell drives them.
 
+mod read;
+mod said;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
@@ -13,9 +16,7 @@ use roost_router::{
     Counters, Input, Limits, Lsn, Output, Publication, PublishOutcome, PublishToken, Queue, RequestId,
     RouterCore, SourceToken,
 };
-use roost_wire::{
-    CommandRequest, Control, Device, LinkId, Message, Now, PresenceState, SessionHandOver, ShardId,
-};
+use roost_wire::{CommandRequest, Device, LinkId, Message, Now, SessionHandOver, ShardId};
 
 use crate::amqp::FromBroker;
 use crate::amqp::consumer::{Arrived, ConsumingEnd, Heard, Token};
@@ -23,8 +24,10 @@ use crate::amqp::publisher::{PublishingEnd, Said};
 use crate::chance::Chance;
 use crate::effect::Effect;
 use crate::event::End;
-use crate::plant::{Break, Fate, RouterPlant};
+use crate::plant::{Break, RouterFate, RouterPlant};
 use crate::time::{Clock, Micros};
+use read::Read;
+use said::tell_witness;
 
 const SHARD: ShardId = ShardId(0);
 
@@ -51,6 +54,7 @@ pub(crate) struct RouterNode {
 #[derive(Debug)]
 struct Run {
     core: RouterCore,
+    read: Read,
     plant: RouterPlant,
     publisher: PublishingEnd,
     reports: ConsumingEnd,
@@ -80,8 +84,8 @@ impl RouterNode {
     pub(crate) fn new(clock: Clock, limits: Limits, queue_max: usize, plant: Option<Break>) -> Self {
         Self {
             clock,
+            plant: RouterPlant::new(plant, limits.settle_timeout),
             limits,
-            plant: RouterPlant::new(plant),
             life: 0,
             run: None,
             disk: Vec::new(),
@@ -102,6 +106,7 @@ impl RouterNode {
         let core = RouterCore::open(now, SHARD, self.limits.clone(), journal, durable, chance.bits());
         self.run = Some(Run {
             core,
+            read: Read::default(),
             plant: self.plant.clone(),
             publisher: PublishingEnd::new("router", Topology::contract(1)),
             reports: ConsumingEnd::new("router"),
@@ -131,7 +136,7 @@ impl RouterNode {
             self.disk.extend(run.written.drain(..kept));
             self.last_on_disk += kept as u64;
             self.counters.push(run.core.counters().clone());
-            self.plant = run.plant;
+            self.plant = run.plant.in_the_next_life();
         }
         self.life += 1;
         self.is_stuck = false;
@@ -408,13 +413,19 @@ impl Run {
                 let waits = !self.reads_commands() || !self.unread.is_empty();
                 match end == End::Commands && waits {
                     true => self.unread.push_back(*arrived),
-                    false => self.take_in(now, end, *arrived),
+                    false => self.take_in(now, end, *arrived, effects),
                 }
             }
         }
     }
 
-    fn take_in(&mut self, now: Now, end: End, Arrived { token, message, .. }: Arrived) {
+    fn take_in(
+        &mut self,
+        now: Now,
+        end: End,
+        Arrived { token, message, .. }: Arrived,
+        effects: &mut Vec<Effect>,
+    ) {
         let source = SourceToken(self.next_source);
         self.next_source += 1;
         self.sources.insert(source, (end, token));
@@ -422,9 +433,11 @@ impl Run {
         if queue == Queue::Sightings && SessionHandOver::is_in(&message) {
             return self.feed(now, Input::Delivered { queue, source, message: Box::new(message) });
         }
-        for (queue, message) in self.plant.reads(&self.core, now, queue, message) {
+        for (queue, message) in self.plant.reads(&self.core, now, queue, message.clone()) {
             self.feed(now, Input::Delivered { queue, source, message: Box::new(message) });
         }
+        let broken = self.read.note(&self.core, now, queue, &message);
+        effects.extend(broken.map(|what| Effect::Broken { what }));
     }
 
     fn perform(&mut self, now: Now, effects: &mut Vec<Effect>) {
@@ -444,17 +457,27 @@ impl Run {
             } else if let Some((end, heard)) = self.events.pop_front() {
                 self.read(now, end, heard, effects);
             } else if let Some(arrived) = self.next_unread() {
-                self.take_in(now, End::Commands, arrived);
+                self.take_in(now, End::Commands, arrived, effects);
             } else {
                 break;
             }
         }
+        self.read.has_published(self.durable);
         let mut said = Vec::new();
         let frames = self.publisher.pump(now.boot, &mut said);
         assert!(said.is_empty(), "AMQP can carry whatever a router says: {said:?}");
         if !frames.is_empty() {
             effects.push(Effect::Write { end: End::Publisher, frames });
         }
+    }
+
+    fn publish(&mut self, token: PublishToken, what: Publication, effects: &mut Vec<Effect>) {
+        tell_witness(&self.read, self.core.run(), &what, effects);
+        let mandatory = what.mandatory();
+        let is_repeated = what.publish_again() && !self.plant.is_published_once(token);
+        let on_loss = if is_repeated { OnLoss::PublishAgain } else { OnLoss::Report };
+        let message = what.into_message(SHARD);
+        self.publisher.publish(Publish { message, mandatory, on_loss, token: token.0 });
     }
 
     /// A broken rule: the core believes that it has published, and reads something instead.
@@ -479,6 +502,9 @@ impl Run {
     fn asked(&mut self, now: Now, output: Output, effects: &mut Vec<Effect>) {
         match output {
             Output::Journal { lsn, record, .. } => {
+                if let Record::Accepted(command) = &record {
+                    self.read.takes(command.sequence);
+                }
                 self.written.push_back(record.encode().into());
                 if self.plant.is(Break::AcknowledgeBeforeFsync) {
                     self.synced(now, lsn);
@@ -492,68 +518,22 @@ impl Run {
                 }
                 consumer.ack(token);
             }
-            Output::Publish { token, what } => {
-                let what = match self.plant.publishes(&self.core, now, token, what) {
-                    Fate::Publish(what) => what,
-                    Fate::Swallow(instead) => return self.swallowed(now, token, instead),
-                };
-                tell_witness(&what, effects);
-                let mandatory = what.mandatory();
-                let is_repeated = what.publish_again() && !self.plant.is_published_once(token);
-                let on_loss = if is_repeated { OnLoss::PublishAgain } else { OnLoss::Report };
-                let message = what.into_message(SHARD);
-                self.publisher.publish(Publish { message, mandatory, on_loss, token: token.0 });
-            }
+            Output::Publish { token, what } => match self.plant.publishes(&self.core, now, token, what) {
+                RouterFate::Publish(all) => {
+                    all.into_iter().for_each(|(token, what)| self.publish(token, what, effects));
+                }
+                RouterFate::Swallow(instead) => self.swallowed(now, token, instead),
+            },
             Output::Answer { request, receipt } => {
-                effects.push(Effect::Answer { number: request.0 as usize, receipt });
+                effects.push(Effect::Answer { number: request.0 as usize, receipt: Some(receipt) });
+            }
+            Output::NoRoom { request } => {
+                effects.push(Effect::Answer { number: request.0 as usize, receipt: None });
             }
             Output::SameGatewayId { gateway, .. } => panic!("{gateway} is there once"),
             Output::Trace(_) => unreachable!("nobody traces"),
             Output::PauseCommands => self.wants_commands = false,
             Output::ResumeCommands => self.wants_commands = true,
         }
-    }
-}
-
-/// What a witness wants to know of a publication.
-fn tell_witness(what: &Publication, effects: &mut Vec<Effect>) {
-    match what {
-        Publication::Delivery { gateway, delivery, .. } => effects.push(Effect::Forwarded {
-            device: delivery.device.clone(),
-            gateway: gateway.clone(),
-            epoch: delivery.epoch,
-        }),
-        Publication::Control { queue, report } => {
-            effects.extend(report.items.iter().filter_map(|item| match item {
-                Control::Ask { device, .. } => Some(Effect::Asks { device: device.clone() }),
-                Control::Close { device, session, .. } => {
-                    Some(Effect::Closes { queue: queue.clone(), device: device.clone(), session: *session })
-                }
-                Control::HeartbeatAnswer { .. }
-                | Control::Forget { .. }
-                | Control::FindSession { .. }
-                | Control::MoveSession { .. }
-                | Control::SessionAnswer { .. }
-                | Control::Sync
-                | Control::Snapshot
-                | Control::Superseded { .. } => None,
-            }));
-        }
-        Publication::Presence(presence) if presence.state == PresenceState::Online => {
-            effects.push(Effect::SaysOnline {
-                device: presence.device.clone(),
-                gateway: presence.gateway.clone(),
-                incarnation: presence.incarnation,
-                session: presence.session,
-            });
-        }
-        Publication::RunBegun { .. }
-        | Publication::SessionOrder { .. }
-        | Publication::Session { .. }
-        | Publication::Receipt { .. }
-        | Publication::Presence(_)
-        | Publication::Marker { .. }
-        | Publication::Answer { .. }
-        | Publication::DeadLetter { .. } => {}
     }
 }

@@ -1,10 +1,12 @@
 //! The rules, as arithmetic over what was sent, what arrived and what was said. Asked once, when all is quiet.
 
+mod receipts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use roost_backend::contract;
 use roost_gateway::UplinkOrder;
-use roost_wire::{Device, Event, GatewayId, Message, Receipt, ReceiptReason, ReceiptState};
+use roost_wire::{Device, Event, GatewayId, Message, PresenceState, Receipt, ReceiptReason, ReceiptState};
 
 use crate::service::{ANSWERS, EVENTS, RECEIPTS};
 use crate::time::Micros;
@@ -21,6 +23,9 @@ pub(crate) fn check(world: &mut World) -> Vec<String> {
     let receipts = world.broker.drain(world.at, RECEIPTS);
     let answers = world.broker.drain(world.at, ANSWERS);
     let dead = world.broker.drain(world.at, contract::DEAD);
+    broken.extend(receipts::are_the_routers(&receipts));
+    broken.extend(receipts::say_the_same_again(&receipts));
+    broken.extend(receipts::come_in_order(&world.witness.tellings));
     let receipts: Vec<Receipt> = receipts
         .iter()
         .map(|message| serde_json::from_slice(&message.body).expect("the router's receipts are readable"))
@@ -38,6 +43,7 @@ pub(crate) fn check(world: &mut World) -> Vec<String> {
     broken.extend(judged.commands_have_one_id(world));
     broken.extend(one_session_each(world));
     broken.extend(locations_are_right(world));
+    broken.extend(presence_is_right(world));
     broken.extend(queues_are_empty(world));
     broken
 }
@@ -350,6 +356,25 @@ fn locations_are_right(world: &World) -> Vec<String> {
         let real = real.map(|gateway| world.gateways[gateway].id.as_str().to_owned());
         if believed != real {
             broken.push(format!("{} is at {real:?}, the router believes {believed:?}", device.name));
+        }
+    }
+    broken
+}
+
+/// What the router has said last of a device's coming and going is so. A run of it knows only what is there: that somebody has gone
+/// before it had heard of them, nobody says, and what an earlier run has said last stands.
+fn presence_is_right(world: &World) -> Vec<String> {
+    let Some(core) = world.router.core() else { return Vec::new() };
+    let mut broken = Vec::new();
+    for device in &world.devices {
+        let said = world.witness.presences.get(&device.name);
+        let online = said.filter(|(_, presence)| presence.state == PresenceState::Online);
+        let real = device.settled_at().map(|socket| world.sockets[&socket].gateway);
+        let real = real.map(|gateway| world.gateways[gateway].id.as_str());
+        let is_untold = real.is_none() && online.is_some_and(|(run, _)| *run < core.run());
+        let (said, name) = (online.map(|(_, presence)| presence.gateway.as_str()), &device.name);
+        if said != real && !is_untold {
+            broken.push(format!("{name} is at {real:?}, and was last said to be at {said:?}"));
         }
     }
     broken

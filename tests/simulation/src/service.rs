@@ -64,8 +64,17 @@ pub(crate) enum Way {
 
 /// What the worker reads before it has answered.
 const PREFETCH: u16 = 10;
-/// Devices that never come.
+/// How many devices never come.
 const GHOSTS: u64 = 3;
+
+/// Devices that never come.
+pub(crate) fn ghosts() -> impl Iterator<Item = Device> {
+    (0..GHOSTS).map(ghost)
+}
+
+fn ghost(number: u64) -> Device {
+    format!("main/ghost-{number}").parse().expect("it is a good name")
+}
 
 impl Service {
     pub(crate) fn new(clock: Clock, settings: &Settings, devices: &[Device], chance: &mut Chance) -> Self {
@@ -238,7 +247,7 @@ impl Service {
 fn order(number: usize, settings: &Settings, devices: &[Device], chance: &mut Chance) -> Order {
     let is_for_ghost = chance.one_in(25);
     let device = match is_for_ghost {
-        true => format!("main/ghost-{}", chance.below(GHOSTS)).parse().expect("it is a good name"),
+        true => ghost(chance.below(GHOSTS)),
         // A third of them for three devices, so that mailboxes and windows fill.
         false if chance.one_in(3) => devices[chance.below(3) as usize].clone(),
         false => devices[chance.below(devices.len() as u64) as usize].clone(),

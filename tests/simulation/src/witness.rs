@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use roost_backend::contract;
 use roost_wire::mesh::Report as _;
 use roost_wire::{
-    CommandId, Device, Epoch, GatewayId, Incarnation, Receipt, SessionId, SettlementItem, SettlementReport,
-    ShardId,
+    CommandId, Device, Epoch, GatewayId, Incarnation, Presence, PresenceState, Receipt, RouterRun, SessionId,
+    SettlementItem, SettlementReport, ShardId,
 };
 
 use crate::event::NodeId;
@@ -35,6 +35,10 @@ pub(crate) struct Witness {
     pub(crate) happened: BTreeMap<String, u64>,
     /// When the broker first had the word that a command was delivered.
     pub(crate) settled: BTreeMap<CommandId, Micros>,
+    /// What the router told senders, in order.
+    pub(crate) tellings: Vec<Telling>,
+    /// What the router has said last of each device's coming and going, and in which run.
+    pub(crate) presences: BTreeMap<Device, (RouterRun, Presence)>,
     /// To whom the router gave each device's commands last.
     holders: BTreeMap<Device, (GatewayId, Epoch)>,
     /// The last session of each device at each gateway, and when it was accepted there.
@@ -57,6 +61,16 @@ pub(crate) struct Arrival {
     pub(crate) command: String,
     /// As the packet says; 3.1.1 cannot.
     pub(crate) command_id: Option<String>,
+}
+
+/// What the router told a sender.
+#[derive(Debug)]
+pub(crate) struct Telling {
+    /// In which life and in which run of it: that is as far as it remembers how often a command was given to a gateway.
+    pub(crate) turn: (u32, RouterRun),
+    /// Whether the life that told it had taken the command itself, and has said all of it.
+    pub(crate) is_its_own: bool,
+    pub(crate) receipt: Receipt,
 }
 
 /// A device's PUBACK, as it reached the gateway.
@@ -115,6 +129,10 @@ impl Witness {
         }
     }
 
+    pub(crate) fn told(&mut self, turn: (u32, RouterRun), is_its_own: bool, receipt: Receipt) {
+        self.tellings.push(Telling { turn, is_its_own, receipt });
+    }
+
     pub(crate) fn forwarded(&mut self, device: Device, gateway: GatewayId, epoch: Epoch) {
         self.holders.insert(device, (gateway, epoch));
     }
@@ -133,18 +151,15 @@ impl Witness {
         }
     }
 
-    /// The router says that a device is online: it is, or was, in a session that this run of the gateway has accepted.
-    pub(crate) fn says_online(
-        &mut self,
-        at: Micros,
-        (gateway, incarnation): (GatewayId, Incarnation),
-        device: Device,
-        session: SessionId,
-    ) {
-        let what = format!("{device} is said to be online at {gateway}, in session {session}");
-        if !self.sessions.contains(&(device, gateway, incarnation, session)) {
+    /// The router says that a device has come or gone. Where it is, or was, this run of the gateway has accepted that session.
+    pub(crate) fn says(&mut self, at: Micros, run: RouterRun, presence: Presence) {
+        let Presence { device, gateway, incarnation, session, state, .. } = &presence;
+        let named = (device.clone(), gateway.clone(), *incarnation, *session);
+        if *state == PresenceState::Online && !self.sessions.contains(&named) {
+            let what = format!("{device} is said to be online at {gateway}, in session {session}");
             self.violation(format!("{what}, at {at} µs, which its run {incarnation} never accepted"));
         }
+        self.presences.insert(device.clone(), (run, presence));
     }
 
     pub(crate) fn asks(&mut self, at: Micros, device: Device) {

@@ -2,7 +2,9 @@
 
 mod devices;
 mod faults;
+mod lasting;
 mod links;
+mod quiet;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,15 +20,15 @@ use crate::event::{End, Event, NodeId};
 use crate::fault::{Disk, Fault, Stalled, draw_faults};
 use crate::gateway::GatewayNode;
 use crate::router::RouterNode;
-use crate::service::{Service, WORK, Way};
+use crate::service::{Service, Way};
 use crate::settings::{Plan, Settings, draw_clock};
 use crate::socket::{Socket, SocketId};
 use crate::story::{Actor, Story};
 use crate::time::{MILLI, Micros, SECOND};
 use crate::trace::Trace;
 use crate::witness::Witness;
+use lasting::Lasting;
 use links::Wire;
-use roost_wire::ReceiptReason;
 
 /// How long after the last fault everything must be settled: the longest lifetime of a command, and time to spare.
 const QUIET_WITHIN: Micros = 30 * 60 * SECOND;
@@ -61,6 +63,7 @@ pub(crate) struct World {
     next_wire: u64,
     next_socket: u64,
     phase: Phase,
+    lasting: Lasting,
 }
 
 /// What is wrong with a process's machine or network at the moment.
@@ -119,7 +122,7 @@ impl World {
         faults.extend(draw_bursts(plan.seed, plan.burst, &settings));
         let mut world = Self {
             at: 0,
-            broker: BrokerNode::new(),
+            broker: BrokerNode::new(plan.plant),
             gateways,
             router,
             service,
@@ -140,6 +143,7 @@ impl World {
             next_wire: 0,
             next_socket: 0,
             phase: Phase::Troubled,
+            lasting: Lasting::default(),
             settings,
         };
         world.put_down_the_plan();
@@ -275,16 +279,15 @@ impl World {
                     self.send(number);
                 }
             }
-            Event::HttpAnswered { number, receipt } => {
-                // No room: nothing was taken, and the sender asks again.
-                if receipt.reason == Some(ReceiptReason::RouterFull) {
-                    let at = self.at + self.chance.between(SECOND, 5 * SECOND);
-                    let attempt = self.service.orders[number].attempts;
-                    self.agenda.put(at, Event::HttpRetries { number, attempt });
-                } else {
-                    self.service.accepted.insert(number);
-                    self.witness.told_over_http(*receipt);
-                }
+            Event::HttpAnswered { number, receipt: Some(receipt) } => {
+                self.service.accepted.insert(number);
+                self.witness.told_over_http(*receipt);
+            }
+            // Nothing was taken, and the sender asks again.
+            Event::HttpAnswered { number, receipt: None } => {
+                let at = self.at + self.chance.between(SECOND, 5 * SECOND);
+                let attempt = self.service.orders[number].attempts;
+                self.agenda.put(at, Event::HttpRetries { number, attempt });
             }
             Event::Fault { number } => self.begin(number),
             Event::ConnectionsBreak { node } => self.connections_break(node),
@@ -438,15 +441,21 @@ impl World {
                         self.witness.accepted(at, (gateway, incarnation), device, session);
                     }
                 }
-                Effect::SaysOnline { device, gateway, incarnation, session } => {
-                    self.witness.says_online(self.at, (gateway, incarnation), device, session);
-                }
+                Effect::Says { run, presence } => self.witness.says(self.at, run, *presence),
                 Effect::Lapsed => {
                     self.story.mark(self.at, Some(Actor::of(node)), || "a lease has lapsed".to_owned());
                     self.witness.lapsed(node, self.at);
                 }
                 Effect::Redelivered => self.witness.redelivered(),
+                Effect::Told { run, is_its_own, receipt } => {
+                    self.witness.told((life, run), is_its_own, *receipt);
+                }
+                Effect::Broken { what } => self.witness.violation(format!("{what}, at {} µs", self.at)),
             }
+        }
+        // Not before all of it is done: what follows from what is read now is written behind it.
+        for socket in resumed {
+            self.socket_reads_on(socket);
         }
     }
 
@@ -492,6 +501,7 @@ impl World {
         self.agenda.put(self.at + SECOND, Event::Housekeeping);
         self.give_up_overdue();
         self.witness_bounds();
+        self.witness_lasting();
         match self.phase {
             Phase::Troubled | Phase::Over => {}
             Phase::Healing => {
@@ -519,61 +529,6 @@ impl World {
             self.devices.iter().position(|device| device.name == *name)
         };
         Focus { device: focus.device.or_else(of_command), ..focus }
-    }
-
-    /// What is not as it should be when all is over, in words.
-    pub(crate) fn unquiet(&self) -> Vec<String> {
-        let mut unquiet = Vec::new();
-        // In words only what is not so: it is asked every second.
-        let mut expect = |is_so: bool, what: &dyn Fn() -> String| {
-            if !is_so {
-                unquiet.push(what());
-            }
-        };
-        expect(self.broker.is_up(), &|| "the broker is down".to_owned());
-        for queue in ["roost.router.0", "roost.expired.0", "roost.settle.0", WORK] {
-            let depth = self.broker.depth(queue);
-            expect(depth == Some((0, 0)), &|| format!("{queue} is not empty: {depth:?}"));
-        }
-        for gateway in &self.gateways {
-            expect(gateway.is_quiet(), &|| format!("{} is not quiet: {:?}", gateway.id, gateway.gauges()));
-        }
-        expect(self.router.is_quiet(), &|| {
-            format!("the router is not quiet, in custody: {:?}", self.router.in_custody(self.at))
-        });
-        // Who is cut off still may announce a session whose device has left it without a word.
-        expect(self.router.hears(self.at) == self.gateways.len(), &|| "a gateway is not heard".to_owned());
-        expect(self.service.is_settled(), &|| "the service's commands are not all accepted".to_owned());
-        for device in &self.devices {
-            expect(device.settled_at().is_some() || device.is_retired(), &|| {
-                format!("{} is not settled: {device:?}", device.name)
-            });
-        }
-        let of_retired = |socket: &&Socket| {
-            let is_live = socket.at_gateway && self.gateways[socket.gateway].life == socket.life;
-            is_live && self.devices[socket.device].is_retired()
-        };
-        let forgotten = self.sockets.values().find(of_retired);
-        expect(forgotten.is_none(), &|| {
-            format!("somebody has left, and its connection is there: {forgotten:?}")
-        });
-        unquiet
-    }
-
-    fn witness_bounds(&mut self) {
-        for gateway in &self.gateways {
-            let Some(gauges) = gateway.gauges() else { continue };
-            let limits = gateway.limits();
-            if gauges.commands > limits.commands_max || gauges.uplink_events > limits.uplink_events_max {
-                self.witness.violation(format!("{} is beyond its bounds: {gauges:?}", gateway.id));
-            }
-        }
-        if let Some(core) = self.router.core() {
-            let (commands, limits) = (core.journal().commands(), self.router.limits());
-            if commands > limits.commands_max.saturating_add(limits.prefetch) {
-                self.witness.violation(format!("the router has {commands} commands in custody"));
-            }
-        }
     }
 }
 

@@ -36,6 +36,11 @@ fn says(broken: &[String], words: &[&str]) -> bool {
 const DELIVERED_TWICE: [&str; 4] = ["came twice", "came again", "two holders", "but: arrived true"];
 
 #[test]
+fn down_1_several_consumers_are_found() {
+    is_found(Break::SeveralConsumers, &[0], &[" before it has "]);
+}
+
+#[test]
 fn down_2_acknowledging_before_fsync_is_found() {
     is_found(
         Break::AcknowledgeBeforeFsync,
@@ -52,6 +57,21 @@ fn down_2_forgetting_what_has_ended_is_found() {
 #[test]
 fn down_2_publishing_a_final_receipt_once_is_found() {
     is_found(Break::ReceiptsOnce, &[2], &["has the final receipts {}"]);
+}
+
+#[test]
+fn down_2_not_checking_dead_letters_is_found() {
+    is_found(Break::DeadLettersUnchecked, &[0], &["has the final receipts {\""]);
+}
+
+#[test]
+fn down_3_forwarding_to_the_away_is_found() {
+    is_found(Break::ForwardToTheAway, &[0], &["and the router has read that session"]);
+}
+
+#[test]
+fn down_3_never_asking_is_found() {
+    is_found_in(Burst::OvertakenSightings, Break::NeverAsk, &[0], &["the router has asked who has"]);
 }
 
 /// Alone it is never found, because it can do no harm: whatever has an older epoch has an older sync number too, and the gateway asks
@@ -100,12 +120,27 @@ fn down_4_delivering_after_the_end_of_a_hold_is_found() {
 
 #[test]
 fn down_5_counting_answers_of_other_holds_is_found() {
-    is_found_in(Burst::EarlierRunOfAGateway, Break::AnswersOfOtherHolds, &[50, 102], &DELIVERED_TWICE);
+    is_found_in(Burst::EarlierRunOfAGateway, Break::AnswersOfOtherHolds, &[90, 61], &DELIVERED_TWICE);
+}
+
+#[test]
+fn down_5_counting_delivered_of_this_hold_only_is_found() {
+    is_found(Break::DeliveredOfThisHoldOnly, &[1], &["the router has read that it was delivered"]);
+}
+
+#[test]
+fn down_5_sending_again_at_a_timeout_is_found() {
+    is_found_in(Burst::LostBehindAStall, Break::ResendAtTimeout, &[0], &["came twice", "came again"]);
 }
 
 #[test]
 fn down_5_keeping_commands_for_the_next_session_is_found() {
     is_found(Break::KeepForTheNextSession, &[5], &DELIVERED_TWICE);
+}
+
+#[test]
+fn down_6_a_sync_that_overtakes_is_found() {
+    is_found(Break::SyncOvertakes, &[1], &["came twice", "came again"]);
 }
 
 #[test]
@@ -115,7 +150,7 @@ fn down_6_forgetting_what_a_sync_lists_is_found() {
 
 #[test]
 fn down_6_keeping_what_a_sync_does_not_list_is_found() {
-    is_found(Break::SyncKeepsTheMissing, &[0], &["not quiet"]);
+    is_found(Break::SyncKeepsTheMissing, &[0], &["and it has none"]);
 }
 
 #[test]
@@ -125,7 +160,12 @@ fn down_6_taking_older_sync_numbers_is_found() {
 
 #[test]
 fn down_7_two_holders_are_found() {
-    is_found(Break::TwoHolders, &[107, 157], &["two holders"]);
+    is_found(Break::TwoHolders, &[8, 57], &["two holders"]);
+}
+
+#[test]
+fn down_7_keeping_what_a_lapse_returns_is_found() {
+    is_found(Break::KeepWhenLapsed, &[39], &DELIVERED_TWICE);
 }
 
 #[test]
@@ -145,7 +185,27 @@ fn down_7_forwarding_before_the_syncs_is_found() {
 
 #[test]
 fn down_8_not_telling_of_subscribing_is_found() {
-    is_found(Break::NobodyTellsOfSubscribing, &[0], &["not quiet"]);
+    is_found(Break::NobodyTellsOfSubscribing, &[3], &["no_subscription"]);
+}
+
+#[test]
+fn down_8_telling_of_subscribing_ahead_of_the_answer_is_found() {
+    is_found(Break::SubscribedAhead, &[0], &["no_subscription"]);
+}
+
+#[test]
+fn down_8_overtaking_the_unsubscribed_is_found() {
+    is_found(Break::OvertakeTheUnsubscribed, &[1], &["on one connection after place"]);
+}
+
+#[test]
+fn down_9_gateways_that_tell_senders_are_found() {
+    is_found(Break::GatewaysTellSenders, &[0], &["comes from a gateway"]);
+}
+
+#[test]
+fn doubt_copies_instead_of_the_question_are_found() {
+    is_found(Break::CopiesInDoubt, &[8], &["two holders"]);
 }
 
 #[test]
@@ -160,7 +220,7 @@ fn newer_1_the_last_to_arrive_winning_is_found() {
 
 #[test]
 fn newer_2_comparing_clocks_as_they_are_is_found() {
-    is_found(Break::ClocksAsTheyAre, &[78, 145], &["the newest session", "the router believes"]);
+    is_found(Break::ClocksAsTheyAre, &[87, 202], &["the newest session", "the router believes"]);
 }
 
 #[test]
@@ -171,6 +231,11 @@ fn newer_2_bounds_that_do_not_hold_the_moment_are_found() {
 #[test]
 fn newer_3_asking_one_of_two_is_found() {
     is_found(Break::AskOneOfTwo, &[0], &["the router believes"]);
+}
+
+#[test]
+fn newer_3_ignoring_gone_in_a_question_is_found() {
+    is_found(Break::GoneIgnoredInAQuestion, &[2], &["is gone, and believes in it"]);
 }
 
 #[test]
@@ -186,4 +251,9 @@ fn newer_4_forgetting_without_comparing_is_found() {
 #[test]
 fn newer_5_announcements_that_only_add_are_found() {
     is_found(Break::AnnouncementsOnlyAdd, &[8], &["the router believes"]);
+}
+
+#[test]
+fn newer_5_announcing_history_is_found() {
+    is_found(Break::AnnounceHistory, &[0], &["the router believes"]);
 }

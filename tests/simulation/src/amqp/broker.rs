@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use roost_backend::embedded::core::{
-    Broker, ConnectionId, Image, Input, Limits, Lsn, Operation, Output, Reply, Storage,
+    AMQPValue, Broker, ConnectionId, Image, Input, Limits, Lsn, Operation, Output, Reply, Storage,
 };
 use roost_backend::embedded::log::Record;
 
 use super::{FIRST, FromBroker, ToBroker, WireId};
 use crate::chance::Chance;
+use crate::plant::Break;
 use crate::time::{Micros, broker_moment, broker_time};
 
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub(crate) struct BrokerNode {
     is_stalled: bool,
     /// What the connections have written that are not read.
     blocked: BTreeMap<WireId, VecDeque<ToBroker>>,
+    plant: Option<Break>,
 }
 
 /// What it wants done.
@@ -42,8 +44,9 @@ pub(crate) struct BrokerEffects {
 }
 
 impl BrokerNode {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(plant: Option<Break>) -> Self {
         Self {
+            plant,
             core: None,
             life: 0,
             synced: Vec::new(),
@@ -98,12 +101,23 @@ impl BrokerNode {
             at,
             match frame {
                 ToBroker::Open { user } => Input::ConnectionOpened { connection, user: user.into() },
-                ToBroker::Operation(channel, operation) => {
+                ToBroker::Operation(channel, mut operation) => {
+                    self.alter(&mut operation);
                     Input::Operation { connection, channel, operation }
                 }
                 ToBroker::Close => Input::ConnectionClosing { connection },
             },
         )
+    }
+
+    /// A broken rule: whoever consumes the shard queue gets its turn, beside others.
+    fn alter(&self, operation: &mut Operation) {
+        if let (Some(Break::SeveralConsumers), Operation::DeclareQueue(queue)) = (self.plant, operation) {
+            let alone = "x-single-active-consumer";
+            if queue.arguments.contains_key(alone) {
+                queue.arguments.insert(alone.into(), AMQPValue::Boolean(false));
+            }
+        }
     }
 
     /// The client took bytes of deliveries.

@@ -1,16 +1,23 @@
 //! Rules of the router's, broken between its core and its connections.
 
+mod publishing;
+mod settlements;
+mod sightings;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
+use roost_backend::contract;
 use roost_router::decide::ParkReason;
+use roost_router::explain::GatewayView;
 use roost_router::journal::Record;
 use roost_router::{Publication, PublishToken, Queue, RouterCore};
 use roost_wire::mesh::Report;
 use roost_wire::{
-    BootTime, CommandId, Control, ControlReport, Device, Epoch, GatewayId, Heartbeat, InFlight, Incarnation,
-    LinkId, Message, Now, Outcome, Present, Region, ReturnReason, SessionId, Settlement, SettlementItem,
-    SettlementReport, ShardId, Sighting, SightingReport,
+    BootTime, CommandId, CommandRequest, Delivery, Device, GatewayId, HeaderValue, InFlight, Incarnation,
+    LinkId, Message, MessageId, Now, Outcome, Properties, QuestionId, Region, RouterRun, Settlement,
+    SettlementItem, SettlementReport, Sighting, SightingReport,
 };
 
 use super::Break;
@@ -19,37 +26,45 @@ use super::Break;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RouterPlant {
     which: Option<Break>,
+    settle_timeout: Duration,
     /// To whom each command was given last, until any answer to it is read.
     given: BTreeMap<CommandId, Given>,
     /// The runs of each gateway, in the order in which they were heard first.
     runs: BTreeMap<GatewayId, Vec<Incarnation>>,
     /// Publications that are not published again.
     once: BTreeSet<PublishToken>,
+    /// Commands that have met no subscription.
+    unsubscribed: BTreeSet<CommandId>,
+    /// One such command of each device, that waits for a later one to go ahead of it.
+    aside: BTreeMap<Device, (PublishToken, Publication)>,
+    /// Copies of commands that gateways got instead of a question.
+    copies: BTreeMap<(GatewayId, CommandId), (QuestionId, RouterRun)>,
 }
 
 #[derive(Debug, Clone)]
 struct Given {
-    device: Device,
+    at: BootTime,
     gateway: GatewayId,
     incarnation: Incarnation,
-    session: SessionId,
-    epoch: Epoch,
+    inbox: String,
+    delivery: Box<Delivery>,
 }
 
 /// What becomes of a publication.
 #[derive(Debug)]
 pub(crate) enum Fate {
-    Publish(Publication),
+    /// These are published, in this order.
+    Publish(Vec<(PublishToken, Publication)>),
     /// It is not published, the core is told that it was, and reads these.
     Swallow(Vec<(Queue, Message)>),
 }
 
-/// By how much a wrong bound is off.
-const OFF: std::time::Duration = std::time::Duration::from_secs(5);
+/// What a message id has at its end while the core is not to know it again.
+const UNCHECKED: &str = " (unchecked)";
 
 impl RouterPlant {
-    pub(crate) fn new(which: Option<Break>) -> Self {
-        Self { which, ..Self::default() }
+    pub(crate) fn new(which: Option<Break>, settle_timeout: Duration) -> Self {
+        Self { which, settle_timeout, ..Self::default() }
     }
 
     pub(crate) fn is(&self, plant: Break) -> bool {
@@ -82,6 +97,7 @@ impl RouterPlant {
         message: Message,
     ) -> Vec<(Queue, Message)> {
         match (self.which, queue) {
+            (Some(Break::DeadLettersUnchecked), Queue::Expired) => vec![(queue, unchecked(core, message))],
             (None, _) | (Some(_), Queue::Commands | Queue::Expired) => vec![(queue, message)],
             (Some(_), Queue::Sightings) => match SightingReport::from_body(&message.body) {
                 Ok(report) => self.sightings(core, now, report, &message),
@@ -89,234 +105,116 @@ impl RouterPlant {
             },
             (Some(_), Queue::Settlements) => match SettlementReport::from_body(&message.body) {
                 Ok(SettlementReport::Gateway { gateway, incarnation, link, items }) => {
-                    let mut reports = self.settlements((gateway.clone(), incarnation, link), items);
-                    if reports.is_empty() {
+                    let mut instead =
+                        self.settlements(core, now, (gateway.clone(), incarnation, link), items);
+                    if instead.is_empty() {
                         // It is read all the same, and acknowledged.
-                        reports.push(SettlementReport::Gateway {
-                            gateway,
-                            incarnation,
-                            link,
-                            items: Vec::new(),
-                        });
+                        let items = Vec::new();
+                        let empty = SettlementReport::Gateway { gateway, incarnation, link, items };
+                        instead.push(Instead::Settlements(empty));
                     }
-                    reports.iter().map(|report| (queue, like(&message, report))).collect()
+                    instead.iter().map(|report| report.like(&message)).collect()
                 }
                 Ok(SettlementReport::Marker { .. }) | Err(_) => vec![(queue, message)],
             },
         }
     }
 
-    /// What becomes of what the core wants published.
-    pub(crate) fn publishes(
-        &mut self,
-        core: &RouterCore,
-        now: Now,
-        token: PublishToken,
-        what: Publication,
-    ) -> Fate {
-        match (self.which, what) {
-            (None, what) => Fate::Publish(what),
-            (Some(Break::MarkerReadAtOnce), what @ Publication::Marker { .. }) => {
-                Fate::Swallow(vec![(Queue::Settlements, what.into_message(ShardId(0)))])
-            }
-            (Some(Break::ReceiptsOnce), what @ Publication::Receipt { .. }) => {
-                self.once.insert(token);
-                Fate::Publish(what)
-            }
-            (Some(Break::RivalsStayOpen), Publication::Control { queue, mut report }) => {
-                report.items.retain(|item| !matches!(item, Control::Close { .. }));
-                match report.items.is_empty() {
-                    true => Fate::Swallow(Vec::new()),
-                    false => Fate::Publish(Publication::Control { queue, report }),
-                }
-            }
-            (Some(Break::AskOneOfTwo), Publication::Control { queue, report }) => {
-                match answer_for_the_asked(core, now, &queue, &report) {
-                    Some(answer) => Fate::Swallow(vec![(Queue::Sightings, answer)]),
-                    None => Fate::Publish(Publication::Control { queue, report }),
-                }
-            }
-            (Some(_), Publication::Delivery { gateway, inbox, delivery }) => {
-                if let Some(location) = core.explain(now, &delivery.device).location {
-                    let given = Given {
-                        device: delivery.device.clone(),
-                        gateway: gateway.clone(),
-                        incarnation: location.incarnation,
-                        session: delivery.session,
-                        epoch: delivery.epoch,
-                    };
-                    self.given.insert(delivery.id, given);
-                }
-                Fate::Publish(Publication::Delivery { gateway, inbox, delivery })
-            }
-            (Some(_), what) => Fate::Publish(what),
-        }
+    /// As the router's next life has it: of this one's publications that were put aside nothing is left.
+    pub(crate) fn in_the_next_life(self) -> Self {
+        Self { aside: BTreeMap::new(), unsubscribed: BTreeSet::new(), ..self }
     }
 
     /// Whether a lost publication is left as it is.
     pub(crate) fn is_published_once(&self, token: PublishToken) -> bool {
         self.once.contains(&token)
     }
-
-    fn sightings(
-        &mut self,
-        core: &RouterCore,
-        now: Now,
-        mut report: SightingReport,
-        message: &Message,
-    ) -> Vec<(Queue, Message)> {
-        let runs = self.runs.entry(report.gateway.clone()).or_default();
-        if !runs.contains(&report.incarnation) {
-            runs.push(report.incarnation);
-        }
-        let newest = runs.last().copied().filter(|newest| *newest != report.incarnation);
-        let offset =
-            || core.gateways(now).into_iter().find(|view| view.gateway == report.gateway)?.offset_micros;
-        let mut behind = Vec::new();
-        match self.which {
-            Some(Break::ForgetWithoutCompare) => {
-                return without_compare(core, now, report, message);
-            }
-            Some(Break::BelieveTheVoided) => {
-                if let Some(newest) = newest {
-                    report.incarnation = newest;
-                    report.items.retain(|item| !matches!(item, Sighting::Heartbeat(_)));
-                }
-            }
-            Some(Break::LastToArriveWins) => {
-                if let Some((low, _)) = offset() {
-                    for item in &mut report.items {
-                        if let Sighting::Accepted(present) = item {
-                            // Behind everything that was ever read.
-                            let moment = now.boot.as_micros() as i64 - low;
-                            present.accepted_at = BootTime::from_micros(moment.max(0) as u64);
-                        }
-                    }
-                }
-            }
-            Some(Break::ClocksAsTheyAre) => beats(&mut report).for_each(|beat| {
-                beat.sent_at = now.boot;
-                if let Some(echo) = &mut beat.echo {
-                    echo.read_at = echo.answered_at;
-                }
-            }),
-            Some(Break::BoundsWithoutTheMoment) if report.gateway.as_str() == "eu-1" => {
-                beats(&mut report).for_each(|beat| {
-                    beat.sent_at = beat.sent_at + OFF;
-                    if let Some(echo) = &mut beat.echo {
-                        echo.read_at = echo.read_at + OFF;
-                    }
-                });
-            }
-            Some(Break::AnnouncementsOnlyAdd) => {
-                for item in &mut report.items {
-                    if let Sighting::Snapshot { last, .. } = item {
-                        *last = false;
-                    }
-                }
-            }
-            Some(Break::NextHoldAtOnce) => {
-                for item in &report.items {
-                    if let Sighting::Accepted(present) = item {
-                        behind.extend(self.returned_for(&report.gateway, present));
-                    }
-                }
-            }
-            Some(_) | None => {}
-        }
-        let first = (Queue::Sightings, like(message, &report));
-        [first]
-            .into_iter()
-            .chain(behind.into_iter().map(|report| (Queue::Settlements, like(message, &report))))
-            .collect()
-    }
-
-    /// What is outstanding for a device that has been seen in another session, as if it had come back.
-    fn returned_for(&mut self, at: &GatewayId, present: &Present) -> Vec<SettlementReport> {
-        let is_left = |given: &Given| {
-            given.device == present.device && (given.gateway != *at || given.session != present.session)
-        };
-        let left: Vec<CommandId> =
-            self.given.iter().filter(|(_, given)| is_left(given)).map(|(command, _)| *command).collect();
-        let returned = |command| {
-            let given = self.given.remove(&command)?;
-            let outcome = Outcome::Returned { reason: ReturnReason::HoldEnded };
-            Some(given.settled(command, outcome))
-        };
-        left.into_iter().filter_map(returned).collect()
-    }
-
-    fn settlements(
-        &mut self,
-        (gateway, incarnation, link): (GatewayId, Incarnation, LinkId),
-        items: Vec<SettlementItem>,
-    ) -> Vec<SettlementReport> {
-        let mut reports = Vec::new();
-        for item in items {
-            let one = match item {
-                SettlementItem::Settled(settlement) => {
-                    let given = self.given.get(&settlement.command).cloned();
-                    let is_other = given.as_ref().is_some_and(|given| given.epoch != settlement.epoch);
-                    if !is_other {
-                        self.given.remove(&settlement.command);
-                    }
-                    match given.filter(|_| is_other && !settlement.outcome.is_success()) {
-                        Some(given) if self.is(Break::AnswersOfOtherHolds) => {
-                            let outcome = match settlement.outcome {
-                                // Where the device is, is another question.
-                                Outcome::Gone { .. } => Outcome::Returned { reason: ReturnReason::HoldEnded },
-                                other => other,
-                            };
-                            reports.push(given.settled(settlement.command, outcome));
-                            continue;
-                        }
-                        Some(_) | None => SettlementItem::Settled(settlement),
-                    }
-                }
-                SettlementItem::Subscribed { .. } if self.is(Break::NobodyTellsOfSubscribing) => continue,
-                SettlementItem::Sync { number, first, last, .. } if self.is(Break::SyncForgetsTheListed) => {
-                    SettlementItem::Sync { number, first, last, in_flight: Vec::new() }
-                }
-                SettlementItem::Sync { number, first, last: true, mut in_flight }
-                    if self.is(Break::SyncKeepsTheMissing) =>
-                {
-                    let is_there =
-                        |given: &Given| given.gateway == gateway && given.incarnation == incarnation;
-                    let there = self.given.iter().filter(|(_, given)| is_there(given));
-                    in_flight.extend(there.map(|(command, given)| given.in_flight(*command)));
-                    SettlementItem::Sync { number, first, last: true, in_flight }
-                }
-                other @ (SettlementItem::Subscribed { .. } | SettlementItem::Sync { .. }) => other,
-            };
-            let gateway = gateway.clone();
-            reports.push(SettlementReport::Gateway { gateway, incarnation, link, items: vec![one] });
-        }
-        reports
-    }
 }
 
 impl Given {
     fn settled(&self, command: CommandId, outcome: Outcome) -> SettlementReport {
-        let Self { device, gateway, incarnation, session, epoch } = self.clone();
+        let Self { gateway, incarnation, delivery, .. } = self.clone();
+        let Delivery { device, session, epoch, .. } = *delivery;
         let settlement = Settlement { command, device, session, epoch, outcome };
         let items = vec![SettlementItem::Settled(settlement)];
         SettlementReport::Gateway { gateway, incarnation, link: LinkId::default(), items }
     }
 
     fn in_flight(&self, command: CommandId) -> InFlight {
-        InFlight { command, device: self.device.clone(), session: self.session, epoch: self.epoch }
+        let Delivery { device, session, epoch, .. } = &*self.delivery;
+        InFlight { command, device: device.clone(), session: *session, epoch: *epoch }
     }
 }
 
-fn beats(report: &mut SightingReport) -> impl Iterator<Item = &mut Heartbeat> {
-    report.items.iter_mut().filter_map(|item| match item {
-        Sighting::Heartbeat(beat) => Some(beat),
-        _ => None,
-    })
+/// What is read instead of settlements.
+#[derive(Debug)]
+enum Instead {
+    Settlements(SettlementReport),
+    Sightings(SightingReport),
+}
+
+impl Instead {
+    fn like(&self, message: &Message) -> (Queue, Message) {
+        match self {
+            Self::Settlements(report) => (Queue::Settlements, like(message, report)),
+            Self::Sightings(report) => (Queue::Sightings, like(message, report)),
+        }
+    }
 }
 
 fn like(message: &Message, report: &impl Report) -> Message {
     Message { body: report.to_body(), ..message.clone() }
+}
+
+/// A message of nobody's, for a report.
+fn made_up(report: &impl Report) -> Message {
+    let (exchange, routing_key, properties) = (String::new(), String::new(), Properties::default());
+    Message { exchange, routing_key, properties, body: report.to_body() }
+}
+
+fn is_contested(core: &RouterCore, now: Now, device: &Device) -> bool {
+    core.explain(now, device).decision.reason == ParkReason::Contested.as_str()
+}
+
+/// The gateway that has this control queue.
+fn gateway_at(core: &RouterCore, now: Now, queue: &str) -> Option<GatewayView> {
+    let is_its = |view: &GatewayView| queue.starts_with(&format!("roost.control.{}.", view.gateway));
+    core.gateways(now).into_iter().find(is_its)
+}
+
+/// As if the gateway had answered that it does not hold the device.
+fn absent(view: GatewayView, question: QuestionId, run: RouterRun, device: Device) -> SightingReport {
+    SightingReport {
+        gateway: view.gateway,
+        region: view.region.unwrap_or_else(|| Region::parse("eu").expect("it is a good name")),
+        incarnation: view.incarnation,
+        link: view.link.unwrap_or_default(),
+        items: vec![Sighting::Absent { question, run, device }],
+    }
+}
+
+/// A dead letter that is known, as one that is not.
+fn unchecked(core: &RouterCore, mut message: Message) -> Message {
+    let mut named = message.clone();
+    // It has the key of its queue; who it was for is in the story of its death.
+    if let Some(device) = device_of(&mut named)
+        && let Some(id) = &mut message.properties.message_id
+        && let Ok(known) = MessageId::parse(id)
+        && (core.journal().live_id(&device, &known).is_some()
+            || core.journal().final_of(&device, &known).is_some())
+    {
+        id.push_str(UNCHECKED);
+    }
+    message
+}
+
+fn device_of(letter: &mut Message) -> Option<Device> {
+    let Some(HeaderValue::List(deaths)) = letter.properties.headers.get("x-death") else { return None };
+    let Some(HeaderValue::Table(death)) = deaths.first() else { return None };
+    let Some(HeaderValue::List(keys)) = death.get("routing-keys") else { return None };
+    let Some(HeaderValue::Text(key)) = keys.first() else { return None };
+    letter.routing_key = key.clone();
+    CommandRequest::from_message(letter).ok().map(|request| request.device)
 }
 
 /// Commands that have ended, and whose receipt is published, were never there; but their places are used.
@@ -332,6 +230,7 @@ fn forget_finals(records: &mut Vec<Record>) {
         Record::Given { sequence, .. }
         | Record::TakenBack { sequence }
         | Record::Interrupted { sequence }
+        | Record::Tried { sequence, .. }
         | Record::ReceiptPublished { sequence }
         | Record::Answered { sequence, .. } => Some(*sequence),
         Record::Finished { end, .. } => Some(end.receipt.command_id.sequence),
@@ -346,60 +245,7 @@ fn forget_finals(records: &mut Vec<Record>) {
     records.extend(next.map(|next| Record::Used { next }));
 }
 
-/// The report as several, in each of which "gone" names the session and gateway that the router believes in, so that its
-/// comparison always holds.
-fn without_compare(
-    core: &RouterCore,
-    now: Now,
-    report: SightingReport,
-    message: &Message,
-) -> Vec<(Queue, Message)> {
-    let mut reports = Vec::new();
-    for item in report.items {
-        let mut one = SightingReport {
-            gateway: report.gateway.clone(),
-            region: report.region.clone(),
-            incarnation: report.incarnation,
-            link: report.link,
-            items: vec![item],
-        };
-        if let [Sighting::Gone { device, session }] = one.items.as_mut_slice()
-            && let Some(location) = core.explain(now, device).location
-        {
-            *session = location.session;
-            (one.gateway, one.region) = (location.gateway, location.region);
-            one.incarnation = location.incarnation;
-        }
-        reports.push((Queue::Sightings, like(message, &one)));
-    }
-    reports
-}
-
-/// Two gateways claim a device: the one that was heard of later is not asked, and "absent" is heard instead.
-fn answer_for_the_asked(core: &RouterCore, now: Now, queue: &str, report: &ControlReport) -> Option<Message> {
-    let [Control::Ask { question, device }] = report.items.as_slice() else { return None };
-    let claimants = core.explain(now, device).decision.gateways;
-    let view = core.gateways(now).into_iter().find(|view| {
-        let name = format!("roost.control.{}.", view.gateway);
-        queue.starts_with(&name)
-    })?;
-    let is_later =
-        claimants.len() > 1 && claimants.iter().position(|claimant| *claimant == view.gateway)? > 0;
-    if !is_later || core.explain(now, device).decision.reason != ParkReason::Contested.as_str() {
-        return None;
-    }
-    let absent = SightingReport {
-        gateway: view.gateway,
-        region: view.region.unwrap_or_else(|| Region::parse("eu").expect("it is a good name")),
-        incarnation: view.incarnation,
-        link: view.link.unwrap_or_default(),
-        items: vec![Sighting::Absent { question: *question, run: report.run, device: device.clone() }],
-    };
-    let none = Message {
-        exchange: String::new(),
-        routing_key: String::new(),
-        properties: roost_wire::Properties::default(),
-        body: Bytes::new(),
-    };
-    Some(like(&none, &absent))
+/// The inbox of a gateway's present link.
+fn inbox_of(view: &GatewayView) -> Option<String> {
+    Some(contract::inbox_queue(&view.gateway, view.incarnation, view.link?))
 }

@@ -155,14 +155,17 @@ impl World {
     }
 
     pub(super) fn socket_pause(&mut self, id: SocketId, paused: bool) {
-        let Some(socket) = self.sockets.get_mut(&id) else { return };
-        socket.is_paused = paused;
-        // What has come meanwhile is read in order, until it is told to stop again: reads of their own put it back then.
-        if !paused {
-            let unread = std::mem::take(&mut socket.unread);
-            for (bytes, note) in unread {
-                self.gateway_reads(id, bytes, note);
-            }
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            socket.is_paused = paused;
+        }
+    }
+
+    /// What has come while it was paused is read in order, until it is told to stop again: reads of their own put it back then.
+    pub(super) fn socket_reads_on(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.get_mut(&id).filter(|socket| !socket.is_paused) else { return };
+        let unread = std::mem::take(&mut socket.unread);
+        for (bytes, note) in unread {
+            self.gateway_reads(id, bytes, note);
         }
     }
 
