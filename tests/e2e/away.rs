@@ -77,6 +77,26 @@ async fn a_device_that_comes_back_gets_what_waited(backend: Backend) {
     all_arrive(&mut service, &mut device, 0..COMMANDS).await;
 }
 
+/// Its subscription is part of its session: what waited comes by itself, at the gateway that it left and at another one.
+async fn a_kept_session_gets_what_waited_wherever_it_is_back(backend: Backend) {
+    let mesh = Mesh::start(backend).await;
+    let mut service = mesh.service(ServiceKind::Lapin).await;
+    service.consume("roost.receipts", "main.traveller.*").await;
+    let at = |gateway: &str| Connect::to(mesh.mqtt_port(gateway), "traveller").persistent();
+    let mut device = Device::connected(DeviceKind::RumqttcV5, &at("eu-1")).await;
+    device.subscribe(TOPIC, 1).await.expect("subscribed");
+    mesh.api().located("traveller", "eu-1").await;
+    for (round, gateway) in ["eu-1", "us-1", "us-1", "eu-1"].into_iter().enumerate() {
+        device.disconnect().await;
+        let commands = round * COMMANDS..(round + 1) * COMMANDS;
+        send(&mut service, commands.clone()).await;
+        parked(&mut service, commands.end - 1).await;
+        device = Device::connected(DeviceKind::RumqttcV5, &at(gateway)).await;
+        assert!(device.session_present(), "at {gateway}");
+        all_arrive(&mut service, &mut device, commands).await;
+    }
+}
+
 async fn what_waits_outlives_a_killed_router(backend: Backend) {
     let mut mesh = Federation::start(backend).await;
     let mut service = mesh.service(ServiceKind::Lapin).await;
@@ -95,4 +115,8 @@ async fn what_waits_outlives_a_killed_router(backend: Backend) {
     all_arrive(&mut service, &mut device, 0..2 * COMMANDS).await;
 }
 
-on_both_backends!(a_device_that_comes_back_gets_what_waited, what_waits_outlives_a_killed_router);
+on_both_backends!(
+    a_device_that_comes_back_gets_what_waited,
+    a_kept_session_gets_what_waited_wherever_it_is_back,
+    what_waits_outlives_a_killed_router
+);

@@ -8,7 +8,7 @@ use roost_harness::{Family, PATIENCE, eventually};
 use crate::busy::{Busy, PRIVATE};
 
 /// Only trouble sets these, or they are set for a moment only; each with where a test sets it, or why none can be sure to.
-const QUIET: [(&str, &str); 78] = [
+const QUIET: [(&str, &str); 79] = [
     ("roost_backend_blocked_total", "backend: embedded::core::tests, a full memory"),
     ("roost_backend_connections_refused_total", "backend: tests/embedded, the bound on connections"),
     ("roost_backend_dead_lettered_total", "e2e: expired"),
@@ -46,6 +46,7 @@ const QUIET: [(&str, &str); 78] = [
     ("roost_journal_failures_total", "router: tests/shell/full_disk"),
     ("roost_journal_snapshots_total", "router: tests/shell/compaction"),
     ("roost_journal_stuck", "router: tests/shell/full_disk"),
+    ("roost_link_blocked", "ops: link_counts; backend: tests/link/trouble"),
     ("roost_link_channels_renewed_total", "backend: tests/link/publishing"),
     ("roost_link_deliveries_unacknowledged", A_MOMENT),
     ("roost_link_deliveries_waiting", A_MOMENT),

@@ -2,78 +2,10 @@
 
 use roost_fleet::shell::{Wan, WanState};
 use roost_harness::{
-    Backend, Connect, Device, DeviceKind, Federation, Metrics, PATIENCE, RawMqtt, eventually,
-    on_both_backends,
+    Backend, Connect, Device, DeviceKind, Federation, Metrics, PATIENCE, eventually, on_both_backends,
 };
 
-/// A client that acknowledges what the test wants acknowledged.
-struct Client {
-    raw: RawMqtt,
-    level: u8,
-    session_present: bool,
-}
-
-/// A PUBLISH at QoS 1 that it has read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Received {
-    text: String,
-    packet_id: [u8; 2],
-    duplicate: bool,
-}
-
-const DUP: u8 = 0b1000;
-
-impl Client {
-    /// With a session that outlives the connection.
-    async fn connect(port: u16, level: u8, id: &str) -> Self {
-        let mut raw = RawMqtt::connect(port).await;
-        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', level, 0, 0, 60];
-        if level == 5 {
-            body.extend_from_slice(&[5, 0x11, 0, 0, 0x0E, 0x10]); // an hour of expiry
-        }
-        body.extend_from_slice(&u16::try_from(id.len()).expect("it is short").to_be_bytes());
-        body.extend_from_slice(id.as_bytes());
-        raw.send_packet(0x10, &body).await;
-        let (first, body) = raw.packet().await.expect("a CONNACK");
-        assert_eq!((first, body[1]), (0x20, 0), "{body:?}");
-        Self { raw, level, session_present: body[0] == 1 }
-    }
-
-    async fn subscribe(&mut self, filter: &str) {
-        let mut body = vec![0, 1];
-        if self.level == 5 {
-            body.push(0);
-        }
-        body.extend_from_slice(&u16::try_from(filter.len()).expect("it is short").to_be_bytes());
-        body.extend_from_slice(filter.as_bytes());
-        body.push(1);
-        self.raw.send_packet(0x82, &body).await;
-        assert_eq!(self.raw.packet().await.expect("a SUBACK").0, 0x90);
-    }
-
-    async fn next(&mut self) -> Received {
-        let (first, body) = self.raw.packet().await.expect("a PUBLISH");
-        assert_eq!(first & 0b1111_0110, 0x32, "a PUBLISH at QoS 1: {first:#x}");
-        let at = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
-        let payload = if self.level == 5 { at + 3 + usize::from(body[at + 2]) } else { at + 2 };
-        Received {
-            text: String::from_utf8(body[payload..].to_vec()).expect("the test sends text"),
-            packet_id: [body[at], body[at + 1]],
-            duplicate: first & DUP != 0,
-        }
-    }
-
-    async fn acknowledge(&mut self, message: &Received) {
-        self.raw.send_packet(0x40, &message.packet_id).await;
-    }
-
-    /// Nothing more has come: an answer comes behind all else.
-    async fn has_no_more(&mut self) {
-        self.raw.send_packet(0xC0, &[]).await;
-        let (first, body) = self.raw.packet().await.expect("a PINGRESP");
-        assert_eq!(first, 0xD0, "{:?}", String::from_utf8_lossy(&body));
-    }
-}
+use crate::raw_client::{RawClient, Received};
 
 /// A mesh whose gateways move sessions.
 async fn roaming(backend: Backend) -> Federation {
@@ -93,6 +25,14 @@ async fn becomes(mesh: &Federation, gateway: &str, name: &str, label: &str, valu
     .await;
 }
 
+async fn both_are_heard(mesh: &Federation) {
+    eventually("the router has heard both gateways", PATIENCE, async || {
+        let ready = Metrics::of(&mesh.api()).await.sum("roost_router_gateway_ready", &[]);
+        if ready == 2.0 { Ok(()) } else { Err(ready.to_string()) }
+    })
+    .await;
+}
+
 async fn publisher(mesh: &Federation, gateway: &str) -> Device {
     let how = Connect::to(mesh.mqtt_port(gateway), &format!("publisher-{gateway}"));
     Device::connected(DeviceKind::RumqttcV5, &how).await
@@ -105,8 +45,8 @@ async fn publish(publisher: &mut Device, texts: &[&str]) {
 }
 
 /// A session at `eu-1` with a subscription and `one` and `three` in flight.
-async fn session(mesh: &Federation, level: u8, id: &str) -> (Client, Device, Vec<Received>) {
-    let mut client = Client::connect(mesh.mqtt_port("eu-1"), level, id).await;
+async fn session(mesh: &Federation, level: u8, id: &str) -> (RawClient, Device, Vec<Received>) {
+    let mut client = RawClient::persistent(mesh.mqtt_port("eu-1"), level, id).await;
     assert!(!client.session_present);
     client.subscribe("local/news").await;
     let mut publisher = publisher(mesh, "eu-1").await;
@@ -130,7 +70,7 @@ async fn a_session_is_there_where_its_device_is(backend: Backend) {
         becomes(&mesh, "eu-1", "roost_gateway_sessions_connected", "", 1.0).await;
         publish(&mut news, &["four", "five"]).await;
 
-        let mut client = Client::connect(mesh.mqtt_port("us-1"), level, &id).await;
+        let mut client = RawClient::persistent(mesh.mqtt_port("us-1"), level, &id).await;
         assert!(client.session_present, "level {level}");
         let mut again = Vec::new();
         for _ in 0..4 {
@@ -156,7 +96,7 @@ async fn a_session_is_there_where_its_device_is(backend: Backend) {
 
         // What was acknowledged never comes again, and the copy that was left is nobody's.
         drop(client);
-        let mut client = Client::connect(mesh.mqtt_port("eu-1"), level, &id).await;
+        let mut client = RawClient::persistent(mesh.mqtt_port("eu-1"), level, &id).await;
         assert!(client.session_present, "it comes back as it went");
         client.has_no_more().await;
         publish(&mut news, &["seven"]).await;
@@ -173,7 +113,7 @@ async fn a_session_is_there_where_its_device_is(backend: Backend) {
 async fn a_session_moves_from_under_a_live_connection(backend: Backend) {
     let mesh = roaming(backend).await.started().await;
     let (mut older, _news, in_flight) = session(&mesh, 5, "hasty").await;
-    let mut newer = Client::connect(mesh.mqtt_port("us-1"), 5, "hasty").await;
+    let mut newer = RawClient::persistent(mesh.mqtt_port("us-1"), 5, "hasty").await;
     assert!(newer.session_present);
     assert_eq!(older.raw.packet().await, Some((0xE0, vec![0x8E, 0])), "session taken over");
     for first in in_flight {
@@ -196,30 +136,31 @@ async fn a_clean_start_elsewhere_ends_the_session_everywhere(backend: Backend) {
         2.0
     );
     device.disconnect().await;
-    assert!(!Client::connect(mesh.mqtt_port("eu-1"), 5, "fresh").await.session_present);
+    assert!(!RawClient::persistent(mesh.mqtt_port("eu-1"), 5, "fresh").await.session_present);
 }
 
 async fn a_device_of_a_dead_gateway_begins_anew_at_once(backend: Backend) {
     let mut mesh = roaming(backend).await.started().await;
+    both_are_heard(&mesh).await;
     let (_client, _news, _) = session(&mesh, 5, "orphan").await;
     mesh.api().located("orphan", "eu-1").await;
     mesh.kill_gateway("eu-1");
-    assert!(!Client::connect(mesh.mqtt_port("us-1"), 5, "orphan").await.session_present);
-    // The broker notices the end of the process's connection, or it does not before the bound.
-    eventually("the reason is counted", PATIENCE, async || {
-        let name = "roost_gateway_session_transfers_total";
-        let dead = figure(&mesh, "us-1", name, "outcome=\"owner_dead\"").await;
-        let silent = figure(&mesh, "us-1", name, "outcome=\"timed_out\"").await;
-        if dead + silent == 1.0 { Ok(()) } else { Err(format!("{dead} and {silent}")) }
+    // From then on what is sent to it comes back.
+    eventually("the broker has noticed the end of its connections", PATIENCE, async || {
+        let names = mesh.broker().queues().await.into_iter().map(|queue| queue.name);
+        let left: Vec<String> = names.filter(|name| name.starts_with("roost.control.eu-1.")).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     })
     .await;
+    assert!(!RawClient::persistent(mesh.mqtt_port("us-1"), 5, "orphan").await.session_present);
+    becomes(&mesh, "us-1", "roost_gateway_session_transfers_total", "outcome=\"owner_dead\"", 1.0).await;
 }
 
 async fn without_a_router_a_device_begins_anew_within_the_bound(backend: Backend) {
     let mut mesh = roaming(backend).await.started().await;
     let (_client, _news, _) = session(&mesh, 4, "lonely").await;
     mesh.kill_router();
-    assert!(!Client::connect(mesh.mqtt_port("us-1"), 4, "lonely").await.session_present);
+    assert!(!RawClient::persistent(mesh.mqtt_port("us-1"), 4, "lonely").await.session_present);
     becomes(&mesh, "us-1", "roost_gateway_session_transfers_total", "outcome=\"timed_out\"", 1.0).await;
 }
 
@@ -232,12 +173,8 @@ async fn a_router_that_has_restarted_finds_the_session(backend: Backend) {
     for (at, outcome) in [("us-1", "moved"), ("us-1", "current")] {
         mesh.kill_router();
         mesh.start_router().await;
-        eventually("the router has heard both gateways", PATIENCE, async || {
-            let ready = Metrics::of(&mesh.api()).await.sum("roost_router_gateway_ready", &[]);
-            if ready == 2.0 { Ok(()) } else { Err(ready.to_string()) }
-        })
-        .await;
-        let client = Client::connect(mesh.mqtt_port(at), 5, "sought").await;
+        both_are_heard(&mesh).await;
+        let client = RawClient::persistent(mesh.mqtt_port(at), 5, "sought").await;
         assert!(client.session_present, "{outcome}");
         let label = format!("outcome=\"{outcome}\"");
         becomes(&mesh, at, "roost_gateway_session_transfers_total", &label, 1.0).await;
@@ -258,7 +195,7 @@ async fn a_session_that_comes_too_late_is_dropped(backend: Backend) {
     let (_client, _news, _) = session(&mesh, 5, "patient").await;
     mesh.api().located("patient", "eu-1").await;
     links.iter().for_each(|link| link.be(WanState::Stalled));
-    let client = Client::connect(mesh.mqtt_port("us-1"), 5, "patient").await;
+    let client = RawClient::persistent(mesh.mqtt_port("us-1"), 5, "patient").await;
     assert!(!client.session_present, "it was not made to wait for more than the bound");
     links.iter().for_each(|link| link.be(WanState::Whole));
     becomes(&mesh, "us-1", "roost_gateway_session_transfers_total", "outcome=\"timed_out\"", 1.0).await;

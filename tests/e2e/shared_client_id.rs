@@ -24,25 +24,29 @@ async fn take_turns(ports: [u16; 2]) -> (Device, String, usize) {
     panic!("it goes on for ever");
 }
 
-/// The refusal is counted, and the log says who takes what from whom.
-async fn is_told(mesh: &Mesh) {
-    // The page is up to a fifth of a second old.
-    eventually("the refusal is counted", PATIENCE, async || {
-        let metrics = Metrics::of(&mesh.admin("eu-1")).await;
-        match metrics.sum("roost_gateway_connects_refused_total", &["reason=\"takeovers\""]) {
-            1.0 => Ok(()),
-            counted => Err(format!("{counted} are counted")),
-        }
-    })
-    .await;
-    eventually("the log names the id and the addresses", PATIENCE, async || {
+/// The refusal is counted, at one of the gateways, and the log says who takes what: with the addresses of those that are there.
+async fn is_told(mesh: &Mesh, addresses: usize) {
+    sum_is(mesh, "roost_gateway_connects_refused_total", "reason=\"takeovers\"", 1).await;
+    eventually(&format!("the log names the id and {addresses} addresses"), PATIENCE, async || {
         let output = mesh.output();
         let line = output.lines().find(|line| line.contains("clients take over one client id"));
         let line = line.ok_or_else(|| output.clone())?;
-        match line.contains("twin") && line.matches("127.0.0.1:").count() == 2 {
+        match line.contains("twin") && line.matches("127.0.0.1:").count() == addresses {
             true => Ok(()),
             false => Err(line.to_owned()),
         }
+    })
+    .await;
+}
+
+/// What both gateways have counted together. Their pages are up to a fifth of a second old.
+async fn sum_is(mesh: &Mesh, name: &str, label: &str, expected: usize) {
+    eventually(&format!("{expected} are counted as {name}{{{label}}}"), PATIENCE, async || {
+        let mut counted = 0.0;
+        for gateway in ["eu-1", "us-1"] {
+            counted += Metrics::of(&mesh.admin(gateway)).await.sum(name, &[label]);
+        }
+        if counted == expected as f64 { Ok(()) } else { Err(format!("{counted}")) }
     })
     .await;
 }
@@ -54,7 +58,8 @@ async fn at_one_gateway_the_one_that_is_connected_stays(backend: Backend) {
     assert_eq!(turns, BURST);
     assert!(refusal.contains("ConnectionRateExceeded"), "{refusal}");
     holder.publish("still/here", b"", 1).await.expect("it stays");
-    is_told(&mesh).await;
+    sum_is(&mesh, "roost_gateway_disconnects_total", "reason=\"taken_over\"", turns).await;
+    is_told(&mesh, 2).await;
 }
 
 async fn between_two_gateways_each_slows_its_own_client_down(backend: Backend) {
@@ -64,6 +69,9 @@ async fn between_two_gateways_each_slows_its_own_client_down(backend: Backend) {
     assert!((BURST..=2 * BURST + 2).contains(&turns), "{turns}");
     assert!(refusal.contains("ConnectionRateExceeded"), "{refusal}");
     holder.publish("still/here", b"", 1).await.expect("it stays");
+    sum_is(&mesh, "roost_gateway_disconnects_total", "reason=\"elsewhere\"", turns).await;
+    // The one that stays is at the other gateway: who refuses does not know its address.
+    is_told(&mesh, 1).await;
 }
 
 on_both_backends!(

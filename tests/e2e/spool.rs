@@ -140,34 +140,49 @@ async fn kills(backend: Backend) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_spool_says_so_and_recovers() {
-    let rules = format!("{RULES}spool: {{bytes_max: 1048576}}\n");
-    let mut mesh = Federation::spooling(Backend::Embedded, &rules).await;
-    mesh.kill_backend();
-    let mut client = RawMqtt::connect(mesh.mqtt_port("eu-1")).await;
-    client.send_connect(5, b"flood").await;
-    client.packet().await.expect("a CONNACK");
-    // 8 KiB each, as many as may be unacknowledged at a time.
-    let (mut sent, mut acknowledged) = (0_u16, 0_u16);
-    let reason = loop {
-        while sent - acknowledged < 100 {
+/// An event of the flood: 8 KiB that say which one it is.
+fn drop_of(number: u16) -> Vec<u8> {
+    format!("{number:0>8192}").into_bytes()
+}
+
+/// Publishes as much as may be unacknowledged at a time, until the gateway ends the connection: what it has acknowledged, and the
+/// reason that it gives.
+async fn flood(client: &mut RawMqtt) -> (BTreeSet<u16>, u8) {
+    let (mut sent, mut acknowledged) = (0_u16, BTreeSet::new());
+    loop {
+        while usize::from(sent) - acknowledged.len() < 100 {
             sent += 1;
             let mut body = vec![0, 9];
             body.extend_from_slice(b"spooled/x");
             body.extend_from_slice(&sent.to_be_bytes());
             body.push(0); // no properties
-            body.resize(body.len() + 8 * 1024, b'x');
+            body.extend_from_slice(&drop_of(sent));
             client.send_packet(0x32, &body).await;
         }
         match client.packet().await.expect("a PUBACK or a DISCONNECT") {
-            (0x40, _) => acknowledged += 1,
-            (0xE0, body) => break body[0],
+            (0x40, body) => {
+                assert!(body.get(2).is_none_or(|reason| *reason < 0x80), "a PUBACK that refuses: {body:?}");
+                assert!(acknowledged.insert(u16::from_be_bytes([body[0], body[1]])), "twice: {body:?}");
+            }
+            (0xE0, body) => return (acknowledged, body[0]),
             (first, body) => panic!("{first:#x} {body:?}"),
         }
-    };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_spool_says_so_and_recovers() {
+    let rules = format!("{RULES}spool: {{bytes_max: 1048576}}\n");
+    let mut mesh = Federation::spooling(Backend::Embedded, &rules).await;
+    // Its queue outlives the backend, so that nothing comes back to nobody.
+    mesh.service(ServiceKind::Lapin).await.consume_kept("log", "roost.up", "#").await;
+    mesh.kill_backend();
+    let mut client = RawMqtt::connect(mesh.mqtt_port("eu-1")).await;
+    client.send_connect(5, b"flood").await;
+    client.packet().await.expect("a CONNACK");
+    let (acknowledged, reason) = flood(&mut client).await;
     assert_eq!(reason, 0x97, "Quota exceeded");
-    assert!(acknowledged <= 140, "{acknowledged} of 8 KiB do not fit into 1 MiB");
+    assert!((1..=140).contains(&acknowledged.len()), "{} of 8 KiB in 1 MiB", acknowledged.len());
     says(&mesh, 1, &["FULL"]).await;
     for (level, expected) in [(5_u8, 0x88_u8), (4, 0x03)] {
         let mut late = RawMqtt::connect(mesh.mqtt_port("eu-1")).await;
@@ -179,7 +194,27 @@ async fn a_full_spool_says_so_and_recovers() {
     mesh.admin("eu-1").ready().await;
     let mut device =
         Device::connected(DeviceKind::RumqttcV5, &Connect::to(mesh.mqtt_port("eu-1"), "late")).await;
-    device.publish("spooled/x", b"", 1).await.expect("there is room again");
+    device.publish("spooled/x", b"late", 1).await.expect("there is room again");
+
+    let mut service = mesh.service(ServiceKind::Lapin).await;
+    service.consume_kept("log", "roost.up", "#").await;
+    let (mut missing, mut came, mut is_late_there) = (acknowledged, Vec::new(), false);
+    while !(missing.is_empty() && is_late_there) {
+        let event = service.next_within(PATIENCE).await;
+        let event = event.unwrap_or_else(|| panic!("acknowledged, and missing: {missing:?}"));
+        if event.header("roost-device") == Some("late") {
+            assert_eq!(event.text(), "late");
+            is_late_there = true;
+            continue;
+        }
+        let number: u16 = event.text().trim_start_matches('0').parse().expect("the flood is numbered");
+        assert_eq!(event.body, drop_of(number));
+        missing.remove(&number);
+        if !came.contains(&number) {
+            came.push(number);
+        }
+    }
+    assert!(came.is_sorted(), "in their order: {came:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,5 @@
-//! A cluster of three RabbitMQ nodes loses one and runs out of memory, and the mesh loses nothing: the short form of
-//! `tests/long cluster`.
+//! A cluster of three RabbitMQ nodes loses one, loses touch with one and runs out of memory, and the mesh loses nothing: the short form
+//! of `tests/long cluster`.
 
 use std::process::Command;
 
@@ -19,7 +19,12 @@ fn a_node_dies_and_memory_runs_out_and_nothing_is_lost() {
     // It fails if one event, command or receipt is lost, or commands come out of order.
     assert!(output.status.success(), "{}: {said}", output.status);
     let page = std::fs::read_to_string(&page).unwrap();
-    for fault in ["`kill -9` of node 1, back after 5 s", "memory alarm for 10 s"] {
+    let faults = [
+        "`kill -9` of node 1, back after 5 s",
+        "node 1 cut off from the others for 10 s",
+        "memory alarm for 10 s",
+    ];
+    for fault in faults {
         let row = page.lines().find(|line| line.starts_with(&format!("| {fault} |")));
         let cells: Vec<_> = row.unwrap_or_else(|| panic!("{fault} is not in {page}")).split(" | ").collect();
         let [_, events, lost, commands, ..] = cells[..] else { panic!("{cells:?}") };

@@ -167,6 +167,21 @@ impl Service {
         done.unwrap_or_else(|lost| panic!("cannot consume {pattern} from {exchange}: {lost:?}"));
     }
 
+    /// Consumes what `exchange` routes by `pattern` through a durable queue of this name, which takes messages in while nobody
+    /// consumes it and outlives the broker.
+    ///
+    /// # Panics
+    /// When the broker refuses, or with another client than lapin.
+    pub async fn consume_kept(&mut self, queue: &str, exchange: &str, pattern: &str) {
+        match &mut self.client {
+            Client::Lapin(client) => {
+                let done = client.consume_kept(queue, exchange, pattern).await;
+                done.unwrap_or_else(|lost| panic!("cannot consume {queue}: {lost:?}"));
+            }
+            Client::Script(_) => panic!("this client consumes through exclusive queues only"),
+        }
+    }
+
     /// Consumes an exclusive queue of its own from now on; its name.
     ///
     /// # Panics
@@ -175,6 +190,19 @@ impl Service {
         match &mut self.client {
             Client::Lapin(client) => {
                 client.listen().await.unwrap_or_else(|lost| panic!("cannot listen: {lost:?}"))
+            }
+            Client::Script(_) => panic!("this client consumes from exchanges only"),
+        }
+    }
+
+    /// Binds a queue that takes one message, refuses all others (`x-overflow: reject-publish`) and that nobody reads.
+    ///
+    /// # Panics
+    /// When the broker refuses, or with another client than lapin.
+    pub async fn jam(&mut self, exchange: &str, pattern: &str) {
+        match &mut self.client {
+            Client::Lapin(client) => {
+                client.jam(exchange, pattern).await.unwrap_or_else(|error| panic!("cannot jam: {error}"));
             }
             Client::Script(_) => panic!("this client consumes from exchanges only"),
         }

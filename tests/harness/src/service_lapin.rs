@@ -51,6 +51,28 @@ impl Lapin {
         Ok(queue)
     }
 
+    pub(crate) async fn consume_kept(
+        &mut self,
+        queue: &str,
+        exchange: &str,
+        pattern: &str,
+    ) -> Result<(), Lost> {
+        let consumer = self.kept(queue, exchange, pattern).await.map_err(lost)?;
+        tokio::spawn(forward(consumer, self.deliveries.clone()));
+        Ok(())
+    }
+
+    pub(crate) async fn jam(&self, exchange: &str, pattern: &str) -> Result<(), lapin::Error> {
+        let channel = self.connection.create_channel().await?;
+        let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
+        arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+        let queue = channel.queue_declare("".into(), options, arguments).await?;
+        let (bind, table) = (QueueBindOptions::default(), FieldTable::default());
+        channel.queue_bind(queue.name().clone(), exchange.into(), pattern.into(), bind, table).await
+    }
+
     /// A queue of its own and its consumer, bound to an exchange by a pattern.
     async fn consumer(&self, bound: Option<(&str, &str)>) -> Result<(String, Consumer), lapin::Error> {
         let channel = self.connection.create_channel().await?;
@@ -65,6 +87,17 @@ impl Lapin {
         let (options, table) = (BasicConsumeOptions::default(), FieldTable::default());
         let consumer = channel.basic_consume(name.clone(), "".into(), options, table).await?;
         Ok((name.as_str().to_owned(), consumer))
+    }
+
+    /// A durable queue, declared again if it is there, and its consumer.
+    async fn kept(&self, queue: &str, exchange: &str, pattern: &str) -> Result<Consumer, lapin::Error> {
+        let channel = self.connection.create_channel().await?;
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.into(), options, FieldTable::default()).await?;
+        let (bind, table) = (QueueBindOptions::default(), FieldTable::default());
+        channel.queue_bind(queue.into(), exchange.into(), pattern.into(), bind, table).await?;
+        let (options, table) = (BasicConsumeOptions::default(), FieldTable::default());
+        channel.basic_consume(queue.into(), "".into(), options, table).await
     }
 
     pub(crate) async fn publish(&mut self, publication: &Publication) -> Result<(), Lost> {
