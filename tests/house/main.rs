@@ -1,7 +1,9 @@
-//! The house rules that a machine can see: pure cores, who may name which library, small files, no drawers without a noun.
+//! The house rules that a machine can see: pure cores, who may name which library, small files, no drawers
+//! without a noun; and that what is promised names its tests.
 
 #![allow(clippy::unwrap_used, reason = "a check that cannot read its files fails loudly")]
 
+mod promises;
 mod purity;
 mod rooms;
 mod tidiness;
