@@ -498,7 +498,9 @@ impl World {
     }
 
     fn keep_house(&mut self) {
-        self.agenda.put(self.at + SECOND, Event::Housekeeping);
+        // Heartbeats go at whole seconds after each other: in step with them, one of them could be on its way at every look.
+        let step = if matches!(self.phase, Phase::Healing) { SECOND + 7 * MILLI } else { SECOND };
+        self.agenda.put(self.at + step, Event::Housekeeping);
         self.give_up_overdue();
         self.witness_bounds();
         self.witness_lasting();
