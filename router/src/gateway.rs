@@ -40,7 +40,8 @@ pub struct Gateway {
     pub round_trip: Option<Duration>,
     /// When its incarnation began, on its clock.
     pub started_at: Option<BootTime>,
-    /// Since when it has told of every session, in this run: its lease has not lapsed since, other than when it went away for good. One
+    /// Since when it has told of every session, in this run: its lease has not lapsed since, other than when it went away for good, and
+    /// no snapshot took the place of what it would have told. One
     /// that was killed and is back in time counts as one, since it had asked for what it took.
     pub(crate) in_touch_since: Option<BootTime>,
     /// When it was last answered in this run.
@@ -339,8 +340,12 @@ impl Gateway {
         }
     }
 
-    pub(crate) fn snapshot(&mut self) {
+    /// It has said who is connected. It says so where it has dropped what happened before: a session that came and went is not named.
+    pub(crate) fn snapshot(&mut self, now: BootTime) {
         self.snapshot_owed = None;
+        if let Some(since) = &mut self.in_touch_since {
+            *since = now;
+        }
     }
 
     /// The broker said that the inbox is not there: this link has ended. The next one brings a sync; if none comes it is asked

@@ -82,6 +82,10 @@ impl Sightings {
             self.is_snapshot_wanted = true;
             return counters.add(Count::SightingAway);
         }
+        // That its session was accepted may be among what was lost. The snapshot says the same by not naming it.
+        if self.is_snapshot_wanted && matches!(sighting, Sighting::Gone { .. }) {
+            return counters.add(Count::SightingAway);
+        }
         let is_behind = shard.zip(self.gather.as_ref()).is_some_and(|(shard, gather)| gather.has(shard));
         let queue = if is_behind { &mut self.behind } else { &mut self.waiting };
         queue.push_back(sighting);

@@ -69,6 +69,27 @@ fn a_lost_or_refused_sighting_is_replaced_by_a_snapshot() {
 }
 
 #[test]
+fn the_end_of_a_session_is_not_told_while_its_acceptance_may_be_lost() {
+    let mut world = World::new();
+    world.holds_reports = true;
+    let client = world.connect(V5, "d");
+    world.sightings.clear();
+    world.answer_report(PublishOutcome::Lost);
+    world.holds_reports = false;
+    world.cut(client);
+    world.connect(V5, "e");
+    assert!(
+        matches!(&world.sightings[..], [Sighting::Accepted(present)] if present.device.id.as_str() == "e")
+    );
+    world.pass(Duration::from_secs(1));
+    assert!(
+        matches!(&world.sightings[1..], [Sighting::Snapshot { present, .. }] if present.len() == 1),
+        "{:?}",
+        world.sightings
+    );
+}
+
+#[test]
 fn snapshots_that_are_refused_come_later_and_later() {
     let mut world = World::new();
     world.holds_reports = true;

@@ -196,7 +196,7 @@ impl RouterCore {
     fn snapshot_ends(&mut self, now: Now, gateway: &GatewayId) {
         let Some(known) = self.gateways.get_mut(gateway) else { return };
         let Some(listed) = known.snapshot_list.take() else { return };
-        known.snapshot();
+        known.snapshot(now.boot);
         self.counters.snapshots += 1;
         for change in self.locations.keep_only(now, gateway, &listed) {
             self.changed(now, change);
