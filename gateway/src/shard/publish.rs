@@ -45,7 +45,10 @@ impl Shard {
         let payload_bytes = publish.payload.len() as u64;
         let message = Message::from_publish(now.boot, publish);
         let refusal = refusal.or_else(|| self.refusal_of_headers(id, &message));
-        let refusal = refusal.or_else(|| self.is_refused_by_spool(id, &message).then_some(SPOOL_FULL));
+        // At QoS 0 nothing is spooled.
+        let is_spooled = delivery.packet_id().is_some();
+        let refusal =
+            refusal.or_else(|| (is_spooled && self.is_refused_by_spool(id, &message)).then_some(SPOOL_FULL));
         match delivery {
             Delivery::AtMostOnce => {
                 self.count(Count::PublishQos0);

@@ -116,6 +116,8 @@ fn where_it_is_configured_a_full_spool_refuses_what_comes_and_what_waits() {
     assert_eq!(world.read_pubacks(device), [(1, ReasonCode::Success), (2, quota), (3, quota)]);
     assert_eq!(world.count(Count::PublishSpoolFull), 2);
     assert_eq!(world.read(old), [], "it cannot be told");
+    world.publish(device, "s/a", Delivery::AtMostOnce);
+    assert_eq!(world.count(Count::PublishSpoolFull), 2, "at QoS 0 nothing is spooled, and nothing refused");
     let (_, connack) = world.try_connect(connect_packet(V5, "f"));
     assert_eq!(connack.reason, ReasonCode::ServerUnavailable);
     world.input(Input::Spool(SpoolState::Open));
