@@ -51,7 +51,7 @@ pub(crate) const CLAIMS_MAX: usize = 8;
 impl Contest {
     /// Takes in a claim that is at most as old as all others, as far as anybody knows. Those whose place it takes elsewhere and
     /// that are to be closed: the ones that are certainly older, and the first one if there are too many.
-    pub(crate) fn add(&mut self, new: Location, is_silent: bool) -> Vec<Location> {
+    pub(crate) fn add(&mut self, mut new: Location, is_silent: bool) -> Vec<Location> {
         let answer = if is_silent { Answer::Silent } else { Answer::Waiting };
         // Of two sessions at one gateway it has closed the older itself.
         self.claims.retain(|claim| claim.location.gateway != new.gateway);
@@ -60,6 +60,7 @@ impl Contest {
         if self.claims.len() >= CLAIMS_MAX {
             closed.push(self.claims.remove(0).location);
         }
+        new.outlives(&closed);
         self.claims.push(Claim { location: new, answer });
         closed
     }
@@ -123,7 +124,9 @@ impl Contest {
         // One that is left alone need not have answered. A silent one counts only where nobody answers.
         let place = last(Answer::Holds).or(last(Answer::Waiting)).or(last(Answer::Silent)).unwrap_or(0);
         let mut losers: Vec<Location> = self.claims().cloned().collect();
-        let winner = losers.remove(place);
+        let mut winner = losers.remove(place);
+        // Not those that came after it: they could not answer, and are asked when they can.
+        winner.outlives(&losers[..place]);
         Verdict::Won { winner: Box::new(winner), losers }
     }
 

@@ -5,6 +5,9 @@
 //! sighting arrived. If they overlap, nobody can know from the sightings alone: both gateways are asked whether they still hold the
 //! device, and until that is answered the record stays what it was and its commands wait (see `contest`). A device that has gone is
 //! known to be *away*, which refuses nothing: the next acceptance of any session takes its place.
+//!
+//! What was found once stands: a record names the sessions elsewhere that have lost against it. A gateway that is out of touch for a while
+//! announces its sessions again, and by then what is known of its clock may not tell any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +39,20 @@ pub struct Location {
     pub moved: bool,
     /// Whether nobody can say that it is the device's newest: it is to be resumed nowhere.
     pub doubted: bool,
+    /// Sessions at other gateways that have lost against it and have not been said to be gone; of each gateway the newest.
+    pub outlived: Vec<Outlived>,
 }
+
+/// A session that is not its device's newest, and with it every earlier one of that run of its gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlived {
+    gateway: GatewayId,
+    incarnation: Incarnation,
+    session: SessionId,
+}
+
+/// More of them the oldest make room for. A device has no connection left at so many gateways.
+const OUTLIVED_MAX: usize = 4;
 
 /// What became of an acceptance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,8 +221,10 @@ impl Locations {
                 }
             },
         };
-        let new = Location { doubted: is_doubted, ..new };
-        let (winner, losers) = (Some(new.clone()), rival.into_iter().collect());
+        let mut new = Location { doubted: is_doubted, ..new };
+        let losers: Vec<Location> = rival.into_iter().collect();
+        new.outlives(&losers);
+        let winner = Some(new.clone());
         let forgotten = self.insert(device, new);
         Acceptance::Taken(Resolution { winner, is_new: true, losers, forgotten, is_unasked })
     }
@@ -315,6 +333,9 @@ impl Locations {
             found.gateway == *gateway && found.incarnation == incarnation && found.session == session
         };
         let left = self.by_device.get(device).filter(is_it).is_some().then(|| self.leave(now, device));
+        if let Some(found) = self.by_device.get_mut(device) {
+            found.forget_outlived(gateway, incarnation, session);
+        }
         if let Some(contest) = self.contests.get_mut(device) {
             contest.remove(gateway, incarnation, session);
         }
@@ -405,6 +426,7 @@ impl Locations {
         let forgotten = is_new.then(|| self.insert(&device, winner.clone())).flatten();
         if let Some(found) = self.by_device.get_mut(&device) {
             found.doubted = doubted;
+            found.outlived.clone_from(&winner.outlived);
         }
         let resolved = Resolution { winner: Some(winner), is_new, losers, forgotten, is_unasked: false };
         Change { device, left, resolved: Some(resolved) }
@@ -513,11 +535,46 @@ impl Location {
             && self.session == other.session
     }
 
-    /// Whether this acceptance happened after that one, by the only rule there is; none if nobody can say.
+    /// Those have lost against it, and whatever has lost against them.
+    pub(crate) fn outlives(&mut self, losers: &[Self]) {
+        for loser in losers {
+            let Self { gateway, incarnation, session, .. } = loser.clone();
+            let itself = Outlived { gateway, incarnation, session };
+            for older in loser.outlived.iter().chain([&itself]) {
+                if older.gateway != self.gateway {
+                    self.outlived.retain(|known| known.gateway != older.gateway);
+                    self.outlived.push(older.clone());
+                }
+            }
+        }
+        let excess = self.outlived.len().saturating_sub(OUTLIVED_MAX);
+        self.outlived.drain(..excess);
+    }
+
+    fn has_outlived(&self, other: &Self) -> bool {
+        self.outlived.iter().any(|older| {
+            let is_of_that_run = older.gateway == other.gateway && older.incarnation == other.incarnation;
+            is_of_that_run && older.session >= other.session
+        })
+    }
+
+    fn forget_outlived(&mut self, gateway: &GatewayId, incarnation: Incarnation, session: SessionId) {
+        self.outlived.retain(|older| {
+            older.gateway != *gateway || older.incarnation != incarnation || older.session > session
+        });
+    }
+
+    /// Whether this acceptance happened after that one, as far as it was found before or the clocks tell; none if nobody can say.
     pub(crate) fn is_after(&self, other: &Self) -> Option<bool> {
         if self.gateway == other.gateway {
             // Of another incarnation there is no record: it was voided when this one was first seen.
             return Some((self.accepted_at, self.session) > (other.accepted_at, other.session));
+        }
+        if self.has_outlived(other) {
+            return Some(true);
+        }
+        if other.has_outlived(self) {
+            return Some(false);
         }
         let (this, that) = (self.interval?, other.interval?);
         if this.is_after(&that) { Some(true) } else { that.is_after(&this).then_some(false) }

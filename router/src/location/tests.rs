@@ -11,12 +11,16 @@ fn gateway(text: &str) -> GatewayId {
     text.parse().unwrap()
 }
 
+fn interval((earliest_micros, latest_micros): (i64, i64)) -> Interval {
+    Interval { earliest_micros, latest_micros }
+}
+
 fn location(at: &str, session: u64, accepted: u64, interval: Option<(i64, i64)>) -> Location {
-    let interval =
-        interval.map(|(earliest_micros, latest_micros)| Interval { earliest_micros, latest_micros });
+    let interval = interval.map(self::interval);
     Location {
         moved: false,
         doubted: false,
+        outlived: Vec::new(),
         gateway: gateway(at),
         region: "eu".parse().unwrap(),
         incarnation: Incarnation(1),
@@ -37,7 +41,8 @@ fn accept(table: &mut Locations, name: &str, new: Location) -> Acceptance {
     table.accept(&device(name), new, |_| true)
 }
 
-fn taken(winner: Location, losers: &[Location]) -> Acceptance {
+fn taken(mut winner: Location, losers: &[Location]) -> Acceptance {
+    winner.outlives(losers);
     let losers = losers.to_vec();
     let winner = Some(winner);
     Acceptance::Taken(Resolution { winner, is_new: true, losers, forgotten: None, is_unasked: false })
@@ -56,6 +61,42 @@ fn the_later_of_two_disjoint_acceptances_wins_however_late_it_arrives() {
     accept(&mut table, "d", new.clone());
     assert_eq!(accept(&mut table, "d", old), Acceptance::Older { elsewhere: true }, "its sighting was late");
     assert_eq!(table.find(&device("d")), Some(&new));
+}
+
+/// Its gateway was out of touch for a while, and announces what it has.
+#[test]
+fn what_was_found_to_be_older_stays_so_when_the_clocks_do_not_tell_any_more() {
+    let d = device("d");
+    let old = location("g1", 7, 1, Some((10, 20)));
+    let new = location("g2", 1, 1, Some((30, 40)));
+    let again = Location { interval: Some((10, 35)).map(interval), ..old.clone() };
+    let mut table = Locations::new(10, 10);
+    accept(&mut table, "d", old.clone());
+    accept(&mut table, "d", new.clone());
+    let older = Acceptance::Older { elsewhere: true };
+    assert_eq!(accept(&mut table, "d", again.clone()), older);
+    assert_eq!(accept(&mut table, "d", Location { session: SessionId(6), ..again.clone() }), older);
+
+    // Also where it was decided and not known, and beyond the next move.
+    let mut table = Locations::new(10, 10);
+    accept(&mut table, "d", again.clone());
+    accept(&mut table, "d", new);
+    let question = table.ask(&d, || QuestionId(1)).unwrap().0;
+    for (at, session) in [("g1", 7), ("g2", 1)] {
+        table.claimed(later(1), question, &d, (&gateway(at), SessionId(session))).unwrap();
+    }
+    assert_eq!(table.find(&d).unwrap().gateway, gateway("g2"));
+    assert_eq!(accept(&mut table, "d", again.clone()), older);
+    accept(&mut table, "d", location("g3", 1, 1, Some((50, 60))));
+    assert_eq!(accept(&mut table, "d", again.clone()), older);
+
+    // Another session of that gateway may be newer, and of one that is gone nothing is remembered.
+    let contested = Acceptance::Contested { losers: Vec::new() };
+    let unknown = Location { session: SessionId(8), interval: None, ..again };
+    assert_eq!(accept(&mut table, "d", unknown), contested);
+    assert_eq!(table.find(&d).unwrap().outlived.len(), 2);
+    table.gone(later(70), &d, &gateway("g1"), Incarnation(1), SessionId(7));
+    assert_eq!(table.find(&d).unwrap().outlived.len(), 1);
 }
 
 #[test]

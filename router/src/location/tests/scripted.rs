@@ -317,6 +317,7 @@ impl Reading {
         let new = Location {
             moved: false,
             doubted: false,
+            outlived: Vec::new(),
             gateway: name(place),
             region: "eu".parse().unwrap(),
             incarnation: Incarnation(1),
