@@ -55,12 +55,14 @@ impl RouterCore {
         let Some(receipt) = self.receipt_now(now, device, sequence) else { return };
         // Without a run it has no name that another receipt would not have as well, and the run tells it anew.
         let has_name = state == ReceiptState::Accepted || self.has_run();
+        // And until the run is durable, its number may be another's: after a crash it is drawn again.
+        let gate = if self.has_run() { self.run_lsn } else { Lsn::ZERO };
         let request = self.journal.command(sequence).map(|live| &live.command.request);
         let is_wanted = |request: &&CommandRequest| has_name && request.receipts == ReceiptsWanted::All;
         if let Some(request) = request.filter(is_wanted) {
             for to in addresses(request.receipt_to.clone()) {
                 let what = Publication::Receipt { to, receipt: Box::new(receipt.clone()) };
-                self.publish_receipt(Lsn::ZERO, what);
+                self.publish_receipt(gate, what);
             }
         }
         for request in watchers {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use roost_wire::{
-    BootTime, CommandRequest, Echo, Heartbeat, Now, Outcome, ReceiptState, RouterRun, Sighting,
+    BootTime, CommandRequest, Echo, Heartbeat, Now, Outcome, ReceiptState, ReceiptsWanted, RouterRun,
+    Sighting,
 };
 
 use super::bench::{Bench, Gate, SECOND, command, ids};
@@ -134,4 +135,18 @@ fn an_outcome_of_the_run_before_is_not_taken_for_one_of_this() {
     bench.outcome(tokens[0], crate::PublishOutcome::Lost);
     assert_eq!(bench.core.counters(), &before);
     assert_eq!(bench.controls(), []);
+}
+
+#[test]
+fn a_receipt_that_names_the_run_waits_until_its_number_cannot_be_drawn_again() {
+    let (mut bench, mut gates) = Bench::ready(&["g1"]);
+    bench.send(CommandRequest { receipts: ReceiptsWanted::All, ..command("d", "c1") });
+    let mut bench = bench.standby();
+    bench.is_quick = false;
+    bench.begin_run();
+    bench.join(&mut gates[0]);
+    bench.advance(SECOND);
+    assert_eq!(bench.states(), Vec::<String>::new());
+    bench.fsync();
+    assert_eq!(bench.states(), ["c1: parked"]);
 }
