@@ -6,6 +6,7 @@ use roost_harness::{
 };
 
 use crate::link::behind_a_link;
+use crate::roaming_sessions::becomes;
 
 /// The next presence: its key, and the gateway that it names.
 async fn next(service: &mut Service) -> (String, String) {
@@ -89,8 +90,24 @@ async fn a_late_offline_is_no_news(backend: Backend) {
     assert_eq!(mesh.api().device("cat").await.body["online"], false);
 }
 
+/// Nobody has told the new router that it was there.
+async fn a_device_that_leaves_while_there_is_no_router_is_told_offline_by_the_next(backend: Backend) {
+    let mut mesh = Federation::start(backend).await;
+    let mut service = mesh.service(ServiceKind::Lapin).await;
+    service.consume("roost.presence", "main.cat.*").await;
+    let device = Device::connected(DeviceKind::RumqttcV5, &Connect::to(mesh.mqtt_port("eu-1"), "cat")).await;
+    assert_eq!(next(&mut service).await, told("main.cat.online", "eu-1"));
+
+    mesh.kill_router();
+    device.disconnect().await;
+    becomes(&mesh, "eu-1", "roost_gateway_sessions_connected", "", 0.0).await;
+    mesh.start_router().await;
+    assert_eq!(next(&mut service).await, told("main.cat.offline", "eu-1"));
+}
+
 on_both_backends!(
     coming_and_going_is_told,
+    a_device_that_leaves_while_there_is_no_router_is_told_offline_by_the_next,
     a_device_that_moves_without_a_word_is_never_offline,
     a_late_offline_is_no_news
 );

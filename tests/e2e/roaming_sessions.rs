@@ -17,7 +17,7 @@ async fn figure(mesh: &Federation, gateway: &str, name: &str, label: &str) -> f6
 }
 
 /// Figures are up to a fifth of a second old.
-async fn becomes(mesh: &Federation, gateway: &str, name: &str, label: &str, value: f64) {
+pub(crate) async fn becomes(mesh: &Federation, gateway: &str, name: &str, label: &str, value: f64) {
     eventually(&format!("{name}{{{label}}} of {gateway} is {value}"), PATIENCE, async || {
         let found = figure(mesh, gateway, name, label).await;
         if found == value { Ok(()) } else { Err(found.to_string()) }

@@ -147,6 +147,25 @@ fn at_qos_0_events_are_sent_once_or_dropped_and_counted() {
 }
 
 #[test]
+fn at_qos_0_what_is_not_dropped_comes_in_order() {
+    let mut world = World::new();
+    let device = world.connect(V311, "d");
+    let mut sent = Vec::new();
+    for number in 0..60_u8 {
+        // Away for a while, back; and now and then one is lost on its way.
+        world.backend(if number % 20 < 5 { Backend::Away } else { Backend::Up });
+        world.send(device, Packet::Publish(publish_packet("a", &[number], Delivery::AtMostOnce)));
+        if number % 10 == 9 {
+            world.answer_event(PublishOutcome::Lost);
+            sent.extend(world.events.iter().map(|event| event.message.body[0]));
+            world.confirm_all();
+        }
+    }
+    assert_eq!(sent.len(), 60 - 15 - 6);
+    assert!(sent.is_sorted(), "{sent:?}");
+}
+
+#[test]
 fn what_a_client_may_not_publish_ends_its_connection() {
     type Change = fn(&mut crate::packet::Publish);
     let cases: [(&str, Change, ReasonCode, Count); 3] = [

@@ -107,6 +107,7 @@ impl RouterCore {
             online: true,
             moved: false,
             doubted: false,
+            outlived: Vec::new(),
         };
         let device = &present.device;
         let before = self.kept_at(device);
@@ -147,7 +148,8 @@ impl RouterCore {
         true
     }
 
-    /// A session has ended: compare and remove.
+    /// A session has ended: compare and remove. Of a device that this run has never heard of, an earlier one may have said that it is
+    /// online.
     pub(super) fn gone(
         &mut self,
         now: Now,
@@ -156,8 +158,26 @@ impl RouterCore {
         device: &Device,
         session: SessionId,
     ) {
+        if self.locations.find(device).is_none() && !self.locations.is_contested(device) {
+            return self.gone_untold(now, gateway, incarnation, device, session);
+        }
         let change = self.locations.gone(now, device, gateway, incarnation, session);
         self.changed(now, change);
+    }
+
+    fn gone_untold(
+        &mut self,
+        now: Now,
+        gateway: &GatewayId,
+        incarnation: Incarnation,
+        device: &Device,
+        session: SessionId,
+    ) {
+        let region = self.gateways.get(gateway).and_then(|known| known.region.clone());
+        let Some(region) = region else { return };
+        let (device, gateway, state) = (device.clone(), gateway.clone(), PresenceState::Offline);
+        let (version, at) = (1, now.wall);
+        self.publish_presence(Presence { version, device, state, gateway, region, incarnation, session, at });
     }
 
     fn snapshot_part(

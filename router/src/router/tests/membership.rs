@@ -451,3 +451,23 @@ fn gateways_that_come_and_go_for_good_do_not_fill_the_journal() {
     assert_eq!(bench.core.journal().gateways().count(), 2);
     assert_eq!(bench.core.gateways(bench.now).len(), 2);
 }
+
+#[test]
+fn a_device_that_left_while_there_was_no_router_is_told_offline() {
+    let (mut bench, mut gates) = Bench::ready(&["g1", "g2"]);
+    bench.accepted(&gates[0], "d", 1);
+    bench.accepted(&gates[0], "elsewhere", 2);
+    let mut bench = bench.crash();
+    for gate in &mut gates {
+        bench.join(gate);
+    }
+    bench.accepted(&gates[1], "elsewhere", 1);
+    bench.presences();
+    bench.gone(&gates[0], "d", 1);
+    bench.gone(&gates[0], "elsewhere", 2);
+    let told = bench.presences();
+    let [offline] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((&offline.device, offline.state), (&device("d"), PresenceState::Offline));
+    assert_eq!((&offline.gateway, offline.session), (&gates[0].id, SessionId(1)));
+    assert_eq!(bench.core.explain(bench.now, &device("d")).online, None, "where it is nobody knows");
+}
