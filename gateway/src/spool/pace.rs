@@ -8,6 +8,10 @@
 //! the window says: the line drains at that many times the live rate where the backend can carry it at all, and a line without a
 //! backlog is never held up. Neither publishes into the void: where nothing is answered any more, the line waits for the first answer,
 //! because all that is under way when a link turns out to be cut comes at once when it is whole.
+//!
+//! A path may become a longer one during a backlog, which looks like a queue that does not go away. A window that stays at its least is
+//! therefore looked into: the backlog is silent for two round trips, floor and all, and what the second of them takes is the path's own
+//! delay from then on (the slowdown of LEDBAT++).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,6 +38,9 @@ const WINDOW_FIRST: usize = 16;
 /// The smallest delay of so many minutes is the path's own. While there is a backlog no minute ends: its own queue would become the path's.
 const BASE_MINUTES: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// A window that has been at its least for so long may have the wrong idea of the path.
+const LOOKS_INTO_AFTER: Duration = Duration::from_secs(10);
 
 /// A publication, when it is made: [`Pace::answered`] wants it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +78,10 @@ pub(super) struct Pace {
     bases: VecDeque<Duration>,
     minute_ends: BootTime,
     saved: usize,
+    /// Since when the window is at its least.
+    least_since: Option<BootTime>,
+    /// For how many more round trips the backlog is silent.
+    silent: u8,
 }
 
 impl Pace {
@@ -87,6 +98,8 @@ impl Pace {
             bases: VecDeque::new(),
             minute_ends: now + MINUTE,
             saved: 0,
+            least_since: None,
+            silent: 0,
         }
     }
 
@@ -107,7 +120,8 @@ impl Pace {
     pub(super) fn may_go(&mut self, now: BootTime) -> bool {
         let has_room = self.under_way < self.window;
         self.round.was_full |= !has_room;
-        (has_room || self.saved > 0) && self.waits(now) <= STALLED_AFTER.max(self.base() * 4)
+        let may_go_beyond = self.saved > 0 && self.silent == 0;
+        (has_room || may_go_beyond) && self.waits(now) <= STALLED_AFTER.max(self.base() * 4)
     }
 
     /// Whether an event may step in front of the line.
@@ -170,11 +184,21 @@ impl Pace {
 
     fn reads_anew(&mut self, now: BootTime) {
         self.reads_from = now;
+        (self.least_since, self.silent) = (None, 0);
         self.round = Round { ends_with: self.sent + 1, ..Round::default() };
     }
 
     fn take_stock(&mut self, now: BootTime, round: &Round, is_backlog: bool) {
         let delay = round.delays / round.answers;
+        match self.silent {
+            0 => {}
+            1 => {
+                self.bases.clear();
+                (self.silent, self.is_slow_start) = (0, true);
+            }
+            // What was under way before is among it.
+            _ => return self.silent -= 1,
+        }
         if self.bases.is_empty() || (now >= self.minute_ends && !is_backlog) {
             self.minute_ends = now + MINUTE;
             self.bases.push_back(delay);
@@ -198,6 +222,11 @@ impl Pace {
             self.window += if self.is_slow_start { window } else { (window / 16).max(1) };
         }
         self.window = self.window.clamp(WINDOW_MIN.min(self.window_max), self.window_max);
+        let is_least = is_backlog && self.window <= WINDOW_MIN;
+        self.least_since = is_least.then(|| self.least_since.unwrap_or(now));
+        if self.least_since.is_some_and(|since| now.since(since) >= LOOKS_INTO_AFTER) {
+            (self.least_since, self.silent) = (None, 2);
+        }
     }
 }
 
@@ -293,10 +322,38 @@ mod tests {
         path.run(10 * SECOND, Duration::from_millis(10), false);
         // Everything takes 50 ms more from now on: the window yields.
         path.away += Duration::from_millis(50);
-        path.run(10 * SECOND, Duration::from_millis(1), true);
+        path.run(2 * SECOND, Duration::from_millis(1), true);
         assert_eq!(path.pace.window, WINDOW_MIN);
-        path.run(10 * SECOND, Duration::from_millis(1), true);
-        assert!(path.answered >= 29_000, "{} answered of 10,000 live ones and a backlog", path.answered);
+        path.run(5 * SECOND, Duration::from_millis(1), true);
+        assert_eq!(path.pace.window, WINDOW_MIN);
+        assert!(path.answered >= 14_500, "{} answered of 5,000 live ones and a backlog", path.answered);
+    }
+
+    #[test]
+    fn a_path_that_became_longer_during_a_backlog_carries_as_much() {
+        let mut path = Path::new(200, 1_000);
+        let live_every = Duration::from_millis(200);
+        path.run(10 * SECOND, live_every, false);
+        path.run(10 * SECOND, live_every, true);
+        path.away += Duration::from_millis(79);
+        path.run(20 * SECOND, live_every, true);
+        path.run(30 * SECOND, live_every, true);
+        assert!(path.answered * 10 > 150_000 * 8, "{} of 150,000", path.answered);
+        // And it is not taken for longer than it is.
+        let bound = (path.away + path.service).mul_f64(1.5);
+        assert!(path.slowest <= bound, "{:?}, {:?} away", path.slowest, path.away);
+    }
+
+    #[test]
+    fn a_queue_of_its_own_is_not_taken_for_the_path() {
+        // The path carries a thousand a second: the live ones and the floor are nearly that.
+        let mut path = Path::new(1_000, 1_000);
+        let live_every = Duration::from_micros(4_200);
+        path.run(10 * SECOND, live_every, false);
+        path.run(60 * SECOND, live_every, true);
+        path.run(60 * SECOND, live_every, true);
+        let base = path.pace.base();
+        assert!(base < Duration::from_millis(4), "{base:?}");
     }
 
     #[test]
