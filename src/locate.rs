@@ -52,6 +52,7 @@ struct Mailbox {
     waiting: u64,
     waiting_bytes: u64,
     outstanding: u64,
+    unanswered_ms: Option<u64>,
     epoch: Option<String>,
     held_by: Option<String>,
     blocked_by: Option<String>,
@@ -73,10 +74,12 @@ fn describe(device: &Device, answer: &Answer, explain: bool) -> String {
                 say("heartbeat", format!("{} was last answered {} ago", location.gateway, shown(ms)));
             }
         }
-        let Mailbox { waiting, waiting_bytes, outstanding, epoch, held_by, blocked_by } = &answer.mailbox;
+        let Mailbox { waiting, waiting_bytes, outstanding, unanswered_ms, epoch, held_by, blocked_by } =
+            &answer.mailbox;
         say("mailbox", format!("{waiting} waiting ({waiting_bytes} bytes), {outstanding} at a gateway"));
         if let (Some(epoch), Some(gateway)) = (epoch, held_by) {
-            say("hold", format!("epoch {epoch} at {gateway}"));
+            let unanswered = unanswered_ms.map(|ms| format!(", unanswered for {}", shown(ms)));
+            say("hold", format!("epoch {epoch} at {gateway}{}", unanswered.unwrap_or_default()));
         }
         if let Some(blocked_by) = blocked_by {
             say("blocked", blocked_by.clone());
@@ -110,7 +113,7 @@ mod tests {
         let text = r#"{"tenant": "main", "device": "d1", "online": true, "later": true,
             "location": {"gateway": "eu-1", "region": "eu", "incarnation": "00000000000000ab", "session": 7,
                 "age_ms": 4200, "answered_ago_ms": 900, "lease_runs": true, "sure": "sure: its gateway's lease runs"},
-            "mailbox": {"waiting": 2, "waiting_bytes": 40, "outstanding": 1, "epoch": "3.17", "held_by": "eu-1",
+            "mailbox": {"waiting": 2, "waiting_bytes": 40, "outstanding": 1, "unanswered_ms": 1500, "epoch": "3.17", "held_by": "eu-1",
                 "hold_is_ending": false, "blocked_by": "as many commands as may be are at the gateway"},
             "decision": {"kind": "forward", "reason": "", "words": "forward to eu-1: the device is there", "gateways": ["eu-1"]}}"#;
         let answer: Answer = serde_json::from_str(text).unwrap();
@@ -119,7 +122,7 @@ mod tests {
             \x20 session     7 at eu-1\n\
             \x20 heartbeat   eu-1 was last answered 900 ms ago\n\
             \x20 mailbox     2 waiting (40 bytes), 1 at a gateway\n\
-            \x20 hold        epoch 3.17 at eu-1\n\
+            \x20 hold        epoch 3.17 at eu-1, unanswered for 1.5 s\n\
             \x20 blocked     as many commands as may be are at the gateway\n\
             \x20 a send now  would forward to eu-1: the device is there\n";
         assert_eq!(describe(&device, &answer, true), expected);

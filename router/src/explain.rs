@@ -54,6 +54,8 @@ pub struct MailboxView {
     pub waiting_bytes: usize,
     /// Commands at a gateway.
     pub outstanding: usize,
+    /// For how long the oldest of them has been there without an answer.
+    pub unanswered_ms: Option<u64>,
     /// The hold they are in.
     pub epoch: Option<Epoch>,
     /// Whose hold it is.

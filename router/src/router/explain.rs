@@ -35,7 +35,10 @@ impl RouterCore {
             device: device.clone(),
             online: found.map(|found| found.online),
             location: found.map(|found| self.location_view(now, device, found)),
-            mailbox: MailboxView { blocked_by, ..mailbox.map(mailbox_view).unwrap_or_default() },
+            mailbox: MailboxView {
+                blocked_by,
+                ..mailbox.map(|mailbox| mailbox_view(now, mailbox)).unwrap_or_default()
+            },
             decision: self.decision_view(device, &decision),
         }
     }
@@ -138,12 +141,13 @@ impl RouterCore {
     }
 }
 
-fn mailbox_view(mailbox: &Mailbox) -> MailboxView {
+fn mailbox_view(now: Now, mailbox: &Mailbox) -> MailboxView {
     let hold = mailbox.hold.as_ref();
     MailboxView {
         waiting: mailbox.waiting_count(),
         waiting_bytes: mailbox.waiting_bytes(),
         outstanding: hold.map_or(0, |hold| hold.outstanding.len()),
+        unanswered_ms: mailbox.oldest_given_at().map(|at| millis(now.boot.since(at))),
         epoch: hold.map(|hold| hold.epoch),
         held_by: hold.map(|hold| hold.gateway.clone()),
         hold_is_ending: hold.is_some_and(|hold| hold.is_ending),

@@ -19,6 +19,7 @@ const LATE: Micros = 2 * SECOND;
 /// How things have stood since when; nothing while somebody is out of touch.
 #[derive(Debug, Default)]
 pub(super) struct Lasting {
+    in_touch_since: Option<Micros>,
     devices: BTreeMap<Device, (Micros, Stand)>,
 }
 
@@ -33,7 +34,7 @@ struct Stand {
     subscribed: Option<SocketId>,
     /// Why a command for it would wait.
     waits: &'static str,
-    /// The hold that has commands outstanding at a gateway which has none at all.
+    /// The hold that has had a command outstanding for long, at a gateway which has none at all.
     missing: Option<(String, Epoch)>,
 }
 
@@ -46,22 +47,23 @@ impl World {
         let list_max = self.router.limits().list_max;
         let fits = (0..self.gateways.len()).all(|index| named(index) <= list_max);
         if !fits || !self.is_in_touch() {
-            self.lasting.devices.clear();
+            self.lasting = Lasting::default();
             return;
         }
+        let in_touch_since = *self.lasting.in_touch_since.get_or_insert(self.at);
+        let in_touch_long = self.at - in_touch_since >= LONG;
         let names = self.devices.iter().map(|device| device.name.clone()).chain(ghosts());
         let names: Vec<Device> = names.collect();
         for (index, name) in names.into_iter().enumerate() {
             let live = live.remove(&index).unwrap_or_default();
-            let Some(stand) = self.stand(index, &name, live) else { continue };
+            let Some(mut stand) = self.stand(index, &name, live) else { continue };
+            stand.missing.take_if(|_| !in_touch_long);
             let lasts = self.lasting.devices.entry(name.clone()).or_insert_with(|| (self.at, stand.clone()));
             if lasts.1 != stand {
                 *lasts = (self.at, stand);
                 continue;
             }
-            let settle =
-                Micros::try_from(self.router.limits().settle_timeout.as_micros()).unwrap_or(Micros::MAX);
-            let broken = stand.broken(&name, self.at - lasts.0, settle);
+            let broken = stand.broken(&name, self.at - lasts.0);
             // It is told once, and again only if it lasts as long once more.
             if let Some(broken) = broken {
                 lasts.0 = self.at;
@@ -113,7 +115,9 @@ impl World {
         let mailbox = explained.mailbox;
         let holder = self.gateways.iter().find(|gateway| Some(&gateway.id) == mailbox.held_by.as_ref());
         let has_none = holder.and_then(super::GatewayNode::gauges).is_some_and(|gauges| gauges.commands == 0);
-        let missing = mailbox.held_by.zip(mailbox.epoch).filter(|_| has_none && mailbox.outstanding > 0);
+        // On a long path each is there only for a moment, one after the other.
+        let is_old = mailbox.unanswered_ms.is_some_and(|ms| ms * 1000 >= LONG);
+        let missing = mailbox.held_by.zip(mailbox.epoch).filter(|_| has_none && is_old);
         Some(Stand {
             live,
             believed: believed.map(|location| location.gateway.as_str().to_owned()),
@@ -125,13 +129,18 @@ impl World {
 }
 
 impl Stand {
-    /// What is wrong if it has stood so for so long, in words. A gateway that holds nothing of what it was given is asked when the
-    /// settlements are overdue, and not before.
-    fn broken(&self, name: &Device, lasts: Micros, settle: Micros) -> Option<String> {
+    /// What is wrong if it has stood so for so long, in words.
+    fn broken(&self, name: &Device, lasts: Micros) -> Option<String> {
+        let Self { live, believed, subscribed, waits, missing } = self;
+        if let Some((gateway, epoch)) = missing {
+            return Some(format!(
+                "a command of {name} has been at {gateway} in epoch {epoch} for {} s and more, and it has none",
+                LONG / SECOND
+            ));
+        }
         if lasts < LONG {
             return None;
         }
-        let Self { live, believed, subscribed, waits, missing } = self;
         let for_long = format!("for {} s, and everybody is in touch", lasts / SECOND);
         if live.len() > 1 {
             return Some(format!("{name} has had the sessions {live:?} {for_long}"));
@@ -148,9 +157,6 @@ impl Stand {
         if subscribed.is_some() && real.is_some() && !is_its_own.contains(waits) {
             return Some(format!("{name} has subscribed, and its commands have waited {for_long}: {waits}"));
         }
-        let (gateway, epoch) = missing.as_ref().filter(|_| lasts >= LONG + settle)?;
-        Some(format!(
-            "commands of {name} have been at {gateway} in epoch {epoch} {for_long}, and it has none"
-        ))
+        None
     }
 }

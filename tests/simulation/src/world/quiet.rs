@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::service::WORK;
-use crate::socket::Socket;
+use crate::socket::{Socket, SocketId};
 
 impl World {
     /// What is not as it should be when all is over, in words.
@@ -33,14 +33,13 @@ impl World {
                 format!("{} is not settled: {device:?}", device.name)
             });
         }
-        let of_retired = |socket: &&Socket| {
+        // One that its device knows nothing of any more would be the only one if that device left now.
+        let is_left_over = |(id, socket): &(&SocketId, &Socket)| {
             let is_live = socket.at_gateway && self.gateways[socket.gateway].life == socket.life;
-            is_live && self.devices[socket.device].is_retired()
+            is_live && self.devices[socket.device].settled_at() != Some(**id)
         };
-        let forgotten = self.sockets.values().find(of_retired);
-        expect(forgotten.is_none(), &|| {
-            format!("somebody has left, and its connection is there: {forgotten:?}")
-        });
+        let left_over = self.sockets.iter().find(is_left_over);
+        expect(left_over.is_none(), &|| format!("a connection is there without its device: {left_over:?}"));
         unquiet
     }
 
