@@ -45,7 +45,7 @@ impl LinkConfig {
     /// A link with the defaults.
     ///
     /// Heartbeat 10 s: a dead peer is noticed within 20 s, and RabbitMQ advises against less than 5 s. Time-out 10 s: a
-    /// quorum queue elects a new leader in less. Retries from 100 ms, since most losses are short, up to 2 s: while a
+    /// quorum queue elects a new leader in less. Retries from 100 ms, since most losses are short, up to 1 s: while a
     /// gateway is cut off, its devices' commands wait, and a device that has moved away may have two live sessions. A hundred gateways that
     /// try a cluster that is down are three hundred attempts a second, which are refused.
     #[must_use]
@@ -56,7 +56,7 @@ impl LinkConfig {
             heartbeat_s: 10,
             timeout: Duration::from_secs(10),
             retry_first: Duration::from_millis(100),
-            retry_max: Duration::from_secs(2),
+            retry_max: Duration::from_secs(1),
         }
     }
 }

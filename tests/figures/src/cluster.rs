@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use roost_fleet::DirectionVerdict;
 use roost_harness::{Federation, Metrics};
 
 use crate::faults::{count, in_order, nothing_lost};
@@ -209,7 +210,7 @@ fn written(rows: &[Vec<String>], line: &str, cluster: &Cluster) -> anyhow::Resul
 const HEAD: [&str; 12] = [
     "fault",
     "events",
-    "lost / twice",
+    "lost / twice / out of order",
     "commands",
     "lost / twice / out of order",
     "longest pause",
@@ -282,9 +283,9 @@ async fn one(
     let row = vec![
         fault.name(pace),
         whole(count(&summary, "acknowledged") as f64),
-        format!("{} / {}", events.lost, whole(events.duplicates as f64)),
+        kept(events),
         whole(count(&summary, "commands_confirmed") as f64),
-        format!("{} / {} / {}", commands.lost, whole(commands.duplicates as f64), commands.reordered),
+        kept(commands),
         format!("{:.1} s", longest.as_secs_f64()),
         format!("{:.1} s", back.as_secs_f64()),
         format!("{:.1} s", resumed.as_secs_f64()),
@@ -294,6 +295,11 @@ async fn one(
         machine::commit(),
     ];
     Ok((row, fleet.line(), resumed))
+}
+
+/// Lost, came twice, out of order.
+fn kept(verdict: &DirectionVerdict) -> String {
+    format!("{} / {} / {}", verdict.lost, whole(verdict.duplicates as f64), verdict.reordered)
 }
 
 /// Where what is missing may be: how gateways' events ended, and what is in the queues beside the service's.

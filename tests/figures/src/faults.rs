@@ -11,6 +11,7 @@ mod restart;
 mod roams;
 mod router_kills;
 mod table;
+mod takeover;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -33,6 +34,7 @@ pub(crate) enum Part {
     Kills,
     RouterKills,
     Cut,
+    Takeover,
     Roams,
     Parked,
     Table,
@@ -104,6 +106,7 @@ impl Part {
             Self::Kills => kills::measure(page, extent.kills).await,
             Self::RouterKills => router_kills::measure(page, extent.kills * 3).await,
             Self::Cut => cut::measure(page, extent.cut).await,
+            Self::Takeover => takeover::measure(page).await,
             Self::Roams => roams::measure(page).await,
             Self::Parked => parked::measure(page).await,
             Self::Table => table::measure(page).await,
