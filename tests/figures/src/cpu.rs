@@ -18,9 +18,22 @@ impl Meter {
 
     /// Cores that it kept busy since the start, on average.
     pub(crate) fn cores(&self) -> anyhow::Result<f64> {
-        let used = cpu_time(self.pid)?.saturating_sub(self.cpu);
-        Ok(used.as_secs_f64() / self.wall.elapsed().as_secs_f64())
+        Ok(self.used()?.as_secs_f64() / self.wall.elapsed().as_secs_f64())
     }
+
+    /// CPU time since the start.
+    pub(crate) fn used(&self) -> anyhow::Result<Duration> {
+        Ok(cpu_time(self.pid)?.saturating_sub(self.cpu))
+    }
+}
+
+/// Resident memory of a process, in bytes.
+pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    let file = format!("/proc/{pid}/statm");
+    let statm = std::fs::read_to_string(&file).with_context(|| file.clone())?;
+    let pages: Option<u64> = statm.split_whitespace().nth(1).and_then(|field| field.parse().ok());
+    let pages = pages.with_context(|| format!("{file} has another shape"))?;
+    Ok(pages * rustix::param::page_size() as u64)
 }
 
 /// User and system time together.

@@ -2,6 +2,7 @@
 //! builds that are optimised.
 
 mod bare_amqp;
+mod broker;
 mod capacity;
 mod cluster;
 mod commands;
@@ -44,6 +45,18 @@ enum What {
         /// Only these: events, commands, latency, idle, pairs, storm
         #[arg(long, value_delimiter = ',')]
         only: Vec<mesh::Part>,
+    },
+    /// The gateway alone as an MQTT broker, beside mosquitto: what connections and messages cost
+    Broker {
+        /// The page to write
+        #[arg(long)]
+        page: PathBuf,
+        /// Seconds of each run
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// Only these: connects, pairs, flat-out, fan-out, stalled, subscriptions
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<broker::Part>,
     },
     /// One fleet of 15,000 devices against `roost dev` and against mosquitto: two reports
     Examples {
@@ -109,6 +122,9 @@ async fn main() -> anyhow::Result<()> {
 async fn measure(what: What) -> anyhow::Result<()> {
     match what {
         What::Mesh { page, seconds, only } => mesh::measure(&page, Duration::from_secs(seconds), &only).await,
+        What::Broker { page, seconds, only } => {
+            broker::measure(&page, Duration::from_secs(seconds), &only).await
+        }
         What::Examples { directory, seconds } => {
             examples::measure(&directory, Duration::from_secs(seconds)).await
         }
