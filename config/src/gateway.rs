@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use roost_backend::AmqpAddress;
-use roost_wire::{AnswerTopic, GatewayId, Region};
+use roost_wire::{AnswerTopic, GatewayId, Region, ResponseInformation};
 
 use crate::section::Section;
 use crate::spool::SpoolSettings;
 use crate::tracing::TracingSettings;
 use crate::uplink::UplinkSettings;
-use crate::value::{address, loopback_address, milliseconds, parsed, path, seconds, whole};
+use crate::value::{
+    address, choice, loopback_address, milliseconds, parsed, path, seconds, server_reference, whole,
+};
 
 /// What `role: gateway` reads.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,12 +38,18 @@ pub struct GatewaySettings {
     pub spool: SpoolSettings,
     /// `answer_topic`: where devices answer commands, with `{device}` as one level.
     pub answer_topic: AnswerTopic,
+    /// `response_information`: what MQTT 5 devices that ask for it begin their response topics with, with `{device}` as one level.
+    pub response_information: Option<ResponseInformation>,
     /// `mesh`
     pub mesh: MeshSettings,
     /// `sessions`
     pub sessions: SessionSettings,
+    /// `wills`
+    pub wills: WillSettings,
     /// `tracing`; off by default.
     pub tracing: Option<TracingSettings>,
+    /// `drain`
+    pub drain: DrainSettings,
     /// `shutdown_grace_s`: how long a drain may take.
     pub shutdown_grace: Duration,
 }
@@ -60,11 +68,23 @@ pub struct GatewayLimits {
     /// Bytes that wait for one session; a slow subscriber that reaches either bound slows its publishers, and one that is
     /// away loses the oldest, counted.
     pub session_queue_bytes_max: usize,
-    /// QoS 1 publishes of one client that wait for their PUBACK, told to v5 clients as Receive Maximum; beyond it a v5
+    /// Retained messages; see `retained_bytes_max`.
+    pub retained_messages_max: usize,
+    /// Bytes of them; beyond either bound a v5 client's publish at QoS 1 or 2 is refused with 0x97, and others are routed and not retained.
+    pub retained_bytes_max: usize,
+    /// Bytes of the wills of clients that are connected or may come back; one more is refused with its CONNECT, 0x97 (3.1.1: 0x03).
+    pub wills_bytes_max: usize,
+    /// QoS 1 and 2 publishes of one client that wait for their PUBACK or PUBCOMP, told to v5 clients as Receive Maximum; beyond it a v5
     /// client is disconnected with 0x93, and a 3.1.1 client is no longer read.
     pub receive_maximum: u16,
+    /// Topic aliases of one connection, each way, told to v5 clients as Topic Alias Maximum; a higher one closes the connection with 0x94.
+    /// 0: none.
+    pub topic_alias_maximum: u16,
     /// `session_expiry_s_max`: the longest session expiry; a v5 client that asks for more is told this.
     pub session_expiry_max: Duration,
+    /// `keep_alive_s_max`: the longest keep alive; a v5 client that asks for more, or for none, is told this one. That of a 3.1.1 client
+    /// stands, since it cannot be told. 0: there is none.
+    pub keep_alive_s_max: u16,
     /// How long a connection may take until its CONNECT is whole; then it is closed.
     pub connect_timeout: Duration,
 }
@@ -90,6 +110,33 @@ pub struct SessionSettings {
     pub transfer: Duration,
 }
 
+/// `drain`: what devices are told when the gateway goes away.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DrainSettings {
+    /// `server_reference`: where MQTT 5 devices are to go, `HOST:PORT`, several with spaces between them. They are disconnected with 0x9C
+    /// and this then; without it with 0x8B, and connect again as they did.
+    pub server_reference: Option<String>,
+}
+
+/// `wills`: what becomes of wills where a device has several gateways to choose from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WillSettings {
+    /// `on_takeover`: when a device's connection is closed since it has connected at another gateway.
+    pub on_takeover: OnTakeover,
+}
+
+/// What becomes of the will of a device that has connected at another gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnTakeover {
+    /// `discard`: nothing; the device is there.
+    Discard,
+    /// `publish`: as at one gateway; one with a delay is published only if the session does not go on there.
+    Publish,
+}
+
+const ON_TAKEOVER: [(&str, OnTakeover); 2] =
+    [("discard", OnTakeover::Discard), ("publish", OnTakeover::Publish)];
+
 /// 127.0.0.1:1883, MQTT's registered port. Loopback, so that a gateway without users is not open to the world by default.
 pub const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1883));
 /// 127.0.0.1:8081, beside the router's 8080.
@@ -106,10 +153,20 @@ pub const PACKET_BYTES_MAX: u32 = 256 * 1024;
 pub const SESSION_QUEUE_MESSAGES_MAX: usize = 1_000;
 /// 1 MiB: 1,000 messages of 1 KiB; 10,000 sessions that are all full stay below 10 GiB.
 pub const SESSION_QUEUE_BYTES_MAX: usize = 1024 * 1024;
+/// 100,000: ten for each of 10,000 devices.
+pub const RETAINED_MESSAGES_MAX: usize = 100_000;
+/// 64 MiB: 600 bytes for each of them.
+pub const RETAINED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// 64 MiB: 600 bytes for each of 100,000 connections.
+pub const WILLS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// 100: at a round trip of 100 ms to the backend one device still publishes 1,000 messages a second.
 pub const RECEIVE_MAXIMUM: u16 = 100;
+/// 16: a device publishes to a handful of topics, and a dashboard that follows thousands gains nothing from aliases.
+pub const TOPIC_ALIAS_MAXIMUM: u16 = 16;
 /// 7 days: the longest lifetime of a command by default; who stays away longer begins anew.
 pub const SESSION_EXPIRY_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// 0, none: devices know their radio and their battery best.
+pub const KEEP_ALIVE_S_MAX: u16 = 0;
 /// 10 s: a bad radio needs some; who has not said CONNECT by then is not a device.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// 3 s: three fit into a lease, so that two lost in a row do not end it.
@@ -140,9 +197,12 @@ impl GatewaySettings {
             uplink: UplinkSettings::default(),
             spool: SpoolSettings::default(),
             answer_topic: AnswerTopic::default(),
+            response_information: None,
             mesh: MeshSettings::default(),
             sessions: SessionSettings::default(),
+            wills: WillSettings::default(),
             tracing: None,
+            drain: DrainSettings::default(),
             shutdown_grace: SHUTDOWN_GRACE,
         }
     }
@@ -158,9 +218,12 @@ impl GatewaySettings {
         let uplink = UplinkSettings::read(root.section("uplink"));
         let spool = SpoolSettings::read(root.section("spool"));
         let answer_topic = root.or("answer_topic", AnswerTopic::default(), parsed::<AnswerTopic>);
+        let response_information = root.optional("response_information", parsed::<ResponseInformation>);
         let mesh = MeshSettings::read(root.section("mesh"));
         let sessions = SessionSettings::read(root.section("sessions"));
+        let wills = WillSettings::read(root.section("wills"));
         let tracing = TracingSettings::read(root.section("tracing"));
+        let drain = DrainSettings::read(root.section("drain"));
         let shutdown_grace = root.or("shutdown_grace_s", SHUTDOWN_GRACE, seconds(1..=3_600));
         if listen == admin {
             root.say("admin", format!("{admin} is where MQTT listens already"));
@@ -180,9 +243,12 @@ impl GatewaySettings {
             uplink,
             spool,
             answer_topic,
+            response_information,
             mesh,
             sessions,
+            wills,
             tracing,
+            drain,
             shutdown_grace,
         })
     }
@@ -196,8 +262,13 @@ impl Default for GatewayLimits {
             packet_bytes_max: PACKET_BYTES_MAX,
             session_queue_messages_max: SESSION_QUEUE_MESSAGES_MAX,
             session_queue_bytes_max: SESSION_QUEUE_BYTES_MAX,
+            retained_messages_max: RETAINED_MESSAGES_MAX,
+            retained_bytes_max: RETAINED_BYTES_MAX,
+            wills_bytes_max: WILLS_BYTES_MAX,
             receive_maximum: RECEIVE_MAXIMUM,
+            topic_alias_maximum: TOPIC_ALIAS_MAXIMUM,
             session_expiry_max: SESSION_EXPIRY_MAX,
+            keep_alive_s_max: KEEP_ALIVE_S_MAX,
             connect_timeout: CONNECT_TIMEOUT,
         }
     }
@@ -221,12 +292,30 @@ impl GatewayLimits {
                 d.session_queue_bytes_max,
                 whole(1_024..=1024 * 1024 * 1024),
             ),
+            retained_messages_max: s.or(
+                "retained_messages_max",
+                d.retained_messages_max,
+                whole(1..=10_000_000),
+            ),
+            retained_bytes_max: s.or(
+                "retained_bytes_max",
+                d.retained_bytes_max,
+                whole(1_024..=64 * 1024 * 1024 * 1024),
+            ),
+            wills_bytes_max: s.or(
+                "wills_bytes_max",
+                d.wills_bytes_max,
+                whole(1_024..=64 * 1024 * 1024 * 1024),
+            ),
             receive_maximum: s.or("receive_maximum", d.receive_maximum, whole(1..=u16::MAX)),
+            // Each alias of the gateway's own is a comparison for every publish.
+            topic_alias_maximum: s.or("topic_alias_maximum", d.topic_alias_maximum, whole(0..=255)),
             session_expiry_max: s.or(
                 "session_expiry_s_max",
                 d.session_expiry_max,
                 seconds(0..=365 * 24 * 3_600),
             ),
+            keep_alive_s_max: s.or("keep_alive_s_max", d.keep_alive_s_max, whole(0..=u16::MAX)),
             connect_timeout: s.or("connect_timeout_s", d.connect_timeout, seconds(1..=60)),
         };
         if limits.session_queue_bytes_max < limits.packet_bytes_max as usize {
@@ -273,6 +362,14 @@ impl MeshSettings {
     }
 }
 
+impl DrainSettings {
+    fn read(mut s: Section<'_>) -> Self {
+        let server_reference = s.optional("server_reference", server_reference);
+        s.finish();
+        Self { server_reference }
+    }
+}
+
 impl Default for SessionSettings {
     fn default() -> Self {
         Self { transfer: SESSION_TRANSFER }
@@ -285,6 +382,21 @@ impl SessionSettings {
         let transfer = s.or("transfer_ms", SESSION_TRANSFER, milliseconds(0..=8_000));
         s.finish();
         Self { transfer }
+    }
+}
+
+impl Default for WillSettings {
+    fn default() -> Self {
+        // Who watches a fleet wants to hear of devices that are gone, not of those that have moved.
+        Self { on_takeover: OnTakeover::Discard }
+    }
+}
+
+impl WillSettings {
+    fn read(mut s: Section<'_>) -> Self {
+        let on_takeover = s.or("on_takeover", Self::default().on_takeover, choice(&ON_TAKEOVER));
+        s.finish();
+        Self { on_takeover }
     }
 }
 

@@ -28,7 +28,9 @@ pub mod uplink;
 mod value;
 
 pub use backend::{BackendLimits, BackendSettings, User};
-pub use gateway::{GatewayLimits, GatewaySettings, MeshSettings, SessionSettings};
+pub use gateway::{
+    DrainSettings, GatewayLimits, GatewaySettings, MeshSettings, OnTakeover, SessionSettings, WillSettings,
+};
 pub use problem::{Problem, Problems};
 pub use role::{Role, Settings};
 pub use router::{CommandBounds, LifetimeSettings, RouterSettings};

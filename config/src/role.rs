@@ -23,8 +23,8 @@ pub enum Role {
 /// A file that was read and found good.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Settings {
-    /// `role: gateway`
-    Gateway(GatewaySettings),
+    /// `role: gateway`; boxed, since it is much larger than the others.
+    Gateway(Box<GatewaySettings>),
     /// `role: router`
     Router(RouterSettings),
     /// `role: backend`
@@ -120,7 +120,7 @@ fn read(findings: &Findings, tree: &Placed<Node>, expected: Option<Role>) -> Opt
         }
     };
     match role {
-        Role::Gateway => GatewaySettings::read(root).map(Settings::Gateway),
+        Role::Gateway => GatewaySettings::read(root).map(|it| Settings::Gateway(Box::new(it))),
         Role::Router => RouterSettings::read(root).map(Settings::Router),
         Role::Backend => BackendSettings::read(root).map(Settings::Backend),
     }

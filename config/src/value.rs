@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::document::Node;
 
+/// A name of the greatest length, or a few shorter ones.
+const SERVER_REFERENCE_BYTES_MAX: usize = 300;
+
 /// Text that is not empty.
 pub(crate) fn text(node: &Node) -> Result<String, String> {
     match node {
@@ -58,6 +61,22 @@ pub(crate) fn milliseconds(range: RangeInclusive<u64>) -> impl Fn(&Node) -> Resu
 pub(crate) fn address(node: &Node) -> Result<SocketAddr, String> {
     let text = text(node)?;
     text.parse().map_err(|_| format!("{text:?} is not IP:PORT, for example 127.0.0.1:1883 or [::1]:1883"))
+}
+
+/// `HOST:PORT`, one or several with a space between them [MQTT5 §4.11].
+pub(crate) fn server_reference(node: &Node) -> Result<String, String> {
+    let text = text(node)?;
+    let is_server = |server: &str| {
+        server.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty()
+                && !host.contains(char::is_control)
+                && port.parse::<u16>().is_ok_and(|port| port > 0)
+        })
+    };
+    match text.len() <= SERVER_REFERENCE_BYTES_MAX && text.split(' ').all(is_server) {
+        true => Ok(text),
+        false => Err(format!("{text:?} is not HOST:PORT, or several with one space between them")),
+    }
 }
 
 /// `IP:PORT` that nobody outside this machine reaches.
@@ -111,6 +130,10 @@ mod tests {
                 loopback_address(&words("0.0.0.0:80")).unwrap_err(),
                 "0.0.0.0:80 is not loopback; HTTP asks for no token yet, so only 127.0.0.1 and [::1] are allowed",
             ),
+            (
+                server_reference(&words("us.example.org")).unwrap_err(),
+                r#""us.example.org" is not HOST:PORT, or several with one space between them"#,
+            ),
             (choice(&[("a", 1), ("b", 2)])(&words("c")).unwrap_err(), r#""c" is not one of a, b"#),
         ];
         for (said, expected) in cases {
@@ -122,6 +145,8 @@ mod tests {
     fn good_values_are_read() {
         assert_eq!(seconds(0..=60)(&Node::Int(3)), Ok(Duration::from_secs(3)));
         assert_eq!(loopback_address(&words("[::1]:80")), Ok("[::1]:80".parse().unwrap()));
+        let two = "us.example.org:1883 [2001:db8::1]:8883";
+        assert_eq!(server_reference(&words(two)), Ok(two.to_owned()));
         assert_eq!(choice(&[("a", 1), ("b", 2)])(&words("b")), Ok(2));
         assert_eq!(parsed::<roost_wire::GatewayId>(&words("eu-1")), Ok("eu-1".parse().unwrap()));
     }

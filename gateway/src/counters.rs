@@ -61,10 +61,14 @@ counts! {
     RefusedSpoolFull => "connects_refused", "spool_full";
     /// Refused: the client id cannot be a device id.
     RefusedClientId => "connects_refused", "client_id";
-    /// Refused: a will, which is not supported yet.
+    /// Refused: a will that could not be published, for its topic, its payload format or its properties.
     RefusedWill => "connects_refused", "will";
+    /// Refused: the wills have as many bytes as they may.
+    RefusedWillsFull => "connects_refused", "wills_full";
     /// Refused: an authentication method, none of which is supported.
     RefusedAuthMethod => "connects_refused", "auth_method";
+    /// Refused: the client takes no packet as large as its CONNACK.
+    RefusedPacketSize => "connects_refused", "packet_size";
     /// Refused: an MQTT version that is not spoken.
     RefusedVersion => "connects_refused", "version";
     /// Refused: what came first is no valid CONNECT.
@@ -89,7 +93,13 @@ counts! {
     ClosedProtocol => "disconnects", "protocol_error";
     /// Ended: the client used something that is not supported.
     ClosedUnsupported => "disconnects", "unsupported";
-    /// Ended: more unacknowledged publishes than the receive maximum.
+    /// Ended: the topics that the client has given aliases are too long together.
+    ClosedTopicAliases => "disconnects", "topic_aliases";
+    /// Ended: an answer is larger than the client takes.
+    ClosedAnswerTooLarge => "disconnects", "answer_too_large";
+    /// Ended: a subscription was refused, and MQTT 3.1 has no word for that.
+    ClosedSubscription => "disconnects", "subscription_refused";
+    /// Ended: more unanswered publishes than the receive maximum, or more ids that wait for PUBREL than may be.
     ClosedReceiveMaximum => "disconnects", "receive_maximum";
     /// Ended: a command was not acknowledged within the settle timeout.
     ClosedSettleTimeout => "disconnects", "settle_timeout";
@@ -153,24 +163,36 @@ counts! {
     GivenNewer => "sessions_given", outcome "newer";
     /// Sessions that the router asked for: as many are on their way as may be.
     GivenBusy => "sessions_given", outcome "busy";
+    /// Sessions that the router asked for: a publish at QoS 2 is on its way to the backend for too long.
+    GivenUnsettled => "sessions_given", outcome "unsettled";
     /// Sessions that the router asked for: too long to be moved.
     GivenTooLarge => "sessions_given", outcome "too_large";
     /// Publishes taken in at QoS 0.
     PublishQos0 => "messages_received", qos "0";
     /// Publishes taken in at QoS 1.
     PublishQos1 => "messages_received", qos "1";
+    /// Publishes taken in at QoS 2, each once.
+    PublishQos2 => "messages_received", qos "2";
+    /// Publishes at QoS 2 that came again before their PUBREL, and went nowhere.
+    PublishRepeated => "publishes_repeated", "";
     /// Bytes of the payloads taken in at QoS 0.
     PublishBytesQos0 => "payload_received_bytes", qos "0";
     /// Bytes of the payloads taken in at QoS 1.
     PublishBytesQos1 => "payload_received_bytes", qos "1";
+    /// Bytes of the payloads taken in at QoS 2.
+    PublishBytesQos2 => "payload_received_bytes", qos "2";
     /// Publishes and commands written to clients at QoS 0.
     WrittenQos0 => "messages_sent", qos "0";
     /// Publishes and commands written to clients at QoS 1, repeated ones among them.
     WrittenQos1 => "messages_sent", qos "1";
+    /// Publishes written to clients at QoS 2, repeated ones among them.
+    WrittenQos2 => "messages_sent", qos "2";
     /// Bytes of the payloads written at QoS 0.
     WrittenBytesQos0 => "payload_sent_bytes", qos "0";
     /// Bytes of the payloads written at QoS 1.
     WrittenBytesQos1 => "payload_sent_bytes", qos "1";
+    /// Bytes of the payloads written at QoS 2.
+    WrittenBytesQos2 => "payload_sent_bytes", qos "2";
     /// Publishes refused: the topic is not one that the mesh carries.
     PublishTopicInvalid => "publishes_refused", "topic";
     /// Publishes refused: the payload is not the UTF-8 it says it is.
@@ -181,6 +203,8 @@ counts! {
     PublishSpoolFull => "publishes_refused", "spool_full";
     /// PUBACKs sent to publishers.
     PubackSent => "pubacks_sent", "";
+    /// PUBRECs sent to publishers, repeated ones among them.
+    PubrecSent => "pubrecs_sent", "";
     /// Publishes that nobody wanted: no subscriber here, no rule that carries them.
     PublishUnwanted => "publishes_unwanted", "";
     /// Publishes that waited for a slow subscriber.
@@ -229,14 +253,52 @@ counts! {
     DroppedExpired => "local_dropped", "expired";
     /// Local copies dropped: larger than the client takes. [MQTT-3.1.2-25]
     DroppedTooLarge => "local_dropped", "packet_too_large";
+    /// Local copies dropped, QoS 2: the client refused it in its PUBREC.
+    DroppedRefused => "local_dropped", "refused_by_client";
     /// Local copies dropped: the session that held them ended, since its device has, or may have, a newer one elsewhere.
     DroppedWithSession => "local_dropped", "session_superseded";
     /// Local copies dropped: the session that moved was too long with them.
     DroppedLeftBehind => "local_dropped", "session_too_large";
     /// Local copies dropped: their session came too late, or there was no room for it.
     DroppedLate => "local_dropped", "session_late";
+    /// Retained messages set, in the place of others or not.
+    RetainedSet => "retained_changes", change "set";
+    /// Retained messages deleted: their topic was published to with RETAIN and no payload.
+    RetainedDeleted => "retained_changes", change "deleted";
+    /// Retained messages deleted: their expiry has passed.
+    RetainedExpired => "retained_changes", change "expired";
+    /// Retained messages deleted: there was no room for the one that came after, which was not refused.
+    RetainedDisplaced => "retained_changes", change "displaced";
+    /// Messages not retained: as many are as may be.
+    RetainedMessagesFull => "retained_refused", "messages_full";
+    /// Messages not retained: they have as many bytes as they may.
+    RetainedBytesFull => "retained_refused", "bytes_full";
+    /// Retained messages handed to new subscribers.
+    RetainedDelivered => "retained_deliveries", "";
+    /// Subscriptions whose retained messages stayed behind, all or some, when their session moved.
+    RetainedLeftBehind => "retained_left_behind", "";
+    /// Wills published: a connection has ended, and its client did not say goodbye or come back in time.
+    WillPublished => "wills_ended", outcome "published";
+    /// Wills that ended with their client's goodbye.
+    WillDiscarded => "wills_ended", outcome "discarded";
+    /// Wills that ended since their client has come back before their delay was over.
+    WillResumed => "wills_ended", outcome "resumed";
+    /// Wills that ended since their session has moved to another gateway before their delay was over.
+    WillMoved => "wills_ended", outcome "moved";
+    /// Wills that ended since their device has connected at another gateway.
+    WillElsewhere => "wills_ended", outcome "elsewhere";
+    /// Wills that ended since their expiry had passed before they could be published.
+    WillExpired => "wills_ended", outcome "expired";
+    /// Wills that ended with the gateway, whose grace was over.
+    WillDraining => "wills_ended", outcome "draining";
     /// PUBACKs from clients that fit nothing sent.
     PubackUnknown => "pubacks_ignored", "unknown_packet_id";
+    /// PUBRECs from clients that fit nothing sent.
+    PubrecUnknown => "packet_ids_unknown", packet "pubrec";
+    /// PUBRELs from clients that fit nothing received.
+    PubrelUnknown => "packet_ids_unknown", packet "pubrel";
+    /// PUBCOMPs from clients that fit nothing released.
+    PubcompUnknown => "packet_ids_unknown", packet "pubcomp";
     /// Commands dropped: they came through an earlier link.
     CommandOldLink => "commands_dropped", "old_link";
     /// Commands dropped: they carry another sync number.
@@ -342,7 +404,19 @@ impl Counters {
     pub(crate) fn written(&mut self, qos: QoS, payload_bytes: usize) {
         let (messages, bytes) = match qos {
             QoS::AtMostOnce => (Count::WrittenQos0, Count::WrittenBytesQos0),
-            QoS::AtLeastOnce | QoS::ExactlyOnce => (Count::WrittenQos1, Count::WrittenBytesQos1),
+            QoS::AtLeastOnce => (Count::WrittenQos1, Count::WrittenBytesQos1),
+            QoS::ExactlyOnce => (Count::WrittenQos2, Count::WrittenBytesQos2),
+        };
+        self.add(messages);
+        self.add_many(bytes, payload_bytes as u64);
+    }
+
+    /// A publish with such a payload was taken in.
+    pub(crate) fn received(&mut self, qos: QoS, payload_bytes: usize) {
+        let (messages, bytes) = match qos {
+            QoS::AtMostOnce => (Count::PublishQos0, Count::PublishBytesQos0),
+            QoS::AtLeastOnce => (Count::PublishQos1, Count::PublishBytesQos1),
+            QoS::ExactlyOnce => (Count::PublishQos2, Count::PublishBytesQos2),
         };
         self.add(messages);
         self.add_many(bytes, payload_bytes as u64);

@@ -32,9 +32,10 @@
 //!    [`link::Link::is_settled`].
 //!
 //! # What is promised
-//! - A PUBACK to a publisher means that the backend has confirmed the event, or it is on this gateway's disk where its rule says so,
-//!   or a session here has taken the message; PUBACKs
-//!   of a connection leave in the order of its publishes.
+//! - A PUBACK or PUBREC to a publisher means that the backend has confirmed the event, or it is on this gateway's disk where its rule says so,
+//!   or a session here has taken the message; those of a connection leave in the order of its publishes.
+//! - At QoS 2 a session takes in a publish of its client once, and its client gets a message once, over connections and gateways, for as long
+//!   as the session lasts. Commands are never above QoS 1.
 //! - A command is written to the session it names or to none, in the order it came, within the lease; it has one answer, and
 //!   the first that is neither delivered nor sent ends its hold.
 //! - A kept session is resumed at once only if the router would have said that its device has another one; else it is asked about, or
@@ -43,7 +44,9 @@
 //!   is one of [`Count`].
 //! - The same inputs give the same outputs, always.
 
+mod aliases;
 mod counters;
+mod hints;
 mod hold;
 mod limits;
 pub mod link;
@@ -52,6 +55,7 @@ mod notice;
 pub mod packet;
 mod placement;
 mod publication;
+mod retained;
 mod session;
 pub mod shard;
 pub mod shell;
@@ -63,7 +67,8 @@ mod trace;
 mod uplink;
 
 pub use counters::{Count, Counters};
-pub use limits::Limits;
+pub use hints::Hints;
+pub use limits::{Limits, WillOnTakeover};
 pub use notice::Notice;
 pub use placement::{ConnectionId, Placement, PublishOrigin, PublishToken, ShardIndex, SpoolNumber};
 pub use publication::{OnLoss, Publication, PublishOutcome};

@@ -19,6 +19,9 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// How long a session is kept that its client wants kept. A longer wish is cut, and CONNACK says so.
     pub session_expiry_max: Duration,
+    /// The longest keep alive of a v5 client. Beyond, and where a client wants none: it is told to use this one [MQTT-3.1.2-21]. That of an
+    /// older version cannot be told, and its own stands. None: every client's stands.
+    pub keep_alive_s_max: Option<NonZeroU16>,
     /// How often in a row a live connection of one client id may be taken over. Beyond: the newcomer's CONNACK is 0x9F (v3.1.1: 0x03),
     /// and the one that is connected stays.
     pub takeovers_burst: u32,
@@ -26,9 +29,26 @@ pub struct Limits {
     pub takeover_every: Duration,
     /// Subscriptions of one session. Beyond: SUBACK 0x97 (v3.1.1: 0x80).
     pub subscriptions_max: usize,
-    /// Publishes at QoS 1 that one client may have unacknowledged: the Receive Maximum of CONNACK. Beyond: v5 is
-    /// disconnected with 0x93 [MQTT-3.3.4-9]; from v3.1.1, which knows no such bound, nothing more is read.
+    /// Retained messages. Beyond: v5's PUBACK or PUBREC is 0x97; else the message is routed and not retained, nor is the one before it any
+    /// longer.
+    pub retained_messages_max: usize,
+    /// Their topics, payloads and properties. Beyond: as above.
+    pub retained_bytes_max: usize,
+    /// Bytes of wills, of clients that are connected and of those that were, and 256 for each. Beyond: CONNECT with a will is refused, 0x97
+    /// (v3.1.1: 0x03).
+    pub wills_bytes_max: usize,
+    /// What becomes of the will of a device that has connected at another gateway.
+    pub will_on_takeover: WillOnTakeover,
+    /// Publishes at QoS 1 and 2 that one client may have unanswered: the Receive Maximum of CONNACK. Beyond: v5 is
+    /// disconnected with 0x93 [MQTT-3.3.4-7]; from v3.1.1, which knows no such bound, nothing more is read.
     pub receive_maximum: NonZeroU16,
+    /// Ids of publishes at QoS 2 that one session remembers until PUBREL; twice the receive maximum if that is more. Beyond: the client
+    /// that sends another is disconnected (0x93).
+    pub received_ids_max: usize,
+    /// Topic aliases of one connection, each way: the Topic Alias Maximum of CONNACK, and as many, or fewer if the client takes fewer, does
+    /// the gateway use. Beyond: v5 is disconnected with 0x94 [MQTT-3.2.2-17]; the gateway gives an alias to another topic. 0: none. The
+    /// topics that a client gives aliases are 64 KiB at most together; beyond: disconnected (0x97), counted.
+    pub topic_alias_maximum: u16,
     /// Messages sent to one client and not acknowledged, or less if the client says so. Beyond: they wait in the queue.
     pub inflight_max: NonZeroU16,
     /// Messages waiting for one session. Beyond: a connected session's publishers wait; for one that is away the
@@ -37,7 +57,7 @@ pub struct Limits {
     /// Payload and topic bytes waiting for one session. Beyond: as above.
     pub queue_bytes_max: usize,
     /// Bytes encoded for one connection and not taken by its socket. Beyond: no PUBLISH is added (QoS 0 is dropped and
-    /// counted, QoS 1 waits in the queue) and nothing more is read from the client.
+    /// counted, QoS 1 and 2 wait in the queue) and nothing more is read from the client.
     pub outgoing_bytes_max: usize,
     /// Bytes of publishes that wait in one connection for their turn. Beyond: nothing more is read from the client.
     pub parked_bytes_max: usize,
@@ -71,6 +91,15 @@ pub struct Limits {
     pub settle_timeout: Duration,
 }
 
+/// What becomes of the will of a device whose older connection is closed since it has connected at another gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WillOnTakeover {
+    /// It is discarded: the device is there, seen from the mesh as a whole.
+    Discard,
+    /// It is published, as at the same gateway, unless it has a delay and the session goes on there.
+    Publish,
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -82,6 +111,8 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(10),
             // A long weekend and then some: what is away for longer starts anew.
             session_expiry_max: Duration::from_secs(7 * 24 * 3_600),
+            // Devices know their radio and their battery best.
+            keep_alive_s_max: None,
             // A device that loses its connection with each handover of its radio is not refused; two that share an id and reconnect
             // each second are told apart from it within half a minute.
             takeovers_burst: 20,
@@ -89,8 +120,19 @@ impl Default for Limits {
             takeover_every: Duration::from_secs(10),
             // Applications subscribe to a list of devices one by one; devices to a handful of topics.
             subscriptions_max: 1_000,
+            // Ten for each of 10,000 devices; with what each costs beside its bytes, some 30 MB more.
+            retained_messages_max: 100_000,
+            retained_bytes_max: 64 * 1024 * 1024,
+            // 600 bytes for each of 100,000 connections.
+            wills_bytes_max: 64 * 1024 * 1024,
+            will_on_takeover: WillOnTakeover::Discard,
             // 100 publishes of a device on a 200 ms path are 500 a second: more than devices send.
             receive_maximum: NonZeroU16::MIN.saturating_add(99),
+            // A device publishes to a handful of topics; a dashboard that follows thousands gains nothing.
+            topic_alias_maximum: 16,
+            // A v5 client that keeps to the receive maximum never has as many. A 3.1.1 client has no bound, and its PUBRELs stand behind
+            // what it published at once: waiting for them would never end. Some 300 KB.
+            received_ids_max: 16 * 1024,
             inflight_max: NonZeroU16::MIN.saturating_add(99),
             queue_messages_max: 1_000,
             queue_bytes_max: 1024 * 1024,

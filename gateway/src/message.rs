@@ -43,6 +43,11 @@ impl Message {
         }
     }
 
+    /// The same message in memory of its own, for one that is kept for long.
+    pub(crate) fn detached(&self) -> Self {
+        Self { payload: Bytes::copy_from_slice(&self.payload), ..self.clone() }
+    }
+
     /// What it counts against bounds in bytes: topic, payload and properties.
     pub(crate) fn bytes(&self) -> usize {
         self.topic.len() + self.payload.len() + self.properties_bytes()
@@ -112,6 +117,7 @@ mod tests {
         assert_ne!(small.payload.as_ptr(), buffer.as_ptr());
         let large = Message::from_publish(BootTime::default(), publish(SHARED_PAYLOAD_BYTES_MIN));
         assert_eq!(large.payload.as_ptr(), buffer.as_ptr());
+        assert_ne!(large.detached().payload.as_ptr(), buffer.as_ptr());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The MQTT packets of 3.1.1 and 5.0, as types and on the wire: a strict codec that copies no payload.
+//! The MQTT packets of 3.1, 3.1.1 and 5.0, as types and on the wire: a strict codec that copies no payload.
 //!
 //! A [`Decoder`] takes bytes as they come and gives [`Packet`]s, or a [`DecodeError`] that names the clause of the
 //! specification that was broken and the reason code to answer with. An [`Encoder`] writes into the caller's buffer.

@@ -1,16 +1,22 @@
 //! A session: what the gateway keeps for one client id, across its connections for as long as the client asked for.
 
 mod carried;
+mod catch_up;
 mod outbox;
 mod pending;
+mod received;
+mod will;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 pub(crate) use carried::{Carried, CarriedError};
+pub(crate) use catch_up::{CatchUp, Pass};
 pub(crate) use outbox::{Depth, LocalCopy, Outbox};
-pub(crate) use pending::{Pending, PublishNumber};
+pub(crate) use pending::{Answer, Pending, Publisher};
+pub(crate) use received::{Arrival, Received, Release};
 use roost_wire::{BootTime, Device, Present, SessionId};
+pub(crate) use will::{DueWill, PendingWill, Will, WillError};
 
 use crate::ConnectionId;
 use crate::hold::Hold;
@@ -45,8 +51,14 @@ pub(crate) struct Session {
     pub(crate) left_in: u64,
     pub(crate) subscriptions: usize,
     pub(crate) outbox: Outbox,
+    /// Retained messages that it is owed.
+    pub(crate) catch_up: CatchUp,
+    /// What its client has published at QoS 2 and not released.
+    pub(crate) received: Received,
     /// Commands; empty while it is away.
     pub(crate) hold: Hold,
+    /// What its client wants published if it does not come back in time; none while it is connected.
+    pub(crate) will: Option<PendingWill>,
     /// Publishers that wait until it has room, the longest first. At most once each.
     pub(crate) holds_up: VecDeque<ConnectionId>,
     /// Since when others wait for its client and it has taken nothing.
@@ -70,7 +82,10 @@ impl Session {
             left_in: 0,
             subscriptions: 0,
             outbox: Outbox::new(),
+            catch_up: CatchUp::default(),
+            received: Received::default(),
             hold: Hold::default(),
+            will: None,
             holds_up: VecDeque::new(),
             stalled_since: None,
             last_packet_id: None,
@@ -93,13 +108,19 @@ impl Session {
         Present { device: self.device.clone(), session: self.id, accepted_at: self.accepted_at }
     }
 
+    /// Whether a message may be written: one that was sent before, or the first that waits, unless retained messages come before it.
+    pub(crate) fn has_due(&self) -> bool {
+        self.outbox.sends_again() || (self.outbox.has_due() && !self.catch_up.precedes(self.outbox.taken()))
+    }
+
     /// How many publishes the client has not acknowledged, commands among them: what its receive maximum bounds
     /// [MQTT-3.3.4-9].
     pub(crate) fn unacknowledged(&self) -> usize {
         self.outbox.unacknowledged() + self.hold.unacknowledged()
     }
 
-    /// A packet id that nothing unacknowledged has [MQTT-2.2.1-3]. There is one: far fewer than 65,535 are in use.
+    /// A packet id that nothing unacknowledged has [MQTT-2.2.1-3]; the ids of the client's own publishes are others. There is one: far
+    /// fewer than 65,535 are in use.
     pub(crate) fn next_packet_id(&mut self) -> PacketId {
         let mut id = self.last_packet_id.map_or(PacketId::FIRST, PacketId::next);
         while self.outbox.uses(id) || self.hold.uses(id) {

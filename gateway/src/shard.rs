@@ -1,15 +1,17 @@
 //! One shard: a single-threaded world of connections, sessions, subscriptions and timers.
 //!
 //! Where to look: [`Input`] and [`Output`] are the border. A connection's bytes are read in `read`, its CONNECT answered
-//! in `connect` (it may have to `fetch` the session from another gateway, which has to `give` it), a PUBLISH goes through `publish` (it may have to `park`) to `local` subscribers and the uplink, a command comes through
-//! `command`, all of both leave through `write`; `close` ends a connection, `timeout` watches over it, `drain` ends all.
+//! in `connect` (it may have to `fetch` the session from another gateway, which has to `give` it), a PUBLISH goes through `publish` (its topic may be one of the `aliases`, and it may have to `park`) to `local` subscribers and the uplink, a command comes through
+//! `command`, what QoS 2 has more stands in `exactly_once`, all of both leave through `write`, and so does what was retained (`retain`); `close` ends a connection (`wills` come from it), `timeout` watches over it, `drain` ends all.
 
+mod aliases;
 mod close;
 mod command;
 mod connect;
 mod connection;
 mod doubts;
 mod drain;
+mod exactly_once;
 mod fetch;
 mod fetches;
 mod give;
@@ -20,20 +22,23 @@ mod output;
 mod park;
 mod publish;
 mod read;
+mod retain;
 mod spooling;
 mod subscribe;
 mod takeovers;
 mod timeout;
 mod timers;
 mod turn;
+mod wills;
 mod write;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use connection::Connection;
 use doubts::Doubts;
 use drain::DrainState;
 use fetches::Fetches;
+use give::Wanted;
 pub use hand_over::HandOver;
 pub use input::{Backend, Input};
 use local::Match;
@@ -43,13 +48,15 @@ use spooling::Spooling;
 use takeovers::Takeovers;
 use timers::{TimerFor, Timers};
 use turn::Turn;
+use wills::Wills;
 
 use crate::placement::Seeded;
+use crate::retained::Retained;
 use crate::session::{Depth, Session, SessionKey};
 use crate::subscriptions::SubscriptionTree;
 use crate::trace::Tracer;
 use crate::uplink::{Uplink, Waiter};
-use crate::{ConnectionId, Count, Counters, Limits, Placement, PublishOrigin, UplinkRules};
+use crate::{ConnectionId, Count, Counters, Hints, Limits, Placement, PublishOrigin, UplinkRules};
 
 /// What a shard is made with.
 #[derive(Debug, Clone)]
@@ -70,6 +77,8 @@ pub struct ShardConfig {
     pub uplink: UplinkRules,
     /// Where devices answer commands.
     pub answers: AnswerTopic,
+    /// What clients are told for their own use.
+    pub hints: Hints,
     /// The ids of its spans; without them it makes none.
     pub trace_ids: Option<TraceIds>,
 }
@@ -91,12 +100,16 @@ pub struct Shard {
     fetches: Fetches,
     /// Sessions given away that the broker does not have yet.
     given: usize,
+    /// Sessions that are to be given away when what they have on the way to the backend is safe. At most one question each.
+    gives: BTreeMap<SessionKey, Wanted>,
     subscriptions: SubscriptionTree<SessionKey>,
+    retained: Retained,
     timers: Timers,
     uplink: Uplink<Waiter>,
     /// Clients whose next publish waits for room in the uplink, the longest first. At most once each.
     uplink_line: VecDeque<ConnectionId>,
     spooling: Spooling,
+    wills: Wills,
     backend: Backend,
     /// Whose turn it is to have commands delivered here.
     turn: Turn,
@@ -162,6 +175,14 @@ pub struct Gauges {
     pub inflight_messages: usize,
     /// Sessions that are asked for.
     pub fetches: usize,
+    /// Retained messages.
+    pub retained_messages: usize,
+    /// Their size.
+    pub retained_bytes: usize,
+    /// Wills, of clients that are connected and of those that were.
+    pub wills: usize,
+    /// Their size.
+    pub will_bytes: usize,
 }
 
 /// Bound on the subscriptions of a whole shard: 100 to 200 bytes each. Beyond: SUBACK 0x97.
@@ -183,6 +204,7 @@ impl Shard {
             ),
             uplink_line: VecDeque::new(),
             spooling: Spooling::new(),
+            wills: Wills::default(),
             counters: Counters::default(),
             connections: HashMap::with_hasher(seed),
             sessions: HashMap::with_hasher(seed),
@@ -191,7 +213,9 @@ impl Shard {
             doubts: Doubts::new(seed),
             fetches: Fetches::default(),
             given: 0,
+            gives: BTreeMap::new(),
             subscriptions: SubscriptionTree::new(config.hash_seed, SUBSCRIPTIONS_TOTAL_MAX),
+            retained: Retained::new(limits.retained_messages_max, limits.retained_bytes_max),
             timers: Timers::new(seed),
             backend: Backend::Away,
             turn: Turn::default(),
@@ -234,7 +258,9 @@ impl Shard {
             Input::Drain { grace } => self.start_drain(now, grace),
             Input::Tick => self.tick(now),
         }
-        while let Some(todo) = self.todo.pop_front() {
+        loop {
+            self.publish_wills(now);
+            let Some(todo) = self.todo.pop_front() else { break };
             match todo {
                 Todo::Read(connection) => self.read(now, connection),
                 Todo::Route(connection) => self.route_parked(now, connection),
@@ -288,11 +314,20 @@ impl Shard {
             queued_bytes: self.depth.queued_bytes,
             inflight_messages: self.depth.inflight,
             fetches: self.fetches.len(),
+            retained_messages: self.retained.len(),
+            retained_bytes: self.retained.bytes(),
+            wills: self.wills.len(),
+            will_bytes: self.wills.bytes(),
         }
     }
 
     fn count(&mut self, count: Count) {
         self.counters.add(count);
+    }
+
+    /// The device whose client is on this connection.
+    fn device_of(&self, id: ConnectionId) -> Option<&Device> {
+        Some(&self.sessions.get(&self.session_of(id)?)?.device)
     }
 
     /// The session whose client is on this connection.

@@ -196,6 +196,16 @@ impl<K: Copy + Eq + Hash> SubscriptionTree<K> {
         granted
     }
 
+    /// As [`SubscriptionTree::granted_qos`], with the identifiers of all its filters that match.
+    pub fn granted_with_ids(&self, key: &K, topic: &str) -> Option<(QoS, Vec<SubscriptionId>)> {
+        let (mut granted, mut ids) = (None, Vec::new());
+        self.visit_own_matches(key, topic, |own| {
+            granted = granted.max(Some(own.options.qos));
+            ids.extend(own.subscription_id);
+        });
+        Some((granted?, ids))
+    }
+
     /// What one subscriber subscribes to, the newest first.
     pub fn subscriptions_of(&self, key: &K) -> impl Iterator<Item = (TopicFilter, &Subscription)> {
         self.entries_of(key).map(|entry| (self.filter(entry.node), &entry.subscription))

@@ -3,11 +3,13 @@
 use std::num::NonZeroU16;
 use std::path::Path;
 
-use roost_config::{Acknowledge, GatewaySettings, Order, SpoolSettings, UplinkSettings, WhenFull};
-use roost_gateway::packet::DecodeLimits;
+use roost_config::{
+    Acknowledge, GatewaySettings, OnTakeover, Order, SpoolSettings, UplinkSettings, WhenFull,
+};
+use roost_gateway::packet::{DecodeLimits, Text};
 use roost_gateway::shell::{DrainReport, GatewayConfig, SpoolConfig};
 use roost_gateway::spool::SpoolLimits;
-use roost_gateway::{Limits, UplinkOrder, UplinkRule, UplinkRules};
+use roost_gateway::{Hints, Limits, UplinkOrder, UplinkRule, UplinkRules, WillOnTakeover};
 
 use super::collector;
 
@@ -23,8 +25,10 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
         limits: from,
         uplink,
         answer_topic,
+        response_information,
         mesh,
         sessions,
+        drain,
         ..
     } = settings;
     let own = Limits::default();
@@ -34,9 +38,18 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
         sessions_max: from.sessions_max,
         connect_timeout: from.connect_timeout,
         session_expiry_max: from.session_expiry_max,
+        keep_alive_s_max: NonZeroU16::new(from.keep_alive_s_max),
         receive_maximum: NonZeroU16::new(from.receive_maximum).unwrap_or(own.receive_maximum),
+        topic_alias_maximum: from.topic_alias_maximum,
         queue_messages_max: from.session_queue_messages_max,
         queue_bytes_max: from.session_queue_bytes_max,
+        retained_messages_max: from.retained_messages_max,
+        retained_bytes_max: from.retained_bytes_max,
+        wills_bytes_max: from.wills_bytes_max,
+        will_on_takeover: match settings.wills.on_takeover {
+            OnTakeover::Discard => WillOnTakeover::Discard,
+            OnTakeover::Publish => WillOnTakeover::Publish,
+        },
         uplink_events_max: uplink.outstanding_max,
         when_spool_full: match settings.spool.when_full {
             WhenFull::Withhold => roost_gateway::spool::WhenFull::Withhold,
@@ -54,6 +67,10 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
         uplink: rules(uplink),
         spool: data.as_ref().map(|data| spool(data, &settings.spool, uplink)),
         answers: answer_topic.clone(),
+        hints: Hints {
+            response_information: response_information.clone(),
+            server_reference: drain.server_reference.as_deref().and_then(|text| Text::parse(text).ok()),
+        },
         ..GatewayConfig::new(id.clone(), region.clone(), *listen, *admin, amqp.clone())
     }
 }

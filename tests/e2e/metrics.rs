@@ -8,7 +8,7 @@ use roost_harness::{Family, PATIENCE, eventually};
 use crate::busy::{Busy, PRIVATE};
 
 /// Only trouble sets these, or they are set for a moment only; each with where a test sets it, or why none can be sure to.
-const QUIET: [(&str, &str); 79] = [
+const QUIET: [(&str, &str); 91] = [
     ("roost_backend_blocked_total", "backend: embedded::core::tests, a full memory"),
     ("roost_backend_connections_refused_total", "backend: tests/embedded, the bound on connections"),
     ("roost_backend_dead_lettered_total", "e2e: expired"),
@@ -28,9 +28,18 @@ const QUIET: [(&str, &str); 79] = [
     ("roost_gateway_events_dropped_total", "gateway: tests::publishing; e2e: no_amqp"),
     ("roost_gateway_events_spooled_total", "e2e: spool"),
     ("roost_gateway_lease_lapses_total", "gateway: tests::link_reports"),
+    ("roost_gateway_packet_ids_unknown_total", "gateway: tests::exactly_once_down"),
     ("roost_gateway_parked_bytes", "gateway: tests::backpressure"),
     ("roost_gateway_publishes_parked_total", "gateway: tests::backpressure"),
+    ("roost_gateway_publishes_repeated_total", "gateway: tests::exactly_once_up"),
+    ("roost_gateway_pubrecs_sent_total", "gateway: tests::exactly_once_up"),
     ("roost_gateway_reports_failed_total", "gateway: tests::link_reports"),
+    ("roost_gateway_retained_bytes", "e2e: retained"),
+    ("roost_gateway_retained_changes_total", "e2e: retained"),
+    ("roost_gateway_retained_deliveries_total", "e2e: retained"),
+    ("roost_gateway_retained_left_behind_total", "gateway: tests::retained"),
+    ("roost_gateway_retained_messages", "e2e: retained"),
+    ("roost_gateway_retained_refused_total", "gateway: tests::retained"),
     ("roost_gateway_session_fetches", A_MOMENT),
     ("roost_gateway_session_transfer_seconds", "e2e: roaming_sessions"),
     ("roost_gateway_session_transfers_total", "e2e: roaming_sessions"),
@@ -43,6 +52,9 @@ const QUIET: [(&str, &str); 79] = [
     ("roost_gateway_unreadable_total", "needs a stranger that writes to an inbox"),
     ("roost_gateway_uplink_bytes", A_MOMENT),
     ("roost_gateway_uplink_events", A_MOMENT),
+    ("roost_gateway_will_bytes", "e2e: wills"),
+    ("roost_gateway_wills", "e2e: wills"),
+    ("roost_gateway_wills_ended_total", "e2e: wills"),
     ("roost_journal_failures_total", "router: tests/shell/full_disk"),
     ("roost_journal_snapshots_total", "router: tests/shell/compaction"),
     ("roost_journal_stuck", "router: tests/shell/full_disk"),

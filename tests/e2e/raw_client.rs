@@ -19,6 +19,8 @@ pub(crate) struct Received {
 
 const DUP: u8 = 0b1000;
 const CLEAN_START: u8 = 0b10;
+/// The session's expiry.
+const AN_HOUR: &[u8] = &[0x11, 0, 0, 0x0E, 0x10];
 
 impl RawClient {
     /// With a session that ends with the connection.
@@ -28,7 +30,7 @@ impl RawClient {
 
     /// With a session that outlives the connection.
     pub(crate) async fn persistent(port: u16, level: u8, id: &str) -> Self {
-        Self::connect(port, level, id, 0, &[0x11, 0, 0, 0x0E, 0x10]).await // an hour of expiry
+        Self::connect(port, level, id, 0, AN_HOUR).await
     }
 
     /// As [`RawClient::clean`], with MQTT 5, and it takes one message at a time.
@@ -36,7 +38,22 @@ impl RawClient {
         Self::connect(port, 5, id, CLEAN_START, &[0x21, 0, 1]).await
     }
 
+    /// As [`RawClient::clean`], with MQTT 5, and it takes so many topic aliases.
+    pub(crate) async fn with_topic_aliases(port: u16, id: &str, maximum: u8) -> Self {
+        Self::connect(port, 5, id, CLEAN_START, &[0x22, 0, maximum]).await
+    }
+
+    /// As [`RawClient::persistent`]; the CONNACK's code if it is refused.
+    pub(crate) async fn try_persistent(port: u16, level: u8, id: &str) -> Result<Self, u8> {
+        Self::try_connect(port, level, id, 0, AN_HOUR).await
+    }
+
     async fn connect(port: u16, level: u8, id: &str, flags: u8, properties: &[u8]) -> Self {
+        let connected = Self::try_connect(port, level, id, flags, properties).await;
+        connected.unwrap_or_else(|code| panic!("CONNACK {code:#04x}"))
+    }
+
+    async fn try_connect(port: u16, level: u8, id: &str, flags: u8, properties: &[u8]) -> Result<Self, u8> {
         let mut raw = RawMqtt::connect(port).await;
         let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', level, flags, 0, 60];
         if level == 5 {
@@ -47,20 +64,28 @@ impl RawClient {
         body.extend_from_slice(id.as_bytes());
         raw.send_packet(0x10, &body).await;
         let (first, body) = raw.packet().await.expect("a CONNACK");
-        assert_eq!((first, body[1]), (0x20, 0), "{body:?}");
-        Self { raw, level, session_present: body[0] == 1 }
+        assert_eq!(first, 0x20, "{body:?}");
+        if body[1] != 0 {
+            return Err(body[1]);
+        }
+        Ok(Self { raw, level, session_present: body[0] == 1 })
     }
 
     pub(crate) async fn subscribe(&mut self, filter: &str) {
+        self.subscribe_at(filter, 1).await;
+    }
+
+    pub(crate) async fn subscribe_at(&mut self, filter: &str, qos: u8) {
         let mut body = vec![0, 1];
         if self.level == 5 {
             body.push(0);
         }
         body.extend_from_slice(&u16::try_from(filter.len()).expect("it is short").to_be_bytes());
         body.extend_from_slice(filter.as_bytes());
-        body.push(1);
+        body.push(qos);
         self.raw.send_packet(0x82, &body).await;
-        assert_eq!(self.raw.packet().await.expect("a SUBACK").0, 0x90);
+        let (first, body) = self.raw.packet().await.expect("a SUBACK");
+        assert_eq!((first, body.last()), (0x90, Some(&qos)), "{body:?}");
     }
 
     pub(crate) async fn next(&mut self) -> Received {
@@ -88,7 +113,7 @@ impl RawClient {
 }
 
 /// How many bytes the properties at the beginning take, with their length, which is a variable byte integer [MQTT-1.5.5].
-fn properties_bytes(bytes: &[u8]) -> usize {
+pub(crate) fn properties_bytes(bytes: &[u8]) -> usize {
     let size = 1 + bytes.iter().take_while(|byte| **byte & 0x80 != 0).count();
     let digits = bytes[..size].iter().rev();
     size + digits.fold(0, |length, byte| length * 128 + usize::from(byte & 0x7f))

@@ -25,7 +25,7 @@ pub(crate) async fn becomes(mesh: &Federation, gateway: &str, name: &str, label:
     .await;
 }
 
-async fn both_are_heard(mesh: &Federation) {
+pub(crate) async fn both_are_heard(mesh: &Federation) {
     eventually("the router has heard both gateways", PATIENCE, async || {
         let ready = Metrics::of(&mesh.api()).await.sum("roost_router_gateway_ready", &[]);
         if ready == 2.0 { Ok(()) } else { Err(ready.to_string()) }

@@ -14,7 +14,7 @@ pub use event::{Event, EventError};
 pub use session::{SessionArrival, SessionError, SessionHandOver};
 
 /// MQTT's quality of service, as far as the mesh carries it: commands are 0 or 1, and an event at QoS 2 is carried like
-/// one at QoS 1 behind its gateway.
+/// one at QoS 1 behind its gateway, which takes it in once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub enum Qos {

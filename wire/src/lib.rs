@@ -3,8 +3,8 @@
 //! The crate's story, from the outside in:
 //!
 //! - Names are parsed once and never again a bare string: [`Tenant`], [`DeviceId`], [`Device`], [`GatewayId`], [`Region`],
-//!   [`MessageId`]; [`Topic`] and [`TopicFilter`] are MQTT's, and [`AnswerTopic`] is where a device
-//!   answers commands; [`RoutingKey`] is AMQP's, escaped and cut to fit.
+//!   [`MessageId`]; [`Topic`] and [`TopicFilter`] are MQTT's, [`AnswerTopic`] is where a device
+//!   answers commands, and [`ResponseInformation`] where it wants to be answered; [`RoutingKey`] is AMQP's, escaped and cut to fit.
 //! - [`TraceContext`] says which trace a message belongs to.
 //! - Turns are numbers with a meaning: [`Incarnation`], [`LinkId`], [`SessionId`], [`RouterRun`], [`Epoch`], [`SyncNumber`].
 //! - [`Message`] is an AMQP message without an AMQP library.
@@ -26,6 +26,7 @@ mod message;
 mod name;
 mod presence;
 mod receipt;
+mod response_information;
 mod settlement;
 mod sighting;
 mod time;
@@ -45,6 +46,7 @@ pub use message::{DeliveryMode, HeaderValue, Headers, Message, Properties};
 pub use name::{GatewayId, MessageId, NameError, Region, Tenant};
 pub use presence::{Presence, PresenceState};
 pub use receipt::{Receipt, ReceiptReason, ReceiptState, Telling};
+pub use response_information::{ResponseInformation, ResponseInformationError};
 pub use settlement::{
     InFlight, Outcome, Refusal, ReturnReason, Settlement, SettlementItem, SettlementReport,
 };

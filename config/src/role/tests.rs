@@ -15,7 +15,7 @@ fn problems(text: &str) -> String {
 #[test]
 fn the_shortest_files_have_every_default() {
     let gateway = GatewaySettings::new("eu-1".parse().unwrap(), "eu".parse().unwrap());
-    assert_eq!(Settings::read("f", GATEWAY), Ok(Settings::Gateway(gateway)));
+    assert_eq!(Settings::read("f", GATEWAY), Ok(Settings::Gateway(Box::new(gateway))));
     assert_eq!(
         Settings::read("f", ROUTER),
         Ok(Settings::Router(RouterSettings::new("/var/lib/roost".into())))
@@ -67,6 +67,7 @@ fn every_mistake_is_found_where_it_is() {
             "f.yaml:4:7: amqp: amqps:// is not supported yet: TLS to the cluster comes with a later version; use amqp:// on a private network",
         ),
         ("limits:\n  receive_maximum: 0\n", "f.yaml:5:20: receive_maximum: 0 is not in 1 to 65535"),
+        ("limits: {topic_alias_maximum: 256}\n", "f.yaml:4:31: topic_alias_maximum: 256 is not in 0 to 255"),
         (
             "limits: {packet_bytes_max: 2097152}\n",
             "f.yaml:4:9: session_queue_bytes_max: 1048576 is less than packet_bytes_max, 2097152: the largest packet would never fit",
@@ -79,6 +80,10 @@ fn every_mistake_is_found_where_it_is() {
         (
             "answer_topic: devices/answer\n",
             r#"f.yaml:4:15: answer_topic: "devices/answer" is no topic for answers: {device} does not stand in it"#,
+        ),
+        (
+            "response_information: answers/x{device}\n",
+            r#"f.yaml:4:23: response_information: "answers/x{device}" is no beginning of response topics: {device} has to be one whole level"#,
         ),
         ("mesh: {shards: 2}\n", "f.yaml:4:16: shards: 2 is not in 1 to 1"),
         (
@@ -201,7 +206,7 @@ const BACKEND_EXAMPLE: &str = include_str!("../../backend.yaml");
 #[test]
 fn the_examples_stand_at_the_defaults_of_the_code() {
     let gateway = GatewaySettings::new("eu-1".parse().unwrap(), "eu".parse().unwrap());
-    assert_eq!(Settings::read("gateway.yaml", GATEWAY_EXAMPLE), Ok(Settings::Gateway(gateway)));
+    assert_eq!(Settings::read("gateway.yaml", GATEWAY_EXAMPLE), Ok(Settings::Gateway(Box::new(gateway))));
     let router = RouterSettings::new("/var/lib/roost/router".into());
     assert_eq!(Settings::read("router.yaml", ROUTER_EXAMPLE), Ok(Settings::Router(router)));
     let backend = BackendSettings::new("/var/lib/roost/backend".into());

@@ -40,7 +40,7 @@ impl Ack {
     pub(super) fn decode(reader: &mut Reader, version: ProtocolVersion) -> Result<Self, DecodeError> {
         let packet_id = reader.packet_id()?;
         // MQTT 5 leaves out a reason of success, and an empty property section with it (§3.4.2.1, §3.4.2.2.1).
-        if version == ProtocolVersion::V311 || reader.is_empty() {
+        if version != ProtocolVersion::V5 || reader.is_empty() {
             return Ok(Self::success(packet_id));
         }
         let reason = reader.reason_code()?;
@@ -50,7 +50,7 @@ impl Ack {
 
     pub(super) fn encode(&self, version: ProtocolVersion, diagnostics: Diagnostics, sink: &mut dyn Sink) {
         sink.u16(self.packet_id.value());
-        if version == ProtocolVersion::V311 {
+        if version != ProtocolVersion::V5 {
             return;
         }
         let write =

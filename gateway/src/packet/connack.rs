@@ -13,7 +13,7 @@ const SESSION_PRESENT: u8 = 0b0000_0001;
 /// A CONNACK packet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Connack {
-    /// Whether the server kept a session; only with [`ReasonCode::Success`] [MQTT-3.2.2-6].
+    /// Whether the server kept a session; only with [`ReasonCode::Success`] [MQTT-3.2.2-6]. Not told in 3.1.
     pub session_present: bool,
     /// The answer. In 3.1.1 it is sent as the nearest of the six return codes.
     pub reason: ReasonCode,
@@ -62,13 +62,17 @@ pub struct ConnackProperties {
 
 impl Connack {
     pub(super) fn decode(reader: &mut Reader, version: ProtocolVersion) -> Result<Self, DecodeError> {
-        let flags = reader.u8()?;
+        let flags = match version {
+            // MQTT 3.1 gives the byte no meaning [MQTT31 §3.2].
+            ProtocolVersion::V31 => reader.u8().map(|_| 0)?,
+            ProtocolVersion::V311 | ProtocolVersion::V5 => reader.u8()?,
+        };
         if flags & !SESSION_PRESENT != 0 {
             return Err(DecodeError::ConnackReservedFlags(flags));
         }
         let session_present = flags & SESSION_PRESENT != 0;
         let (reason, properties) = match version {
-            ProtocolVersion::V311 => (decode_return_code(reader)?, None),
+            ProtocolVersion::V31 | ProtocolVersion::V311 => (decode_return_code(reader)?, None),
             ProtocolVersion::V5 => (reader.reason_code()?, ConnackProperties::decode(reader.properties()?)?),
         };
         if session_present && reason != ReasonCode::Success {
@@ -78,9 +82,9 @@ impl Connack {
     }
 
     pub(super) fn encode(&self, version: ProtocolVersion, diagnostics: Diagnostics, sink: &mut dyn Sink) {
-        sink.u8(u8::from(self.session_present));
+        sink.u8(u8::from(self.session_present && version != ProtocolVersion::V31));
         match version {
-            ProtocolVersion::V311 => sink.u8(self.reason.connect_return_code()),
+            ProtocolVersion::V31 | ProtocolVersion::V311 => sink.u8(self.reason.connect_return_code()),
             ProtocolVersion::V5 => {
                 sink.u8(self.reason.byte());
                 sink.properties(&|sink| {

@@ -31,7 +31,7 @@ pub struct Connect {
     /// The longest silence of the client in seconds; 0 switches the check off.
     pub keep_alive_s: u16,
     /// The client identifier. May be empty here; what that means is the session's to decide: in 3.1.1 an empty one
-    /// needs a clean session [MQTT-3.1.3-7], else CONNACK 2 [MQTT-3.1.3-8].
+    /// needs a clean session [MQTT-3.1.3-7], else CONNACK 2 [MQTT-3.1.3-8], and in 3.1 there is none.
     pub client_id: Text,
     /// What to publish when the connection breaks.
     pub will: Option<Will>,
@@ -109,6 +109,7 @@ pub(super) fn decode_version(reader: &mut Reader) -> Result<ProtocolVersion, Dec
     }
     let level = reader.u8()?;
     match (name.as_str(), level) {
+        (PROTOCOL_NAME_31, 3) => Ok(ProtocolVersion::V31),
         (PROTOCOL_NAME, 4) => Ok(ProtocolVersion::V311),
         (PROTOCOL_NAME, 5) => Ok(ProtocolVersion::V5),
         _ => Err(DecodeError::UnsupportedVersion { level }),
@@ -122,19 +123,24 @@ impl Connect {
         check_flags(flags, version)?;
         let keep_alive_s = reader.u16()?;
         let properties = match version {
-            ProtocolVersion::V311 => ConnectProperties::default(),
+            ProtocolVersion::V31 | ProtocolVersion::V311 => ConnectProperties::default(),
             ProtocolVersion::V5 => ConnectProperties::decode(reader.properties()?)?,
         };
         let client_id = reader.text()?;
         let will = if flags & WILL != 0 { Some(Will::decode(reader, flags, version)?) } else { None };
-        let user_name = if flags & USER_NAME != 0 { Some(reader.text()?) } else { None };
-        let password = if flags & PASSWORD != 0 { Some(Secret::new(reader.binary()?)) } else { None };
+        // In MQTT 3.1 both may be missing although they are announced: the length of the packet counts [MQTT31 §3.1].
+        let is_there = |flag: u8, reader: &Reader| {
+            flags & flag != 0 && (version != ProtocolVersion::V31 || !reader.is_empty())
+        };
+        let user_name = if is_there(USER_NAME, reader) { Some(reader.text()?) } else { None };
+        let password = if is_there(PASSWORD, reader) { Some(Secret::new(reader.binary()?)) } else { None };
         let clean_start = flags & CLEAN_START != 0;
         Ok(Self { version, clean_start, keep_alive_s, client_id, will, user_name, password, properties })
     }
 
     pub(super) fn encode(&self, sink: &mut dyn Sink) {
-        sink.field(PROTOCOL_NAME.as_bytes());
+        let name = if self.version == ProtocolVersion::V31 { PROTOCOL_NAME_31 } else { PROTOCOL_NAME };
+        sink.field(name.as_bytes());
         sink.u8(self.version.level());
         sink.u8(self.flags());
         sink.u16(self.keep_alive_s);
@@ -189,7 +195,7 @@ fn check_flags(flags: u8, version: ProtocolVersion) -> Result<(), DecodeError> {
         return Err(DecodeError::WillQos3);
     }
     // MQTT 5 lifted this (§3.1.2.9).
-    if version == ProtocolVersion::V311 && flags & PASSWORD != 0 && flags & USER_NAME == 0 {
+    if version != ProtocolVersion::V5 && flags & PASSWORD != 0 && flags & USER_NAME == 0 {
         return Err(DecodeError::PasswordWithoutUserName);
     }
     Ok(())
@@ -199,7 +205,7 @@ impl Will {
     fn decode(reader: &mut Reader, flags: u8, version: ProtocolVersion) -> Result<Self, DecodeError> {
         let qos = QoS::from_byte(flags >> WILL_QOS_SHIFT & 0b11).ok_or(DecodeError::WillQos3)?;
         let properties = match version {
-            ProtocolVersion::V311 => WillProperties::default(),
+            ProtocolVersion::V31 | ProtocolVersion::V311 => WillProperties::default(),
             ProtocolVersion::V5 => WillProperties::decode(reader.properties()?)?,
         };
         let topic = reader.topic_name(DecodeError::TopicHasWildcard)?;

@@ -58,7 +58,7 @@ pub enum DecodeError {
     /// The protocol name is neither MQTT nor MQIsdp.
     #[error("protocol name is not MQTT")]
     ProtocolName,
-    /// Neither 3.1.1 nor 5; MQTT 3.1 (MQIsdp) has level 3.
+    /// Neither 3.1, with the name MQIsdp, nor 3.1.1 nor 5, with the name MQTT.
     #[error("protocol level {level} is not spoken here")]
     UnsupportedVersion {
         /// The protocol level in the CONNECT.

@@ -74,7 +74,7 @@ impl Decoder {
     }
 
     /// The version of the connection. After an error in the first packet: the version in which to refuse it, and
-    /// `None` if the connection is just to be closed. For MQTT 3.1 that is 3.1.1, whose CONNACK is the same.
+    /// `None` if the connection is just to be closed.
     pub const fn version(&self) -> Option<ProtocolVersion> {
         self.version
     }
@@ -117,7 +117,7 @@ impl Decoder {
         let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
         let flags = first & 0x0F;
         let packet_type = self.packet_type(first >> 4)?;
-        check_header_flags(packet_type, flags)?;
+        check_header_flags(packet_type, flags, self.version)?;
         let Some((body_len, len)) = variable_integer(rest)? else { return Ok(None) };
         let len = 1 + len;
         let max = if self.awaits_connect {
@@ -144,7 +144,7 @@ impl Decoder {
             (_, false) => {}
         }
         let version = self.version.expect("a client knows it, a server has it from CONNECT");
-        if packet_type == PacketType::Auth && version == ProtocolVersion::V311 {
+        if packet_type == PacketType::Auth && version != ProtocolVersion::V5 {
             return Err(DecodeError::ReservedPacketType(number));
         }
         if !packet_type.is_sent_by(self.sender, version) {
@@ -208,11 +208,17 @@ struct FixedHeader {
     body_len: usize,
 }
 
-fn check_header_flags(packet_type: PacketType, flags: u8) -> Result<(), DecodeError> {
+fn check_header_flags(
+    packet_type: PacketType,
+    flags: u8,
+    version: Option<ProtocolVersion>,
+) -> Result<(), DecodeError> {
     if packet_type == PacketType::Publish {
         return publish::check_flags(flags);
     }
-    if flags != packet_type.fixed_flags() {
+    // A client of MQTT 3.1 may send anything again that it has no answer to, with DUP [MQTT31 §2.1].
+    let disregarded = if version == Some(ProtocolVersion::V31) { publish::DUP } else { 0 };
+    if flags & !disregarded != packet_type.fixed_flags() {
         return Err(DecodeError::ReservedHeaderFlags { packet_type, flags });
     }
     Ok(())

@@ -30,7 +30,7 @@ pub struct DisconnectProperties {
 impl Disconnect {
     pub(super) fn decode(reader: &mut Reader, version: ProtocolVersion) -> Result<Self, DecodeError> {
         // MQTT 5 leaves out a reason of success, and an empty property section with it (§3.14.2.1, §3.14.2.2.1).
-        if version == ProtocolVersion::V311 || reader.is_empty() {
+        if version != ProtocolVersion::V5 || reader.is_empty() {
             return Ok(Self::default());
         }
         let reason = reader.reason_code()?;
@@ -40,7 +40,7 @@ impl Disconnect {
     }
 
     pub(super) fn encode(&self, version: ProtocolVersion, diagnostics: Diagnostics, sink: &mut dyn Sink) {
-        if version == ProtocolVersion::V311 {
+        if version != ProtocolVersion::V5 {
             return;
         }
         let write = |sink: &mut dyn Sink| {

@@ -124,7 +124,7 @@ impl Encoder {
 
     /// The most diagnostics that fit, and the body's length with them.
     fn fit(&self, packet: &Packet) -> Result<(Diagnostics, usize), EncodeError> {
-        if matches!(packet, Packet::Auth(_)) && self.version == ProtocolVersion::V311 {
+        if matches!(packet, Packet::Auth(_)) && self.version != ProtocolVersion::V5 {
             return Err(EncodeError::NotInVersion(PacketType::Auth));
         }
         let mut diagnostics = self.diagnostics_allowed(packet.packet_type());

@@ -14,7 +14,7 @@ use super::{
 // The flags in the fixed header [MQTT5 §3.3.1].
 const RETAIN: u8 = 0b0001;
 const QOS_SHIFT: u8 = 1;
-const DUP: u8 = 0b1000;
+pub(super) const DUP: u8 = 0b1000;
 
 /// A PUBLISH packet. The payload and all texts share the buffer that it was read into.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,8 +228,10 @@ impl Publish {
         refuse_wildcards(&topic, DecodeError::TopicHasWildcard)?;
         let delivery = decode_delivery(reader, flags)?;
         let properties = match version {
-            ProtocolVersion::V311 if topic.is_empty() => return Err(DecodeError::EmptyTopic),
-            ProtocolVersion::V311 => None,
+            ProtocolVersion::V31 | ProtocolVersion::V311 if topic.is_empty() => {
+                return Err(DecodeError::EmptyTopic);
+            }
+            ProtocolVersion::V31 | ProtocolVersion::V311 => None,
             ProtocolVersion::V5 => PublishProperties::decode(reader.properties()?)?,
         };
         let has_alias = properties.as_ref().is_some_and(|properties| properties.topic_alias.is_some());

@@ -76,7 +76,7 @@ pub struct SubscribeProperties {
 pub struct Suback {
     /// The SUBSCRIBE it belongs to.
     pub packet_id: PacketId,
-    /// One for each filter, in their order [MQTT-3.9.3-1]. In 3.1.1 each refusal is sent as 0x80.
+    /// One for each filter, in their order [MQTT-3.9.3-1]. In 3.1.1 each refusal is sent as 0x80, in 3.1 as 0.
     pub reasons: Vec<ReasonCode>,
     /// MQTT 5 only; `None` if there are none.
     pub properties: Option<Box<AckProperties>>,
@@ -86,7 +86,7 @@ impl Subscribe {
     pub(super) fn decode(reader: &mut Reader, version: ProtocolVersion) -> Result<Self, DecodeError> {
         let packet_id = reader.packet_id()?;
         let properties = match version {
-            ProtocolVersion::V311 => None,
+            ProtocolVersion::V31 | ProtocolVersion::V311 => None,
             ProtocolVersion::V5 => SubscribeProperties::decode(reader.properties()?)?,
         };
         if reader.is_empty() {
@@ -128,7 +128,7 @@ impl SubscribeOptions {
     fn decode(byte: u8, version: ProtocolVersion) -> Result<Self, DecodeError> {
         // In 3.1.1 all but the QoS is reserved [MQTT311 MQTT-3-8.3-4].
         let reserved = match version {
-            ProtocolVersion::V311 => !QOS,
+            ProtocolVersion::V31 | ProtocolVersion::V311 => !QOS,
             ProtocolVersion::V5 => RESERVED,
         };
         if byte & reserved != 0 {
@@ -191,7 +191,7 @@ impl Suback {
     pub(super) fn decode(reader: &mut Reader, version: ProtocolVersion) -> Result<Self, DecodeError> {
         let packet_id = reader.packet_id()?;
         let properties = match version {
-            ProtocolVersion::V311 => None,
+            ProtocolVersion::V31 | ProtocolVersion::V311 => None,
             ProtocolVersion::V5 => AckProperties::decode(reader.properties()?)?,
         };
         let reasons = decode_reasons(reader, version)?;
@@ -205,8 +205,10 @@ impl Suback {
         }
         for reason in &self.reasons {
             sink.u8(match version {
+                // There is no other word in MQTT 3.1: who may not subscribe is told of a subscription [MQTT31 §3.8].
+                ProtocolVersion::V31 if reason.is_error() => ReasonCode::Success.byte(),
                 ProtocolVersion::V311 if reason.is_error() => ReasonCode::UnspecifiedError.byte(),
-                ProtocolVersion::V311 | ProtocolVersion::V5 => reason.byte(),
+                ProtocolVersion::V31 | ProtocolVersion::V311 | ProtocolVersion::V5 => reason.byte(),
             });
         }
     }
@@ -223,8 +225,13 @@ pub(super) fn decode_reasons(
         return Err(DecodeError::NoReasons(packet_type));
     }
     let decode = |&byte: &u8| {
-        // 3.1.1 has one code of failure [MQTT311 MQTT-3.9.3-2].
-        if version == ProtocolVersion::V311 && !matches!(byte, 0..=2 | 0x80) {
+        // 3.1.1 has one code of failure [MQTT311 MQTT-3.9.3-2], 3.1 has none.
+        let is_known = match version {
+            ProtocolVersion::V31 => matches!(byte, 0..=2),
+            ProtocolVersion::V311 => matches!(byte, 0..=2 | 0x80),
+            ProtocolVersion::V5 => true,
+        };
+        if !is_known {
             return Err(DecodeError::InvalidReasonCode { packet_type, code: byte });
         }
         check_reason_code(byte, packet_type, reader.sender)

@@ -41,7 +41,7 @@ impl Unsubscribe {
     pub(super) fn decode(reader: &mut Reader, version: ProtocolVersion) -> Result<Self, DecodeError> {
         let packet_id = reader.packet_id()?;
         let properties = match version {
-            ProtocolVersion::V311 => None,
+            ProtocolVersion::V31 | ProtocolVersion::V311 => None,
             ProtocolVersion::V5 => UnsubscribeProperties::decode(reader.properties()?)?,
         };
         if reader.is_empty() {
@@ -93,7 +93,9 @@ impl Unsuback {
     pub(super) fn decode(reader: &mut Reader, version: ProtocolVersion) -> Result<Self, DecodeError> {
         let packet_id = reader.packet_id()?;
         match version {
-            ProtocolVersion::V311 => Ok(Self { packet_id, reasons: Vec::new(), properties: None }),
+            ProtocolVersion::V31 | ProtocolVersion::V311 => {
+                Ok(Self { packet_id, reasons: Vec::new(), properties: None })
+            }
             ProtocolVersion::V5 => {
                 let properties = AckProperties::decode(reader.properties()?)?;
                 Ok(Self { packet_id, reasons: decode_reasons(reader, version)?, properties })

@@ -3,6 +3,8 @@
 /// A protocol version that this codec speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProtocolVersion {
+    /// MQTT 3.1, protocol level 3, whose protocol is called MQIsdp.
+    V31,
     /// MQTT 3.1.1, protocol level 4.
     V311,
     /// MQTT 5.0, protocol level 5.
@@ -13,6 +15,7 @@ impl ProtocolVersion {
     /// The protocol level in CONNECT.
     pub const fn level(self) -> u8 {
         match self {
+            Self::V31 => 3,
             Self::V311 => 4,
             Self::V5 => 5,
         }

@@ -1,8 +1,10 @@
-//! What a session owes its client at QoS 1: messages sent and not acknowledged, and those that wait for their turn.
+//! What a session owes its client at QoS 1 and 2: messages sent and not acknowledged, and those that wait for their turn.
 //!
 //! ```text
-//! push → queue → (window has room) → in flight → PUBACK → gone
-//!                                       └ the client comes back: sent again, in order, with DUP
+//! push → queue → (window has room) → in flight ─ PUBACK, a PUBREC that refuses ─→ gone
+//!                                       │ └ the client comes back: sent again, in order, with DUP
+//!                                       └ PUBREC → released, the message is the client's → PUBCOMP → gone
+//!                                                     └ the client comes back: PUBREL again, in order
 //! ```
 
 use std::collections::VecDeque;
@@ -11,12 +13,14 @@ use std::sync::Arc;
 use roost_wire::BootTime;
 
 use crate::message::Message;
-use crate::packet::{PacketId, SubscriptionId};
+use crate::packet::{Delivery, PacketId, QoS, SubscriptionId};
 
 /// One copy of a message for one subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LocalCopy {
     pub(crate) message: Arc<Message>,
+    /// 1 or 2, where it is in an outbox.
+    pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) subscription_ids: Vec<SubscriptionId>,
 }
@@ -36,8 +40,25 @@ pub(crate) struct Depth {
     pub(crate) queued: usize,
     /// Their size.
     pub(crate) queued_bytes: usize,
-    /// Messages sent and not acknowledged, on this connection or an earlier one.
+    /// Messages sent and not acknowledged by PUBACK or PUBREC, on this connection or an earlier one.
     pub(crate) inflight: usize,
+}
+
+impl Due<'_> {
+    /// As it stands in its PUBLISH.
+    pub(crate) fn delivery(&self) -> Delivery {
+        self.copy.delivery(self.packet_id, self.dup)
+    }
+}
+
+impl LocalCopy {
+    /// As it stands in a PUBLISH with that id.
+    pub(crate) const fn delivery(&self, packet_id: PacketId, dup: bool) -> Delivery {
+        match self.qos {
+            QoS::AtMostOnce | QoS::AtLeastOnce => Delivery::AtLeastOnce { packet_id, dup },
+            QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_id, dup },
+        }
+    }
 }
 
 impl Depth {
@@ -49,14 +70,18 @@ impl Depth {
     }
 }
 
-/// The QoS 1 messages of one session. It survives the connection; commands are never in it.
+/// The QoS 1 and 2 messages of one session. It survives the connection; commands are never in it.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: VecDeque<LocalCopy>,
     queue_bytes: usize,
+    /// How many the queue has given out, and one more: what is put in front has a place, too.
+    taken: u64,
     /// In the order of their first sending [MQTT-4.6.0-1]; the first `sent` were sent on the present connection.
     inflight: VecDeque<Inflight>,
     sent: usize,
+    /// QoS 2, and the client has the message: what is left is PUBREL and PUBCOMP. In the order of their PUBRECs [MQTT-4.6.0-4].
+    released: VecDeque<PacketId>,
 }
 
 #[derive(Debug)]
@@ -68,7 +93,14 @@ struct Inflight {
 
 impl Outbox {
     pub(crate) fn new() -> Self {
-        Self { queue: VecDeque::new(), queue_bytes: 0, inflight: VecDeque::new(), sent: 0 }
+        Self {
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            taken: 1,
+            inflight: VecDeque::new(),
+            sent: 0,
+            released: VecDeque::new(),
+        }
     }
 
     /// How much it holds.
@@ -88,6 +120,28 @@ impl Outbox {
         self.queue.push_back(copy);
     }
 
+    /// Puts a copy in front of the queue, which is given out next. At most one at a time.
+    pub(crate) fn push_front(&mut self, copy: LocalCopy) {
+        self.taken -= 1;
+        self.insert(0, copy);
+    }
+
+    /// Puts a copy into the queue behind so many others, or at its end.
+    pub(crate) fn insert(&mut self, at: usize, copy: LocalCopy) {
+        self.queue_bytes += copy.message.bytes();
+        self.queue.insert(at.min(self.queue.len()), copy);
+    }
+
+    /// The place of the queue's front among all that it has ever given out.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// The place that the next copy gets.
+    pub(crate) fn end(&self) -> u64 {
+        self.taken + self.queue.len() as u64
+    }
+
     /// Drops the queue's front while it has expired; gives how many.
     pub(crate) fn drop_expired(&mut self, now: BootTime) -> u64 {
         let mut dropped = 0;
@@ -98,14 +152,20 @@ impl Outbox {
         dropped
     }
 
-    /// How many publishes are sent on this connection and not acknowledged.
+    /// How many of the client's receive maximum are taken: publishes sent on this connection and not acknowledged, and those that wait
+    /// for PUBCOMP, of whichever connection [MQTT-3.3.4-9].
     pub(crate) fn unacknowledged(&self) -> usize {
-        self.sent
+        self.sent + self.released.len()
+    }
+
+    /// Whether anything was sent on an earlier connection, and has to be sent again first.
+    pub(crate) fn sends_again(&self) -> bool {
+        self.sent < self.inflight.len()
     }
 
     /// Whether anything waits to be sent.
     pub(crate) fn has_due(&self) -> bool {
-        self.sent < self.inflight.len() || !self.queue.is_empty()
+        self.sends_again() || !self.queue.is_empty()
     }
 
     /// The next copy to write, counted as sent: first those of an earlier connection, then the queue's front under
@@ -121,22 +181,66 @@ impl Outbox {
         Some(Due { packet_id: *packet_id, dup: *dup, copy })
     }
 
-    /// Takes back what [`Outbox::send_next`] gave last: it could not be written to this client, and never will be.
-    pub(crate) fn drop_last_sent(&mut self) {
+    /// Takes back what [`Outbox::send_next`] gave last: it could not be written to this client, and never will be. At QoS 2 the client may
+    /// have it from an earlier connection, and would take what comes under its id next for a repeat: then the id is to be released.
+    pub(crate) fn drop_last_sent(&mut self) -> Option<PacketId> {
         self.sent -= 1;
-        self.inflight.remove(self.sent);
+        let Inflight { packet_id, dup, copy } = self.inflight.remove(self.sent)?;
+        let may_be_known = dup && copy.qos == QoS::ExactlyOnce;
+        if may_be_known {
+            self.released.push_back(packet_id);
+        }
+        may_be_known.then_some(packet_id)
     }
 
-    /// Whether the packet id is taken.
+    /// Whether the packet id is taken: until PUBACK, PUBCOMP or a PUBREC that refuses (MQTT5 §4.3.3).
     pub(crate) fn uses(&self, packet_id: PacketId) -> bool {
-        self.inflight.iter().any(|inflight| inflight.packet_id == packet_id)
+        self.inflight.iter().any(|inflight| inflight.packet_id == packet_id) || self.is_released(packet_id)
     }
 
-    /// Takes in a PUBACK; false if nothing was sent under that id.
+    /// Takes in a PUBACK; false if nothing was sent at QoS 1 under that id.
     pub(crate) fn acknowledge(&mut self, packet_id: PacketId) -> bool {
-        let Some(at) = self.inflight.iter().position(|inflight| inflight.packet_id == packet_id) else {
-            return false;
-        };
+        self.take(packet_id, QoS::AtLeastOnce)
+    }
+
+    /// Takes in a PUBREC that refuses; false if nothing was sent at QoS 2 under that id, or the client had taken it.
+    pub(crate) fn refuse(&mut self, packet_id: PacketId) -> bool {
+        self.take(packet_id, QoS::ExactlyOnce)
+    }
+
+    /// Takes in a PUBREC: the message is the client's, and not sent again [MQTT-4.3.3-6]. False as with [`Outbox::refuse`].
+    pub(crate) fn release(&mut self, packet_id: PacketId) -> bool {
+        let is_new = self.take(packet_id, QoS::ExactlyOnce);
+        if is_new {
+            self.released.push_back(packet_id);
+        }
+        is_new
+    }
+
+    /// Whether its PUBREC has come, and no PUBCOMP.
+    pub(crate) fn is_released(&self, packet_id: PacketId) -> bool {
+        self.released.contains(&packet_id)
+    }
+
+    /// Takes in a PUBCOMP; false if none was due.
+    pub(crate) fn complete(&mut self, packet_id: PacketId) -> bool {
+        let at = self.released.iter().position(|released| *released == packet_id);
+        at.and_then(|at| self.released.remove(at)).is_some()
+    }
+
+    /// What waits for PUBCOMP, in the order of the PUBRELs.
+    pub(crate) fn released(&self) -> impl Iterator<Item = PacketId> + '_ {
+        self.released.iter().copied()
+    }
+
+    /// Puts an id behind those that wait for PUBCOMP, of a session that has moved here. Nothing else has it.
+    pub(crate) fn push_released(&mut self, packet_id: PacketId) {
+        self.released.push_back(packet_id);
+    }
+
+    fn take(&mut self, packet_id: PacketId, qos: QoS) -> bool {
+        let is_it = |inflight: &Inflight| inflight.packet_id == packet_id && inflight.copy.qos == qos;
+        let Some(at) = self.inflight.iter().position(is_it) else { return false };
         self.inflight.remove(at);
         if at < self.sent {
             self.sent -= 1;
@@ -152,6 +256,7 @@ impl Outbox {
         self.sent = 0;
         self.queue.shrink_to_fit();
         self.inflight.shrink_to_fit();
+        self.released.shrink_to_fit();
     }
 
     /// What is in flight and what waits, each in order, for a session that moves.
@@ -169,6 +274,7 @@ impl Outbox {
 
     fn pop_queue(&mut self) -> Option<LocalCopy> {
         let copy = self.queue.pop_front()?;
+        self.taken += 1;
         self.queue_bytes -= copy.message.bytes();
         Some(copy)
     }

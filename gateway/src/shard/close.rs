@@ -7,7 +7,8 @@ use super::connection::{Connection, Outgoing};
 use super::{Output, Shard, TimerFor};
 use crate::link::FromShard;
 use crate::packet::{
-    Connack, ConnackProperties, Disconnect, Encoder, Packet, ProtocolVersion, ReasonCode, Text,
+    Connack, ConnackProperties, Disconnect, DisconnectProperties, Encoder, Packet, ProtocolVersion,
+    ReasonCode, Text,
 };
 use crate::session::{Depth, SessionKey};
 use crate::{ConnectionId, Count, Notice};
@@ -24,7 +25,7 @@ pub(super) enum Farewell {
     /// As [`Farewell::Disconnect`], behind everything encoded for it.
     FlushAndDisconnect(ReasonCode),
     /// A CONNACK that refuses, with a reason for people.
-    Connack(ProtocolVersion, ReasonCode, Option<&'static str>),
+    Connack(Encoder, ReasonCode, Option<&'static str>),
 }
 
 impl Shard {
@@ -54,8 +55,10 @@ impl Shard {
     /// As [`Shard::close`], for who knows more of the connection.
     pub(super) fn close_saying(&mut self, now: Now, id: ConnectionId, notice: Notice, farewell: Farewell) {
         let Some(mut connection) = self.connections.remove(&id) else { return };
-        if let Notice::Closed { why, .. } | Notice::Refused { why, .. } = notice {
-            self.count(why);
+        let mut why = None;
+        if let Notice::Closed { why: count, .. } | Notice::Refused { why: count, .. } = notice {
+            self.count(count);
+            why = Some(count);
         }
         // Who goes away unasked was not refused: a balancer's probe does so every few seconds.
         if connection.client.is_some() || farewell != Farewell::Gone {
@@ -69,16 +72,20 @@ impl Shard {
             self.paused -= 1;
         }
         if farewell != Farewell::Gone {
-            let last = last_words(&mut connection, farewell);
+            let last = last_words(&mut connection, farewell, self.config.hints.server_reference.as_ref());
             self.outputs.push_back(Output::Close { connection: id, last });
         }
-        if let Some(client) = connection.client {
+        if let Some(mut client) = connection.client {
             self.parked_bytes -= client.parked_bytes;
+            self.forget_parked(client.session, &client.parked);
             if let Some(held_by) = client.waits_for {
                 self.no_longer_waits(id, held_by);
             }
             if let Some(held_by) = client.woken_by {
                 self.wake_next(held_by);
+            }
+            if let Some(will) = client.will.take() {
+                self.leave_will(now, client.session, will, why);
             }
             self.detach(now, client.session, &connection.outgoing);
         }
@@ -91,6 +98,7 @@ impl Shard {
         session.left_in = self.turn.era;
         session.stalled_since = None;
         session.outbox.disconnect();
+        session.received.disconnect();
         let hold = std::mem::take(&mut session.hold);
         let (device, id, expiry) = (session.device.clone(), session.id, session.expiry);
         let (is_doubted, is_untold) = (session.is_doubted, session.is_untold);
@@ -106,6 +114,7 @@ impl Shard {
             let at = now.boot + expiry;
             session.expires_at = Some(at);
             self.timers.set(TimerFor::Session(key), at);
+            self.delay_will(now, key);
         }
     }
 
@@ -128,7 +137,7 @@ impl Shard {
 
     /// Forgets a session that has no connection.
     pub(super) fn end_session(&mut self, key: SessionKey, count: Count) {
-        let Some(session) = self.sessions.remove(&key) else { return };
+        let Some(mut session) = self.sessions.remove(&key) else { return };
         if session.is_doubted {
             self.doubts.note(&session.device, session.accepted_at);
         }
@@ -136,6 +145,10 @@ impl Shard {
         self.by_device.remove(&session.device);
         self.subscriptions.remove_all(&key);
         self.timers.cancel(TimerFor::Session(key));
+        self.timers.cancel(TimerFor::Retained(key));
+        if let Some(pending) = session.will.take() {
+            self.session_with_will_ended(key, session.device, pending, count);
+        }
         self.count(count);
     }
 
@@ -156,11 +169,14 @@ impl Shard {
     }
 }
 
-fn last_words(connection: &mut Connection, farewell: Farewell) -> Bytes {
+fn last_words(connection: &mut Connection, farewell: Farewell, elsewhere: Option<&Text>) -> Bytes {
     let encoder = connection.client.as_ref().map(|client| client.encoder);
+    // [MQTT5 §3.2.2.3.16, §3.14.2.2.5]
+    let elsewhere_for =
+        |reason: ReasonCode| elsewhere.filter(|_| reason == ReasonCode::UseAnotherServer).cloned();
     let disconnect = |reason| match encoder {
         Some(encoder) if encoder.version == ProtocolVersion::V5 => {
-            encode(encoder, &Packet::Disconnect(Disconnect { reason, properties: None }))
+            disconnect_packet(encoder, reason, elsewhere_for(reason))
         }
         Some(_) | None => Bytes::new(),
     };
@@ -172,15 +188,31 @@ fn last_words(connection: &mut Connection, farewell: Farewell) -> Bytes {
             last.extend_from_slice(&disconnect(reason));
             last.freeze()
         }
-        Farewell::Connack(version, reason, text) => {
-            let properties = text.map(|text| {
-                let reason_string = Some(Text::from_static(text));
-                Box::new(ConnackProperties { reason_string, ..ConnackProperties::default() })
-            });
-            let connack = Connack { session_present: false, reason, properties };
-            encode(Encoder::new(version), &Packet::Connack(connack))
+        Farewell::Connack(encoder, reason, text) => {
+            let properties = ConnackProperties {
+                reason_string: text.map(Text::from_static),
+                server_reference: elsewhere_for(reason),
+                ..ConnackProperties::default()
+            };
+            connack_packet(encoder, reason, properties)
         }
     }
+}
+
+/// With the properties where those are not what makes it too large for its client. [MQTT-3.1.2-24]
+fn connack_packet(encoder: Encoder, reason: ReasonCode, properties: ConnackProperties) -> Bytes {
+    let connack = |properties| Packet::Connack(Connack { session_present: false, reason, properties });
+    let bytes = encode(encoder, &connack(Some(Box::new(properties))));
+    if bytes.is_empty() { encode(encoder, &connack(None)) } else { bytes }
+}
+
+/// With the reference where that is not what makes it too large for its client. [MQTT-3.1.2-24]
+fn disconnect_packet(encoder: Encoder, reason: ReasonCode, server_reference: Option<Text>) -> Bytes {
+    let plain = Disconnect { reason, properties: None };
+    let properties = DisconnectProperties { server_reference, ..DisconnectProperties::default() };
+    let whole = Disconnect { reason, properties: Some(Box::new(properties)) };
+    let bytes = encode(encoder, &Packet::Disconnect(whole));
+    if bytes.is_empty() { encode(encoder, &Packet::Disconnect(plain)) } else { bytes }
 }
 
 fn encode(encoder: Encoder, packet: &Packet) -> Bytes {

@@ -12,7 +12,9 @@ use super::{Output, Shard};
 use crate::hold::{Waiting, Written};
 use crate::link::FromShard;
 use crate::message::seconds_left;
-use crate::packet::{self, PublishPropertiesRef, PublishRef, QoS, ReasonCode, Text, UserProperty};
+use crate::packet::{
+    self, PublishPropertiesRef, PublishRef, QoS, ReasonCode, SubscriptionId, Text, UserProperty,
+};
 use crate::session::SessionKey;
 use crate::trace::{self, Begun, Ending};
 use crate::{ConnectionId, Count};
@@ -214,17 +216,17 @@ impl Shard {
         loop {
             let Some(session) = self.sessions.get(&key) else { return };
             let Some(first) = session.hold.first_waiting() else { return };
-            let granted = self.subscriptions.granted_qos(&key, first.delivery.topic.as_str());
+            let granted = self.subscriptions.granted_with_ids(&key, first.delivery.topic.as_str());
             let outcome = if !self.turn.lease_is_valid(now.boot) {
                 Outcome::Returned { reason: ReturnReason::LeaseLapsed }
             } else if first.deadline <= now.boot {
                 Outcome::Refused { reason: Refusal::Expired }
-            } else if let Some(granted) = granted {
+            } else if let Some((granted, ids)) = granted {
                 let qos = granted.min(as_packet_qos(first.delivery.qos));
                 if !self.has_room(id, key, qos != QoS::AtMostOnce) {
                     return;
                 }
-                if self.write_command(now, id, key, qos) {
+                if self.write_command(now, (id, key), qos, &ids) {
                     continue;
                 }
                 Outcome::Refused { reason: Refusal::PacketTooLarge }
@@ -244,8 +246,15 @@ impl Shard {
         }
     }
 
-    /// Writes the first waiting command; false if its client takes no packet as large, and then it still waits.
-    fn write_command(&mut self, now: Now, id: ConnectionId, key: SessionKey, qos: QoS) -> bool {
+    /// Writes the first waiting command, with the identifiers of the subscriptions that it matches [MQTT-3.3.4-3]; false if its client takes
+    /// no packet as large, and then it still waits.
+    fn write_command(
+        &mut self,
+        now: Now,
+        (id, key): (ConnectionId, SessionKey),
+        qos: QoS,
+        subscription_ids: &[SubscriptionId],
+    ) -> bool {
         let (Some(connection), Some(session)) = (self.connections.get_mut(&id), self.sessions.get_mut(&key))
         else {
             return false;
@@ -270,13 +279,14 @@ impl Shard {
             properties: PublishPropertiesRef {
                 message_expiry_s: Some(seconds_left(deadline.since(now.boot))),
                 user_properties: &pairs,
+                subscription_ids,
                 content_type: delivery.content_type.as_deref(),
                 response_topic: answer_to.as_deref(),
                 correlation_data: delivery.correlation_id.as_deref().map(str::as_bytes),
                 ..PublishPropertiesRef::default()
             },
         };
-        if !outgoing.publish(now.boot, client.encoder, &publish) {
+        if !outgoing.publish(now.boot, client, &publish) {
             return false;
         }
         let mut written = Written {

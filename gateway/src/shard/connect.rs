@@ -7,12 +7,13 @@ use roost_wire::{Device, DeviceId, Now, Sighting, Tenant};
 
 use super::close::Farewell;
 use super::connection::{Client, Connection};
+use super::publish::headers_fit;
 use super::{HandOver, Output, Shard, TimerFor};
 use crate::link::FromShard;
 use crate::packet::{
-    Connack, ConnackProperties, Connect, Encoder, Packet, ProtocolVersion, QoS, ReasonCode, Text,
+    Connack, ConnackProperties, Connect, Encoder, Packet, ProtocolVersion, ReasonCode, Text,
 };
-use crate::session::{Pending, Session, SessionKey};
+use crate::session::{Pending, Session, SessionKey, Will, WillError};
 use crate::{ConnectionId, Count, Notice};
 
 /// Why a CONNECT is refused.
@@ -24,7 +25,8 @@ pub(super) struct Refused {
 
 impl Shard {
     pub(super) fn connect(&mut self, now: Now, id: ConnectionId, connect: Connect) {
-        let device = match self.check_connect(&connect).and_then(|()| self.device(id, &connect)) {
+        let device = self.check_connect(&connect).and_then(|()| self.device(id, &connect));
+        let device = match device.and_then(|device| self.check_packet_size(&connect, device)) {
             Ok(device) => device,
             Err(refused) => return self.refuse(now, id, &connect, refused),
         };
@@ -113,11 +115,32 @@ impl Shard {
                 text: "no extended authentication method is supported",
             });
         }
-        if connect.will.is_some() {
+        connect.will.as_ref().map_or(Ok(()), |will| self.check_will(will))
+    }
+
+    /// A will that could not be published is not taken.
+    fn check_will(&self, will: &crate::packet::Will) -> Result<(), Refused> {
+        let refused = |reason, text| Refused { count: Count::RefusedWill, reason, text };
+        let will = Will::new(will).map_err(|error| match error {
+            WillError::Topic => refused(ReasonCode::TopicNameInvalid, "the will's topic is too deep"),
+            WillError::PayloadFormat => {
+                refused(ReasonCode::PayloadFormatInvalid, "the will is not the UTF-8 text that it says it is")
+            }
+        })?;
+        let topic = &will.message().topic;
+        let is_carried =
+            self.config.uplink.carried(topic).is_some() || self.config.answers.may_be_answer(topic);
+        if is_carried && !headers_fit(will.message()) {
+            return Err(refused(
+                ReasonCode::QuotaExceeded,
+                "the will's properties are longer than AMQP takes",
+            ));
+        }
+        if self.wills.bytes() + will.bytes() > self.config.limits.wills_bytes_max {
             return Err(Refused {
-                count: Count::RefusedWill,
-                reason: ReasonCode::ImplementationSpecificError,
-                text: "will messages are not supported yet; connect without one",
+                count: Count::RefusedWillsFull,
+                reason: ReasonCode::QuotaExceeded,
+                text: "the gateway holds as many wills as it may",
             });
         }
         Ok(())
@@ -131,13 +154,19 @@ impl Shard {
             text,
         };
         if connect.client_id.is_empty() {
-            // [MQTT-3.1.3-8]
-            if connect.version == ProtocolVersion::V311 && !connect.clean_start {
+            // [MQTT-3.1.3-8]; in MQTT 3.1 an identifier has at least one character [MQTT31 §3.1].
+            let is_refused = match connect.version {
+                ProtocolVersion::V31 => true,
+                ProtocolVersion::V311 => !connect.clean_start,
+                ProtocolVersion::V5 => false,
+            };
+            if is_refused {
                 return Err(refused("an empty client identifier needs a clean session"));
             }
             let entropy = self.connections.get(&id).map_or(0, |connection| connection.entropy);
             return Ok(self.assigned_device(entropy));
         }
+        // More than the 23 characters that MQTT 3.1 allows: clients of it send longer ones, and brokers let them in.
         let id = DeviceId::parse(&connect.client_id).map_err(|_| {
             refused("a client identifier has 1 to 64 bytes without control characters, + and #")
         })?;
@@ -155,8 +184,24 @@ impl Shard {
         draws.into_iter().find(is_free).expect("the sequence of draws does not end")
     }
 
+    /// Who takes no packet as large as its CONNACK cannot be let in [MQTT-3.1.2-24].
+    fn check_packet_size(&self, connect: &Connect, device: Device) -> Result<Device, Refused> {
+        if connect.properties.maximum_packet_size.is_none_or(|max| max.get() >= CONNACK_BYTES_MAX) {
+            return Ok(device);
+        }
+        let connack = Packet::Connack(self.connack(connect, &device.id, false));
+        match Encoder::for_client(connect).encoded_len(&connack) {
+            Ok(_) => Ok(device),
+            Err(_) => Err(Refused {
+                count: Count::RefusedPacketSize,
+                reason: ReasonCode::ImplementationSpecificError,
+                text: "the maximum packet size is less than what CONNACK takes",
+            }),
+        }
+    }
+
     pub(super) fn refuse(&mut self, now: Now, id: ConnectionId, connect: &Connect, refused: Refused) {
-        let farewell = Farewell::Connack(connect.version, refused.reason, Some(refused.text));
+        let farewell = Farewell::Connack(Encoder::for_client(connect), refused.reason, Some(refused.text));
         let device = DeviceId::parse(&connect.client_id).ok().map(|id| Device::new(Tenant::default(), id));
         self.close_saying(now, id, Notice::Refused { device, why: refused.count }, farewell);
     }
@@ -216,23 +261,28 @@ impl Shard {
         key: SessionKey,
         session_present: bool,
     ) {
+        self.cancel_will(key, Count::WillResumed);
+        let will = connect.will.as_ref().and_then(|will| Will::new(will).ok()).map(Box::new);
+        if let Some(will) = &will {
+            self.wills.keep(will);
+        }
         let limits = &self.config.limits;
-        let wished_s = match connect.version {
-            ProtocolVersion::V5 => connect.properties.session_expiry_interval_s.unwrap_or(0),
-            // A session that is not clean is kept for as long as any.
-            ProtocolVersion::V311 if connect.clean_start => 0,
-            ProtocolVersion::V311 => u32::MAX,
-        };
+        let wished_s = expiry_wished_s(connect);
         let expiry = self.expiry_granted(wished_s);
         let inflight_max = connect.properties.receive_maximum.map_or(u16::MAX, |max| max.get());
+        let keep_alive_s = self.keep_alive_s(connect);
+        // [MQTT-3.1.2-26]
+        let topic_alias_max = connect.properties.topic_alias_maximum.unwrap_or(0);
         let encoder = Encoder::for_client(connect);
         let client = Client {
             session: key,
             encoder,
-            silence_max: (connect.keep_alive_s > 0)
-                .then(|| Duration::from_millis(u64::from(connect.keep_alive_s) * 1_500)),
+            silence_max: (keep_alive_s > 0).then(|| Duration::from_millis(u64::from(keep_alive_s) * 1_500)),
             heard_at: now.boot,
-            window: usize::from(inflight_max.min(limits.inflight_max.get())),
+            window: inflight_max.min(limits.inflight_max.get()),
+            topic_alias_max: topic_alias_max.min(limits.topic_alias_maximum),
+            aliases: None,
+            will,
             asked_for_expiry: wished_s > 0,
             pending: Pending::default(),
             parked: std::collections::VecDeque::new(),
@@ -248,7 +298,6 @@ impl Shard {
         session.connection = Some(id);
         session.expiry = expiry;
         session.expires_at = None;
-        let assigned = connect.client_id.is_empty().then(|| session.device.id.clone());
         let present = session.present();
         let connected = Notice::Connected { device: session.device.clone(), session: session_id };
         self.outputs.push_back(Output::Notice(Box::new(connected)));
@@ -258,37 +307,65 @@ impl Shard {
         }
         self.connected += 1;
         self.count(Count::Connected);
-        let connack = self.connack(session_present, wished_s, expiry, assigned);
+        let connack = self.connack(connect, &present.device.id, session_present);
         self.send(now, id, &Packet::Connack(connack));
         self.tell_link(FromShard::Sighting(Sighting::Accepted(present)));
+        self.release_again(now, id, key);
         self.pump(now, id);
         self.arm(id);
     }
 
-    fn connack(
-        &self,
-        session_present: bool,
-        wished_s: u32,
-        expiry: Duration,
-        assigned: Option<DeviceId>,
-    ) -> Connack {
+    /// The keep alive that counts for a client: its own, or the longest that there is [MQTT-3.2.2-21], [MQTT-3.2.2-22].
+    fn keep_alive_s(&self, connect: &Connect) -> u16 {
+        let own_s = connect.keep_alive_s;
+        match self.config.limits.keep_alive_s_max {
+            Some(max) if connect.version == ProtocolVersion::V5 && (own_s == 0 || own_s > max.get()) => {
+                max.get()
+            }
+            Some(_) | None => own_s,
+        }
+    }
+
+    fn connack(&self, connect: &Connect, device: &DeviceId, session_present: bool) -> Connack {
         let limits = &self.config.limits;
+        let wished_s = expiry_wished_s(connect);
+        let expiry = self.expiry_granted(wished_s);
+        // [MQTT-3.1.2-28]
+        let wants_response = connect.properties.request_response_information == Some(true);
+        let response = self.config.hints.response_information.as_ref().filter(|_| wants_response);
+        let keep_alive_s = self.keep_alive_s(connect);
         let granted_s = u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX);
         let properties = ConnackProperties {
             session_expiry_interval_s: (granted_s != wished_s).then_some(granted_s),
             receive_maximum: Some(limits.receive_maximum),
-            maximum_qos: Some(QoS::AtLeastOnce),
-            retain_available: Some(false),
             maximum_packet_size: NonZeroU32::new(limits.decode.packet_bytes_max),
-            assigned_client_id: assigned
-                .map(|id| Text::parse(id.as_str()).expect("an id is a valid MQTT string")),
-            topic_alias_maximum: Some(0),
+            assigned_client_id: connect
+                .client_id
+                .is_empty()
+                .then(|| Text::parse(device.as_str()).expect("an id is a valid MQTT string")),
+            topic_alias_maximum: Some(limits.topic_alias_maximum),
             shared_subscription_available: Some(false),
+            response_information: response
+                .map(|it| Text::parse(it.of(device)).expect("an id in a topic is a valid MQTT string")),
+            server_keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
             ..ConnackProperties::default()
         };
         Connack { session_present, reason: ReasonCode::Success, properties: Some(Box::new(properties)) }
     }
 }
+
+/// For how long a client wants its session to outlive the connection, in seconds.
+fn expiry_wished_s(connect: &Connect) -> u32 {
+    match connect.version {
+        ProtocolVersion::V5 => connect.properties.session_expiry_interval_s.unwrap_or(0),
+        // A session that is not clean is kept for as long as any.
+        ProtocolVersion::V31 | ProtocolVersion::V311 if connect.clean_start => 0,
+        ProtocolVersion::V31 | ProtocolVersion::V311 => u32::MAX,
+    }
+}
+
+/// More than any CONNACK takes: its numbers, an assigned client id and Response Information.
+const CONNACK_BYTES_MAX: u32 = 1024;
 
 /// 2^64 divided by the golden ratio: steps that never repeat.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;

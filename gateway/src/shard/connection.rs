@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use roost_wire::{BootTime, SessionRequest};
 
+use crate::aliases::Aliases;
 use crate::message::Message;
-use crate::packet::{DecodeLimits, Decoder, Encoder, Packet, ProtocolVersion, PublishRef};
-use crate::session::{Pending, PublishNumber, SessionKey};
+use crate::packet::{DecodeLimits, Decoder, Delivery, Encoder, Packet, ProtocolVersion, PublishRef};
+use crate::session::{Pending, Publisher, SessionKey, Will};
 
 /// A transport connection. An idle one owns no buffer.
 #[derive(Debug)]
@@ -49,7 +50,13 @@ pub(super) struct Client {
     pub(super) silence_max: Option<Duration>,
     pub(super) heard_at: BootTime,
     /// How many unacknowledged publishes it takes.
-    pub(super) window: usize,
+    pub(super) window: u16,
+    /// The highest alias that is used towards it.
+    pub(super) topic_alias_max: u16,
+    /// From the first alias on.
+    pub(super) aliases: Option<Box<Aliases>>,
+    /// What it wants published if its connection ends without its goodbye.
+    pub(super) will: Option<Box<Will>>,
     /// Whether its CONNECT asked for a session that outlives the connection [MQTT-3.1.2-23].
     pub(super) asked_for_expiry: bool,
     pub(super) pending: Pending,
@@ -78,9 +85,9 @@ pub(super) enum HeldBy {
 /// A publish that waits for its turn.
 #[derive(Debug)]
 pub(super) struct Parked {
-    pub(super) number: PublishNumber,
+    pub(super) publisher: Publisher,
     pub(super) message: Message,
-    pub(super) dup: bool,
+    pub(super) delivery: Delivery,
     pub(super) read_at: BootTime,
 }
 
@@ -133,19 +140,20 @@ impl Client {
 }
 
 impl Outgoing {
-    /// Adds a packet. One that does not fit its client is left out: an answer without which the client cannot go on is
-    /// never larger than the smallest limit that makes sense.
-    pub(super) fn packet(&mut self, now: BootTime, encoder: Encoder, packet: &Packet) {
+    /// Adds a packet; false if it is too large for its client [MQTT-3.1.2-24].
+    pub(super) fn packet(&mut self, now: BootTime, encoder: Encoder, packet: &Packet) -> bool {
         let before = self.buffer.len();
-        if encoder.encode(packet, &mut self.buffer).is_ok() {
+        let is_encoded = encoder.encode(packet, &mut self.buffer).is_ok();
+        if is_encoded {
             self.grew(now, before);
         }
+        is_encoded
     }
 
     /// Adds a PUBLISH; false if it is too large for its client [MQTT-3.1.2-24].
-    pub(super) fn publish(&mut self, now: BootTime, encoder: Encoder, publish: &PublishRef<'_>) -> bool {
+    pub(super) fn publish(&mut self, now: BootTime, client: &mut Client, publish: &PublishRef<'_>) -> bool {
         let before = self.buffer.len();
-        let is_encoded = encoder.encode_publish(publish, &mut self.buffer).is_ok();
+        let is_encoded = client.encode_publish(publish, &mut self.buffer);
         if is_encoded {
             self.grew(now, before);
         }

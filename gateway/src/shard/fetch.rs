@@ -196,6 +196,9 @@ impl Shard {
 
     /// Puts what came in the place of a copy that is here; `None` if there are as many sessions as may be.
     fn take_in(&mut self, now: Now, device: &Device, carried: &Carried) -> Option<SessionKey> {
+        if let Some(&key) = self.by_device.get(device) {
+            self.cancel_will(key, Count::WillMoved);
+        }
         self.forsake_copy(device);
         if self.sessions.len() >= self.config.limits.sessions_max {
             self.count(Count::FetchSessionsFull);
@@ -295,6 +298,11 @@ impl Shard {
         let before = session.outbox.depth();
         for (packet_id, copy) in &carried.inflight {
             session.outbox.push_inflight(*packet_id, copy.clone());
+        }
+        carried.released.iter().for_each(|packet_id| session.outbox.push_released(*packet_id));
+        // All of them: one that were forgotten would let a repeat through.
+        for (packet_id, reason) in &carried.received {
+            session.received.take_over(*packet_id, *reason);
         }
         let mut dropped = 0;
         for copy in &carried.queue {

@@ -46,6 +46,11 @@ impl Fetches {
         self.by_device.insert(device, fetch);
     }
 
+    /// Whether a CONNECT of that device waits.
+    pub(super) fn has_waiting(&self, device: &Device) -> bool {
+        self.by_device.get(device).is_some_and(|fetch| fetch.waiting.is_some())
+    }
+
     /// Ends what is asked for a device.
     pub(super) fn remove(&mut self, device: &Device) -> Option<Fetch> {
         let fetch = self.by_device.remove(device)?;

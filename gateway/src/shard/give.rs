@@ -2,12 +2,29 @@
 
 use roost_wire::{Device, NoSessionReason, Now, QuestionId, RouterRun, SessionHandOver, SessionId, Sighting};
 
-use super::Shard;
 use super::close::Farewell;
+use super::{Shard, TimerFor};
 use crate::Count;
 use crate::link::FromShard;
 use crate::packet::ReasonCode;
 use crate::session::{Carried, Session, SessionKey};
+
+/// A session that the router wants handed over.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) question: QuestionId,
+    pub(super) run: RouterRun,
+    pub(super) device: Device,
+    pub(super) session: SessionId,
+}
+
+/// Why a session is not handed over.
+enum NotGiven {
+    /// For that reason, whatever comes.
+    For(Count, NoSessionReason),
+    /// What it has published at QoS 2 is not safe yet.
+    Yet(SessionKey),
+}
 
 impl Shard {
     /// Whether there is a session of that device here, connected or not.
@@ -38,30 +55,55 @@ impl Shard {
     /// Gives a session away: a connection of it is closed, its commands go back, and what is left of it leaves as a whole.
     ///
     /// One that is connected under another number than the router's is newer than what the router knew, so it stays. A session that
-    /// ends with its connection ends by that.
-    pub(super) fn give_session(
-        &mut self,
-        now: Now,
-        (question, run): (QuestionId, RouterRun),
-        device: Device,
-        id: SessionId,
-    ) {
-        match self.take_out(now, &device, id) {
+    /// ends with its connection ends by that. One that has published at QoS 2 what is not safe yet waits for that, within the bound of the
+    /// CONNECT that wants it: until then nobody knows what the next gateway may answer to a repeat.
+    pub(super) fn give_session(&mut self, now: Now, wanted: Wanted) {
+        match self.take_out(now, &wanted.device, wanted.session) {
             Ok((session, body)) => {
                 self.count(Count::GivenMoved);
                 self.given += 1;
                 let (gateway, incarnation) = (self.config.gateway.clone(), self.config.incarnation);
+                let Wanted { question, run, device, .. } = wanted;
                 let given = SessionHandOver { device, gateway, incarnation, session, question, run, body };
                 self.tell_link(FromShard::Session(Box::new(given)));
             }
-            Err((count, reason)) => {
-                self.count(count);
-                let at = Some(now.boot);
-                let forgot = self.doubts.find(&device);
-                let no = Sighting::NoSession { question, run, device, reason, forgot, at };
-                self.tell_link(FromShard::Sighting(no));
+            Err(NotGiven::For(count, reason)) => self.refuse_to_give(now, wanted, count, reason),
+            Err(NotGiven::Yet(key)) => {
+                self.timers.set(TimerFor::Give(key), now.boot + self.config.limits.session_transfer);
+                if let Some(earlier) = self.gives.insert(key, wanted) {
+                    self.refuse_to_give(now, earlier, Count::GivenUnsettled, NoSessionReason::Busy);
+                }
             }
         }
+    }
+
+    /// Everything that a session has published at QoS 2 is safe, or refused.
+    pub(super) fn give_settled(&mut self, now: Now, key: SessionKey) {
+        if let Some(wanted) = self.gives.remove(&key) {
+            self.timers.cancel(TimerFor::Give(key));
+            self.give_session(now, wanted);
+        }
+    }
+
+    /// It took too long: the session stays, and its device begins anew where it is.
+    pub(super) fn give_due(&mut self, now: Now, key: SessionKey) {
+        if let Some(wanted) = self.gives.remove(&key) {
+            self.refuse_to_give(now, wanted, Count::GivenUnsettled, NoSessionReason::Busy);
+        }
+    }
+
+    fn refuse_to_give(&mut self, now: Now, wanted: Wanted, count: Count, reason: NoSessionReason) {
+        self.count(count);
+        let Wanted { question, run, device, .. } = wanted;
+        let (forgot, at) = (self.doubts.find(&device), Some(now.boot));
+        self.tell_link(FromShard::Sighting(Sighting::NoSession {
+            question,
+            run,
+            device,
+            reason,
+            forgot,
+            at,
+        }));
     }
 
     fn take_out(
@@ -69,14 +111,14 @@ impl Shard {
         now: Now,
         device: &Device,
         id: SessionId,
-    ) -> Result<(SessionId, bytes::Bytes), (Count, NoSessionReason)> {
-        const ABSENT: (Count, NoSessionReason) = (Count::GivenAbsent, NoSessionReason::Absent);
+    ) -> Result<(SessionId, bytes::Bytes), NotGiven> {
+        const ABSENT: NotGiven = NotGiven::For(Count::GivenAbsent, NoSessionReason::Absent);
         let session = self.by_device.get(device).and_then(|key| self.sessions.get(key)).ok_or(ABSENT)?;
         if session.connection.is_some() && session.id != id {
-            return Err((Count::GivenNewer, NoSessionReason::Newer));
+            return Err(NotGiven::For(Count::GivenNewer, NoSessionReason::Newer));
         }
         if self.given >= self.config.limits.session_moves_max {
-            return Err((Count::GivenBusy, NoSessionReason::Busy));
+            return Err(NotGiven::For(Count::GivenBusy, NoSessionReason::Busy));
         }
         let id = session.id;
         if let Some(connection) = session.connection {
@@ -86,9 +128,13 @@ impl Shard {
         }
         // One that ends with its connection has ended by that.
         let key = *self.by_device.get(device).ok_or(ABSENT)?;
+        if self.sessions.get(&key).is_some_and(|session| !session.received.is_settled()) {
+            return Err(NotGiven::Yet(key));
+        }
+        self.queue_what_is_owed(now, key);
         let carried = self.what_moves(now, key).ok_or(ABSENT)?;
         let Some((body, left_behind)) = carried.encode(now.boot, self.config.limits.session_bytes_max) else {
-            return Err((Count::GivenTooLarge, NoSessionReason::TooLarge));
+            return Err(NotGiven::For(Count::GivenTooLarge, NoSessionReason::TooLarge));
         };
         self.counters.add_many(Count::DroppedLeftBehind, left_behind);
         self.end_session(key, Count::SessionMoved);
@@ -105,6 +151,8 @@ impl Shard {
             subscriptions: subscriptions.map(|(filter, subscription)| (filter, *subscription)).collect(),
             inflight: inflight.map(|(packet_id, copy)| (packet_id, copy.clone())).collect(),
             queue: queue.filter(is_alive).cloned().collect(),
+            received: session.received.settled().collect(),
+            released: session.outbox.released().collect(),
         };
         let expired = session.outbox.depth().queued - carried.queue.len();
         self.counters.add_many(Count::DroppedExpired, expired as u64);

@@ -6,10 +6,10 @@ use roost_wire::Now;
 
 use super::Shard;
 use super::connection::Connection;
+use crate::Count;
 use crate::message::Message;
 use crate::packet::{Delivery, QoS, SubscriptionId};
 use crate::session::{LocalCopy, SessionKey};
-use crate::{ConnectionId, Count};
 
 /// A session that gets a message: its matching subscriptions as one.
 #[derive(Debug)]
@@ -21,9 +21,12 @@ pub(super) struct Match {
 }
 
 impl Shard {
-    /// A connected session whose queue has no room for this message at QoS 1.
-    pub(super) fn full_subscriber(&self, from: ConnectionId, message: &Message) -> Option<SessionKey> {
-        let publisher = self.session_of(from);
+    /// A connected session whose queue has no room for this message at QoS 1 or 2.
+    pub(super) fn full_subscriber(
+        &self,
+        publisher: Option<SessionKey>,
+        message: &Message,
+    ) -> Option<SessionKey> {
         let limits = &self.config.limits;
         let bytes = message.bytes();
         let mut full = None;
@@ -47,12 +50,12 @@ impl Shard {
     pub(super) fn deliver_locally(
         &mut self,
         now: Now,
-        from: ConnectionId,
+        publisher: Option<SessionKey>,
         message: &Message,
         qos: QoS,
     ) -> bool {
         let mut matches = std::mem::take(&mut self.matches);
-        self.collect_matches(from, message, &mut matches);
+        self.collect_matches(publisher, message, &mut matches);
         if matches.is_empty() {
             self.matches = matches;
             return false;
@@ -62,12 +65,13 @@ impl Shard {
         for found in matches.drain(..) {
             let copy = LocalCopy {
                 message: Arc::clone(&message),
+                qos: qos.min(found.qos),
                 retain: found.retain_as_published && message.retain,
                 subscription_ids: found.subscription_ids,
             };
-            was_taken |= match qos.min(found.qos) {
+            was_taken |= match copy.qos {
                 QoS::AtMostOnce => self.deliver_at_most_once(now, found.key, &copy),
-                QoS::AtLeastOnce | QoS::ExactlyOnce => self.deliver_at_least_once(now, found.key, copy),
+                QoS::AtLeastOnce | QoS::ExactlyOnce => self.deliver_acknowledged(now, found.key, copy),
             };
         }
         self.matches = matches;
@@ -75,8 +79,7 @@ impl Shard {
     }
 
     /// Merges each session's matching subscriptions: the highest quality of service and all their identifiers.
-    fn collect_matches(&self, from: ConnectionId, message: &Message, matches: &mut Vec<Match>) {
-        let publisher = self.session_of(from);
+    fn collect_matches(&self, publisher: Option<SessionKey>, message: &Message, matches: &mut Vec<Match>) {
         self.subscriptions.visit_matches(&message.topic, |key, subscription| {
             let options = subscription.options;
             if options.no_local && Some(*key) == publisher {
@@ -101,7 +104,7 @@ impl Shard {
         });
     }
 
-    fn deliver_at_most_once(&mut self, now: Now, key: SessionKey, copy: &LocalCopy) -> bool {
+    pub(super) fn deliver_at_most_once(&mut self, now: Now, key: SessionKey, copy: &LocalCopy) -> bool {
         let Some(id) = self.sessions.get(&key).and_then(|session| session.connection) else {
             self.count(Count::DroppedOffline);
             return false;
@@ -114,7 +117,7 @@ impl Shard {
         let Connection { outgoing, client: Some(client), .. } = connection else { return false };
         let message = &copy.message;
         let publish = message.to_publish(now.boot, Delivery::AtMostOnce, copy.retain, &copy.subscription_ids);
-        let was_written = outgoing.publish(now.boot, client.encoder, &publish);
+        let was_written = outgoing.publish(now.boot, client, &publish);
         if was_written {
             self.counters.written(QoS::AtMostOnce, message.payload.len());
         }
@@ -123,7 +126,7 @@ impl Shard {
         was_written
     }
 
-    fn deliver_at_least_once(&mut self, now: Now, key: SessionKey, copy: LocalCopy) -> bool {
+    fn deliver_acknowledged(&mut self, now: Now, key: SessionKey, copy: LocalCopy) -> bool {
         let limits = &self.config.limits;
         let Some(session) = self.sessions.get_mut(&key) else { return false };
         let bytes = copy.message.bytes();

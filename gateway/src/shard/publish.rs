@@ -1,7 +1,7 @@
 //! A client's PUBLISH: checked, given to local subscribers and the uplink, acknowledged when it is safe.
 
 use roost_backend::contract;
-use roost_wire::{BootTime, Event, Now, Qos, Topic};
+use roost_wire::{BootTime, Device, Event, Now, Qos, Topic};
 
 use super::close::Farewell;
 use super::connection::{HeldBy, Parked};
@@ -9,22 +9,23 @@ use super::park::Place;
 use super::{Backend, Output, Shard, TimerFor};
 use crate::message::Message;
 use crate::packet::{Delivery, PayloadFormat, ProtocolVersion, Publish, QoS, ReasonCode};
-use crate::session::PublishNumber;
+use crate::session::Publisher;
 use crate::spool::WhenFull;
 use crate::trace::{self, Begun, Ending};
 use crate::uplink::{EventEnd, Next, Waiter, retry};
 use crate::{Acknowledge, ConnectionId, Count, Notice, PublishOutcome, PublishToken, UplinkOrder};
 
 /// What an event is made of.
-struct Parts {
-    message: Message,
-    qos: Qos,
-    dup: bool,
-    read_at: BootTime,
+pub(super) struct Parts {
+    pub(super) device: Device,
+    pub(super) message: Message,
+    pub(super) qos: Qos,
+    pub(super) dup: bool,
+    pub(super) read_at: BootTime,
 }
 
 /// What a client's publish breaks. It costs the client its connection.
-struct Unacceptable(Count, ReasonCode);
+pub(super) struct Unacceptable(pub(super) Count, pub(super) ReasonCode);
 
 /// What a publisher hears whose event the full spool refuses.
 const SPOOL_FULL: (Count, ReasonCode) = (Count::PublishSpoolFull, ReasonCode::QuotaExceeded);
@@ -36,42 +37,52 @@ const HEADERS_BYTES_MAX: usize = 96 * 1024;
 const CONTENT_TYPE_BYTES_MAX: usize = 255;
 
 impl Shard {
-    pub(super) fn publish(&mut self, now: Now, id: ConnectionId, publish: Publish) {
-        if let Err(Unacceptable(count, reason)) = self.check_publish(id, &publish) {
+    pub(super) fn publish(&mut self, now: Now, id: ConnectionId, mut publish: Publish) {
+        let checked = self.resolve_alias(id, &mut publish).and_then(|()| self.check_publish(id, &publish));
+        if let Err(Unacceptable(count, reason)) = checked {
             return self.close(now, id, count, Farewell::Disconnect(reason));
         }
-        let refusal = refusal_of(&publish);
-        let delivery = publish.delivery;
-        let payload_bytes = publish.payload.len() as u64;
-        let message = Message::from_publish(now.boot, publish);
-        let refusal = refusal.or_else(|| self.refusal_of_headers(id, &message));
-        // At QoS 0 nothing is spooled.
-        let is_spooled = delivery.packet_id().is_some();
-        let refusal =
-            refusal.or_else(|| (is_spooled && self.is_refused_by_spool(id, &message)).then_some(SPOOL_FULL));
-        match delivery {
-            Delivery::AtMostOnce => {
-                self.count(Count::PublishQos0);
-                self.counters.add_many(Count::PublishBytesQos0, payload_bytes);
-                match refusal {
-                    Some((count, _)) => self.refused_publish(id, count),
-                    None => self.route_unacknowledged(now, id, message),
-                }
-            }
-            Delivery::AtLeastOnce { packet_id, dup } | Delivery::ExactlyOnce { packet_id, dup } => {
-                self.count(Count::PublishQos1);
-                self.counters.add_many(Count::PublishBytesQos1, payload_bytes);
+        match publish.delivery {
+            Delivery::AtMostOnce => self.publish_unacknowledged(now, id, publish),
+            Delivery::AtLeastOnce { packet_id, .. } => {
                 let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) else {
                     return;
                 };
-                let number = client.pending.push(packet_id);
-                if let Some((count, reason)) = refusal {
-                    self.refused_publish(id, count);
-                    return self.acknowledge(now, id, number, reason);
+                let publisher = Publisher::Connection(id, client.pending.push(packet_id));
+                self.publish_acknowledged(now, id, publish, publisher);
+            }
+            Delivery::ExactlyOnce { packet_id, .. } => {
+                if let Some(publisher) = self.receive(now, id, packet_id) {
+                    self.publish_acknowledged(now, id, publish, publisher);
                 }
-                self.route_acknowledged(now, id, Parked { number, message, dup, read_at: now.boot });
             }
         }
+    }
+
+    fn publish_unacknowledged(&mut self, now: Now, id: ConnectionId, publish: Publish) {
+        self.counters.received(QoS::AtMostOnce, publish.payload.len());
+        let refusal = refusal_of(&publish);
+        let message = Message::from_publish(now.boot, publish);
+        // Nothing is spooled.
+        match refusal.or_else(|| self.refusal_of_headers(id, &message)) {
+            Some((count, _)) => self.refused_publish(id, count),
+            None => self.route_unacknowledged(now, id, message),
+        }
+    }
+
+    fn publish_acknowledged(&mut self, now: Now, id: ConnectionId, publish: Publish, publisher: Publisher) {
+        let delivery = publish.delivery;
+        self.counters.received(delivery.qos(), publish.payload.len());
+        let refusal = refusal_of(&publish);
+        let message = Message::from_publish(now.boot, publish);
+        let refusal = refusal
+            .or_else(|| self.refusal_of_headers(id, &message))
+            .or_else(|| self.is_refused_by_spool(id, &message).then_some(SPOOL_FULL));
+        if let Some((count, reason)) = refusal {
+            self.refused_publish(id, count);
+            return self.acknowledge(now, publisher, reason);
+        }
+        self.route_acknowledged(now, id, Parked { publisher, message, delivery, read_at: now.boot });
     }
 
     /// Whether the spool is full, and the client is to be told so instead of waiting.
@@ -90,36 +101,28 @@ impl Shard {
     pub(super) fn refuse_parked(&mut self, now: Now, id: ConnectionId, publish: &Parked) {
         let (count, reason) = SPOOL_FULL;
         self.refused_publish(id, count);
-        self.acknowledge(now, id, publish.number, reason);
+        self.acknowledge(now, publish.publisher, reason);
     }
 
     fn refused_publish(&mut self, id: ConnectionId, why: Count) {
         self.count(why);
-        let device =
-            self.session_of(id).and_then(|key| self.sessions.get(&key)).map(|session| session.device.clone());
-        if let Some(device) = device {
+        if let Some(device) = self.device_of(id).cloned() {
             self.outputs.push_back(Output::Notice(Box::new(Notice::PublishRefused { device, why })));
         }
     }
 
-    /// What a v3.1.1 client cannot be told in a PUBACK, and what no client may do.
+    /// What a v3.1.1 client cannot be told in an acknowledgement, and what no client may do.
     fn check_publish(&self, id: ConnectionId, publish: &Publish) -> Result<(), Unacceptable> {
         let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return Ok(()) };
-        // [MQTT-3.2.2-11], [MQTT-3.2.2-14], [MQTT-3.2.2-18]: what CONNACK said is not available.
-        if publish.delivery.qos() == QoS::ExactlyOnce {
-            return Err(Unacceptable(Count::ClosedUnsupported, ReasonCode::QosNotSupported));
-        }
-        if publish.retain {
-            return Err(Unacceptable(Count::ClosedUnsupported, ReasonCode::RetainNotSupported));
-        }
-        if publish.properties.as_ref().is_some_and(|p| p.topic_alias.is_some()) {
-            return Err(Unacceptable(Count::ClosedProtocol, ReasonCode::TopicAliasInvalid));
-        }
-        let receive_maximum = usize::from(self.config.limits.receive_maximum.get());
-        if publish.delivery.packet_id().is_some() && client.pending.len() >= receive_maximum {
+        let may_come = match publish.delivery {
+            Delivery::AtMostOnce => true,
+            Delivery::AtLeastOnce { .. } => self.has_place(client),
+            Delivery::ExactlyOnce { packet_id, .. } => self.has_place_and_id(client, packet_id),
+        };
+        if !may_come {
             return Err(Unacceptable(Count::ClosedReceiveMaximum, ReasonCode::ReceiveMaximumExceeded));
         }
-        if client.version() == ProtocolVersion::V311 && Topic::check(&publish.topic).is_err() {
+        if client.version() != ProtocolVersion::V5 && Topic::check(&publish.topic).is_err() {
             return Err(Unacceptable(Count::PublishTopicInvalid, ReasonCode::TopicNameInvalid));
         }
         Ok(())
@@ -133,12 +136,21 @@ impl Shard {
 
     /// The same, with how it is acknowledged, and in which order it goes: as the rules say, also for an answer.
     fn carried(&self, id: ConnectionId, topic: &str) -> Option<(&str, Acknowledge, UplinkOrder)> {
+        let device = self.config.answers.may_be_answer(topic).then(|| self.device_of(id)).flatten();
+        match device {
+            Some(device) => self.carried_from(device, topic),
+            None => self.config.uplink.carried(topic),
+        }
+    }
+
+    /// The same for what is published in the name of a device.
+    pub(super) fn carried_from(
+        &self,
+        device: &Device,
+        topic: &str,
+    ) -> Option<(&str, Acknowledge, UplinkOrder)> {
         let answers = &self.config.answers;
-        let is_answer = answers.may_be_answer(topic)
-            && self
-                .session_of(id)
-                .and_then(|key| self.sessions.get(&key))
-                .is_some_and(|session| answers.is_answer(&session.device.id, topic));
+        let is_answer = answers.may_be_answer(topic) && answers.is_answer(&device.id, topic);
         match (is_answer, self.config.uplink.carried(topic)) {
             (false, carried) => carried,
             (true, Some((_, acknowledge, order))) => Some((contract::ANSWERS, acknowledge, order)),
@@ -148,35 +160,42 @@ impl Shard {
 
     /// Why an event could not carry the message's headers through AMQP.
     fn refusal_of_headers(&self, id: ConnectionId, message: &Message) -> Option<(Count, ReasonCode)> {
-        let content_type = message.properties.as_ref().and_then(|p| p.content_type.as_ref());
-        let fits = message.topic.len() + message.properties_bytes() <= HEADERS_BYTES_MAX
-            && content_type.is_none_or(|text| text.len() <= CONTENT_TYPE_BYTES_MAX);
-        if fits || self.exchange(id, &message.topic).is_none() {
+        if headers_fit(message) || self.exchange(id, &message.topic).is_none() {
             return None;
         }
         Some((Count::PublishHeadersTooLarge, ReasonCode::QuotaExceeded))
     }
 
     fn route_unacknowledged(&mut self, now: Now, id: ConnectionId, message: Message) {
-        let had_locally = self.deliver_locally(now, id, &message, QoS::AtMostOnce);
+        if message.retain && self.retain_of(now, id, &message, QoS::AtMostOnce).is_err() {
+            return;
+        }
+        let had_locally = self.deliver_locally(now, self.session_of(id), &message, QoS::AtMostOnce);
         let Some(exchange) = self.exchange(id, &message.topic).map(str::to_owned) else {
-            if !had_locally {
+            if !had_locally && !message.retain {
                 self.count(Count::PublishUnwanted);
             }
             return;
         };
-        if self.backend == Backend::Away {
-            return self.count(Count::EventDroppedAway);
+        if let Some(why) = self.drops_event(Qos::AtMostOnce) {
+            return self.count(why);
         }
-        if !self.uplink.has_room(Qos::AtMostOnce) {
-            return self.count(Count::EventDroppedFull);
-        }
-        let read_at = now.boot;
-        if let Some((event, trace)) =
-            self.event(now, id, Parts { message, qos: Qos::AtMostOnce, dup: false, read_at })
-        {
+        let Some(device) = self.device_of(id).cloned() else { return };
+        let parts = Parts { device, message, qos: Qos::AtMostOnce, dup: false, read_at: now.boot };
+        if let Some((event, trace)) = self.event(now, parts) {
             let publication = self.uplink.publish(event, &exchange, None, trace);
             self.publish_to_backend(publication);
+        }
+    }
+
+    /// Why an event of that quality of service would be dropped now; at QoS 1 none is.
+    pub(super) fn drops_event(&self, qos: Qos) -> Option<Count> {
+        match (qos, self.backend) {
+            (Qos::AtLeastOnce | Qos::ExactlyOnce, _) => None,
+            (Qos::AtMostOnce, Backend::Away) => Some(Count::EventDroppedAway),
+            (Qos::AtMostOnce, Backend::Up) => {
+                (!self.uplink.has_room(Qos::AtMostOnce)).then_some(Count::EventDroppedFull)
+            }
         }
     }
 
@@ -207,16 +226,14 @@ impl Shard {
     /// Who makes the publish wait: a subscriber that is connected and full, an event of the same device that the backend refused
     /// and that is tried again, or the uplink. Where there is room nobody waits (any more), so a newcomer overtakes nobody.
     pub(super) fn who_holds_up(&self, id: ConnectionId, message: &Message) -> Option<HeldBy> {
-        if let Some(key) = self.full_subscriber(id, message) {
+        if let Some(key) = self.full_subscriber(self.session_of(id), message) {
             return Some(HeldBy::Subscriber(key));
         }
         let (_, acknowledge, _) = self.carried(id, &message.topic)?;
         if self.spooling.takes(acknowledge) {
             return (!self.spool_has_room()).then_some(HeldBy::Spool);
         }
-        let device =
-            self.session_of(id).and_then(|key| self.sessions.get(&key)).map(|session| &session.device);
-        if device.is_some_and(|device| self.uplink.is_trying_again(device)) {
+        if self.device_of(id).is_some_and(|device| self.uplink.is_trying_again(device)) {
             return Some(HeldBy::Refusal);
         }
         (!self.uplink.has_room(Qos::AtLeastOnce)).then_some(HeldBy::Uplink)
@@ -224,46 +241,54 @@ impl Shard {
 
     /// Gives a publish to everybody who wants it. Nothing holds it up.
     pub(super) fn route(&mut self, now: Now, id: ConnectionId, publish: Parked) {
-        let Parked { number, message, dup, read_at } = publish;
-        let had_locally = self.deliver_locally(now, id, &message, QoS::AtLeastOnce);
+        let Parked { publisher, message, delivery, read_at } = publish;
+        let is_retained = message.retain;
+        if is_retained && let Err(why) = self.retain_of(now, id, &message, delivery.qos()) {
+            self.refused_publish(id, why);
+            return self.acknowledge(now, publisher, ReasonCode::QuotaExceeded);
+        }
+        let had_locally = self.deliver_locally(now, self.session_of(id), &message, delivery.qos());
         let carried = self.carried(id, &message.topic);
         let carried = carried.map(|(exchange, acknowledge, order)| (exchange.to_owned(), acknowledge, order));
-        let parts = Parts { message, qos: Qos::AtLeastOnce, dup, read_at };
-        let event = carried.and_then(|carried| Some((self.event(now, id, parts)?, carried)));
-        let waiter = Waiter { connection: id, publish: number, had_locally };
+        let (qos, dup) = (as_wire_qos(delivery.qos()), delivery.dup());
+        let event = carried.and_then(|carried| {
+            let device = self.device_of(id)?.clone();
+            let parts = Parts { device, message, qos, dup, read_at };
+            Some((self.event(now, parts)?, carried))
+        });
+        let waiter = Waiter { publisher, had_locally };
         match event {
             Some((event, (exchange, acknowledge, order))) if self.spooling.takes(acknowledge) => {
-                self.spool(event, (exchange, order), waiter);
+                self.spool(event, (exchange, order), Some(waiter));
             }
             Some(((event, trace), (exchange, _, _))) => {
                 let publication = self.uplink.publish(event, &exchange, Some(waiter), trace);
                 self.publish_to_backend(publication);
             }
-            None if had_locally => self.acknowledge(now, id, number, ReasonCode::Success),
+            None if had_locally => self.acknowledge(now, publisher, ReasonCode::Success),
             None => {
-                self.count(Count::PublishUnwanted);
-                self.acknowledge(now, id, number, ReasonCode::NoMatchingSubscribers);
+                self.counters.add_many(Count::PublishUnwanted, u64::from(!is_retained));
+                self.acknowledge(now, publisher, ReasonCode::NoMatchingSubscribers);
             }
         }
     }
 
-    pub(super) fn acknowledge(
-        &mut self,
-        now: Now,
-        id: ConnectionId,
-        number: PublishNumber,
-        reason: ReasonCode,
-    ) {
-        if let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) {
-            client.pending.complete(number, reason);
-            self.send_pubacks(now, id);
+    /// The publish is safe, or refused: its publisher is told when it is its turn.
+    pub(super) fn acknowledge(&mut self, now: Now, publisher: Publisher, reason: ReasonCode) {
+        match publisher {
+            Publisher::Connection(id, number) => {
+                if let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) {
+                    client.pending.complete(number, reason);
+                    self.send_acknowledgements(now, id);
+                }
+            }
+            Publisher::Session(key, packet_id) => self.settle_received(now, key, packet_id, reason),
         }
     }
 
-    /// `None` if the connection is gone, or its topic is not one that the mesh carries: checked before.
-    fn event(&mut self, now: Now, id: ConnectionId, parts: Parts) -> Option<(Event, Option<Box<Begun>>)> {
-        let Parts { message, qos, dup, read_at } = parts;
-        let device = self.sessions.get(&self.session_of(id)?)?.device.clone();
+    /// `None` if its topic is not one that the mesh carries: checked before.
+    pub(super) fn event(&mut self, now: Now, parts: Parts) -> Option<(Event, Option<Box<Begun>>)> {
+        let Parts { device, message, qos, dup, read_at } = parts;
         let sequence = self.config.placement.sequence(self.next_sequence);
         self.next_sequence += 1;
         let properties = message.properties.map(|p| *p).unwrap_or_default();
@@ -318,12 +343,7 @@ impl Shard {
                     self.wake_held_by_refusal(&device);
                 }
                 if let Some(waiter) = waiter {
-                    self.acknowledge(
-                        now,
-                        waiter.connection,
-                        waiter.publish,
-                        answer_to(end, waiter.had_locally),
-                    );
+                    self.acknowledge(now, waiter.publisher, answer_to(end, waiter.had_locally));
                 }
                 if let Some((begun, fate)) = trace {
                     self.outputs.push_back(Output::Trace(begun.ended(now.boot, Ending::Event { fate })));
@@ -339,6 +359,13 @@ impl Shard {
     }
 }
 
+/// Whether an event could carry the message's headers through AMQP.
+pub(super) fn headers_fit(message: &Message) -> bool {
+    let content_type = message.properties.as_ref().and_then(|p| p.content_type.as_ref());
+    message.topic.len() + message.properties_bytes() <= HEADERS_BYTES_MAX
+        && content_type.is_none_or(|text| text.len() <= CONTENT_TYPE_BYTES_MAX)
+}
+
 /// Why a publish is refused that leaves its client connected.
 fn refusal_of(publish: &Publish) -> Option<(Count, ReasonCode)> {
     if Topic::check(&publish.topic).is_err() {
@@ -346,6 +373,14 @@ fn refusal_of(publish: &Publish) -> Option<(Count, ReasonCode)> {
     }
     let is_as_declared = publish.payload_is_as_declared();
     (!is_as_declared).then_some((Count::PublishPayloadFormat, ReasonCode::PayloadFormatInvalid))
+}
+
+const fn as_wire_qos(qos: QoS) -> Qos {
+    match qos {
+        QoS::AtMostOnce => Qos::AtMostOnce,
+        QoS::AtLeastOnce => Qos::AtLeastOnce,
+        QoS::ExactlyOnce => Qos::ExactlyOnce,
+    }
 }
 
 fn answer_to(end: EventEnd, had_locally: bool) -> ReasonCode {

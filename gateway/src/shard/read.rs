@@ -6,7 +6,7 @@ use roost_wire::Now;
 use super::close::Farewell;
 use super::connection::Connection;
 use super::{Output, Shard, TimerFor, Todo};
-use crate::packet::{Ack, DecodeError, Disconnect, Packet, ProtocolVersion, ReasonCode};
+use crate::packet::{Ack, DecodeError, Disconnect, Encoder, Packet, ProtocolVersion, ReasonCode};
 use crate::{ConnectionId, Count};
 
 impl Shard {
@@ -61,7 +61,7 @@ impl Shard {
             && (client.parked_bytes >= limits.parked_bytes_max
                 || self.parked_bytes >= limits.parked_bytes_total_max);
         // A v5 client knows the receive maximum and is disconnected when it breaks it.
-        let window_is_full = client.version() == ProtocolVersion::V311
+        let window_is_full = client.version() != ProtocolVersion::V5
             && client.pending.len() >= usize::from(limits.receive_maximum.get());
         parks_too_much || window_is_full || self.is_draining()
     }
@@ -103,16 +103,15 @@ impl Shard {
             Packet::Connect(connect) => self.connect(now, id, *connect),
             Packet::Publish(publish) => self.publish(now, id, publish),
             Packet::Puback(ack) => self.puback(now, id, &ack),
+            Packet::Pubrec(ack) => self.pubrec(now, id, &ack),
+            Packet::Pubrel(ack) => self.pubrel(now, id, &ack),
+            Packet::Pubcomp(ack) => self.pubcomp(now, id, &ack),
             Packet::Subscribe(subscribe) => self.subscribe(now, id, &subscribe),
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(now, id, &unsubscribe),
             Packet::Pingreq => self.send(now, id, &Packet::Pingresp),
             Packet::Disconnect(disconnect) => self.disconnect(now, id, &disconnect),
-            // QoS 2 is refused when it is published and never granted; no exchange of AUTH was begun. The others only
-            // a server sends, so the decoder refuses them.
-            Packet::Pubrec(_)
-            | Packet::Pubrel(_)
-            | Packet::Pubcomp(_)
-            | Packet::Auth(_)
+            // No exchange of AUTH was begun. The others only a server sends, so the decoder refuses them.
+            Packet::Auth(_)
             | Packet::Connack(_)
             | Packet::Suback(_)
             | Packet::Unsuback(_)
@@ -140,7 +139,7 @@ impl Shard {
     }
 
     /// The client of a session has acknowledged something: there is room for more.
-    fn made_progress(&mut self, now: Now, key: crate::session::SessionKey) {
+    pub(super) fn made_progress(&mut self, now: Now, key: crate::session::SessionKey) {
         let Some(session) = self.sessions.get_mut(&key) else { return };
         session.stalled_since = None;
         if let Some(connection) = session.connection {
@@ -162,6 +161,9 @@ impl Shard {
                 session.expiry = expiry;
             }
         }
+        if disconnect.reason == ReasonCode::Success {
+            self.discard_will(id);
+        }
         self.close(now, id, Count::ClosedByClient, Farewell::None);
     }
 
@@ -174,9 +176,9 @@ impl Shard {
         let is_version = reason == ReasonCode::UnsupportedProtocolVersion;
         let count = if is_version { Count::RefusedVersion } else { Count::RefusedMalformed };
         let farewell = match connection.decoder.version() {
-            // v3.1.1 has no return code for a malformed packet [MQTT-3.1.4-1].
-            Some(ProtocolVersion::V311) if !is_version => Farewell::None,
-            Some(version) => Farewell::Connack(version, reason, None),
+            // v3 has no return code for a malformed packet [MQTT-3.1.4-1].
+            Some(ProtocolVersion::V31 | ProtocolVersion::V311) if !is_version => Farewell::None,
+            Some(version) => Farewell::Connack(Encoder::new(version), reason, None),
             None => Farewell::None,
         };
         self.close(now, id, count, farewell);

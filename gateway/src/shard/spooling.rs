@@ -26,7 +26,8 @@ pub(super) struct Spooling {
 
 #[derive(Debug)]
 struct Waiting {
-    waiter: Waiter,
+    /// None for a will.
+    waiter: Option<Waiter>,
     bytes: usize,
     trace: Option<Box<Begun>>,
 }
@@ -81,7 +82,7 @@ impl Shard {
         &mut self,
         (event, trace): (Event, Option<Box<Begun>>),
         (exchange, order): (String, UplinkOrder),
-        waiter: Waiter,
+        waiter: Option<Waiter>,
     ) {
         let number = SpoolNumber(self.spooling.next);
         self.spooling.next += 1;
@@ -97,7 +98,9 @@ impl Shard {
                 continue;
             };
             self.spooling.bytes -= bytes;
-            self.acknowledge(now, waiter.connection, waiter.publish, ReasonCode::Success);
+            if let Some(waiter) = waiter {
+                self.acknowledge(now, waiter.publisher, ReasonCode::Success);
+            }
             if let Some(begun) = trace {
                 let how = Ending::Event { fate: EventFate::Spooled };
                 self.outputs.push_back(Output::Trace(begun.ended(now.boot, how)));
@@ -139,7 +142,7 @@ impl Shard {
         let Some(connection) = self.connections.get(&id) else { return };
         let Some(client) = connection.client.as_deref() else { return };
         let window = usize::from(self.config.limits.receive_maximum.get());
-        let may_publish = client.pending.len() < window && !connection.paused;
+        let may_publish = self.unanswered(client) < window && !connection.paused;
         if !self.spooling.is_full() || client.waits_for != Some(HeldBy::Spool) || may_publish {
             return;
         }

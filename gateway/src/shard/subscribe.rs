@@ -3,21 +3,28 @@
 use roost_wire::{Now, SettlementItem, TopicFilter};
 
 use super::Shard;
+use super::close::Farewell;
 use crate::link::FromShard;
-use crate::packet::{Packet, QoS, ReasonCode, Suback, Subscribe, SubscribeFilter, Unsuback, Unsubscribe};
+use crate::packet::{
+    Packet, ProtocolVersion, QoS, ReasonCode, Suback, Subscribe, SubscribeFilter, Unsuback, Unsubscribe,
+};
 use crate::session::SessionKey;
 use crate::subscriptions::{Inserted, Subscription};
-use crate::{ConnectionId, packet};
+use crate::{ConnectionId, Count, packet};
 
 impl Shard {
     pub(super) fn subscribe(&mut self, now: Now, id: ConnectionId, subscribe: &Subscribe) {
         let Some(key) = self.session_of(id) else { return };
         let subscription_id = subscribe.properties.as_ref().and_then(|p| p.subscription_id);
         let grant = |filter| self.grant(key, filter, subscription_id);
-        let reasons = subscribe.filters.iter().map(grant).collect();
+        let reasons: Vec<_> = subscribe.filters.iter().map(grant).collect();
+        if self.is_untellable(id, &reasons) {
+            return self.close(now, id, Count::ClosedSubscription, Farewell::None);
+        }
         let suback = Suback { packet_id: subscribe.packet_id, reasons, properties: None };
         self.send(now, id, &Packet::Suback(suback));
         self.report_subscribed(key);
+        self.pump(now, id);
     }
 
     pub(super) fn unsubscribe(&mut self, now: Now, id: ConnectionId, unsubscribe: &Unsubscribe) {
@@ -25,6 +32,16 @@ impl Shard {
         let reasons = unsubscribe.filters.iter().map(|text| self.revoke(key, text)).collect();
         let unsuback = Unsuback { packet_id: unsubscribe.packet_id, reasons, properties: None };
         self.send(now, id, &Packet::Unsuback(unsuback));
+        // What waited behind retained messages that are not wanted any more.
+        self.pump(now, id);
+    }
+
+    /// Whether the SUBACK would say to a client of MQTT 3.1, which has no word for a refusal, that it has a subscription which it has not.
+    /// Only of one that it may not have is that to be said [MQTT31 §3.8].
+    fn is_untellable(&self, id: ConnectionId, reasons: &[ReasonCode]) -> bool {
+        let client = self.connections.get(&id).and_then(|connection| connection.client.as_deref());
+        client.is_some_and(|client| client.version() == ProtocolVersion::V31)
+            && reasons.iter().any(|reason| reason.is_error() && *reason != ReasonCode::NotAuthorized)
     }
 
     fn grant(
@@ -42,16 +59,17 @@ impl Shard {
         if !is_known && session.subscriptions >= self.config.limits.subscriptions_max {
             return ReasonCode::QuotaExceeded;
         }
-        let mut options = asked.options;
-        options.qos = options.qos.min(QoS::AtLeastOnce);
-        match self.subscriptions.insert(key, &filter, Subscription { options, subscription_id }) {
-            Err(_) => return ReasonCode::QuotaExceeded,
-            Ok(Inserted::New) => session.subscriptions += 1,
-            Ok(Inserted::Replaced(_)) => {}
-        }
+        let options = asked.options;
+        let subscription = Subscription { options, subscription_id };
+        let Ok(inserted) = self.subscriptions.insert(key, &filter, subscription) else {
+            return ReasonCode::QuotaExceeded;
+        };
+        session.subscriptions += usize::from(inserted == Inserted::New);
+        self.owe_retained(key, &filter, subscription, inserted);
         match options.qos {
             QoS::AtMostOnce => ReasonCode::Success,
-            QoS::AtLeastOnce | QoS::ExactlyOnce => ReasonCode::GrantedQos1,
+            QoS::AtLeastOnce => ReasonCode::GrantedQos1,
+            QoS::ExactlyOnce => ReasonCode::GrantedQos2,
         }
     }
 
@@ -62,6 +80,7 @@ impl Shard {
         }
         if let Some(session) = self.sessions.get_mut(&key) {
             session.subscriptions -= 1;
+            session.catch_up.cancel(&filter);
         }
         ReasonCode::Success
     }

@@ -35,6 +35,10 @@ impl Shard {
                     }
                 }
                 TimerFor::Fetch(request) => self.fetch_due(now, request),
+                TimerFor::Retained(key) => self.retained_due(now, key),
+                TimerFor::Will(key) => self.will_due(now, key),
+                TimerFor::RetainedExpiry => self.expire_retained(now),
+                TimerFor::Give(key) => self.give_due(now, key),
                 TimerFor::Retry(number) => {
                     if let Some(publication) = self.uplink.retry(number) {
                         self.publish_to_backend(publication);
@@ -53,9 +57,10 @@ impl Shard {
 
     /// Others wait for a session's client from now on, or no more.
     pub(super) fn watch_stall(&mut self, now: Now, key: SessionKey) {
+        let will_waits = self.wills.wait_for(key);
         let Some(session) = self.sessions.get_mut(&key) else { return };
         let Some(id) = session.connection else { return };
-        if session.holds_up.is_empty() && !session.hold.has_waiting() {
+        if session.holds_up.is_empty() && !session.hold.has_waiting() && !will_waits {
             session.stalled_since = None;
         } else if session.stalled_since.is_none() {
             session.stalled_since = Some(now.boot);

@@ -21,6 +21,14 @@ pub(super) enum TimerFor {
     Retry(u64),
     /// A session has been asked for long enough.
     Fetch(SessionRequest),
+    /// A session whose client gets retained messages has its next turn.
+    Retained(SessionKey),
+    /// The delay of the will of a session that is away is over.
+    Will(SessionKey),
+    /// The next retained message expires.
+    RetainedExpiry,
+    /// A session that is to be given away has not settled what it has on its way for long enough.
+    Give(SessionKey),
 }
 
 /// Timers in the order of their times. Setting and cancelling cost a walk down a tree. One that is moved to a later time

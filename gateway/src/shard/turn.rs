@@ -6,6 +6,7 @@ use roost_wire::{
 
 use super::Shard;
 use super::close::Farewell;
+use super::give::Wanted;
 use crate::link::{FromShard, ToShard};
 use crate::packet::ReasonCode;
 use crate::session::Session;
@@ -86,7 +87,7 @@ impl Shard {
                 self.tell_link(FromShard::Sighting(self.find_session(now, question, run, device)));
             }
             ToShard::MoveSession { question, run, device, session } => {
-                self.give_session(now, (question, run), device, session);
+                self.give_session(now, Wanted { question, run, device, session });
             }
             ToShard::SessionAnswer { request, device, answer } => {
                 self.session_answered(now, request, &device, answer);

@@ -2,32 +2,51 @@
 
 use roost_wire::Now;
 
+use super::close::Farewell;
 use super::connection::{Connection, HeldBy};
+use super::retain::STEPS_AT_ONCE;
 use super::{Output, Shard};
-use crate::packet::{Ack, Delivery, Packet, QoS};
-use crate::session::SessionKey;
+use crate::packet::{Ack, Packet, ProtocolVersion, ReasonCode};
+use crate::session::{Answer, Session, SessionKey};
 use crate::{ConnectionId, Count};
 
 impl Shard {
-    /// Sends an answer. Its client pays for it with the next read: nothing is read while too much waits.
+    /// Sends an answer. Its client pays for it with the next read: nothing is read while too much waits. One that takes no packet as large
+    /// would wait for ever: it is closed.
     pub(super) fn send(&mut self, now: Now, id: ConnectionId, packet: &Packet) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Some(client) = connection.client.as_deref() else { return };
-        connection.outgoing.packet(now.boot, client.encoder, packet);
-        self.has_output(id);
+        match connection.outgoing.packet(now.boot, client.encoder, packet) {
+            true => self.has_output(id),
+            false => {
+                let farewell = Farewell::Disconnect(ReasonCode::PacketTooLarge);
+                self.close(now, id, Count::ClosedAnswerTooLarge, farewell);
+            }
+        }
     }
 
-    /// Sends the PUBACKs that may leave, in order [MQTT-4.6.0-2].
-    pub(super) fn send_pubacks(&mut self, now: Now, id: ConnectionId) {
+    /// Sends the PUBACKs and PUBRECs that may leave, in order [MQTT-4.6.0-2], [MQTT-4.6.0-3].
+    pub(super) fn send_acknowledgements(&mut self, now: Now, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Connection { outgoing, client: Some(client), .. } = connection else { return };
-        let mut sent = 0;
-        while let Some((packet_id, reason)) = client.pending.pop() {
-            outgoing.packet(now.boot, client.encoder, &Packet::Puback(Ack::with_reason(packet_id, reason)));
-            sent += 1;
+        let (mut pubacks, mut pubrecs) = (0, 0);
+        while let Some(Answer { packet_id, reason, is_pubrec }) = client.pending.pop() {
+            let ack = Ack::with_reason(packet_id, reason);
+            let packet = if is_pubrec { Packet::Pubrec(ack) } else { Packet::Puback(ack) };
+            // It is shorter than the CONNACK that the client has taken.
+            outgoing.packet(now.boot, client.encoder, &packet);
+            if !is_pubrec {
+                pubacks += 1;
+                continue;
+            }
+            pubrecs += 1;
+            if let Some(session) = self.sessions.get_mut(&client.session) {
+                session.received.tell(packet_id, client.version() == ProtocolVersion::V5);
+            }
         }
-        if sent > 0 {
-            self.counters.add_many(Count::PubackSent, sent);
+        if pubacks + pubrecs > 0 {
+            self.counters.add_many(Count::PubackSent, pubacks);
+            self.counters.add_many(Count::PubrecSent, pubrecs);
             self.has_output(id);
             self.read_on(id);
         }
@@ -50,7 +69,8 @@ impl Shard {
         let Some(key) = self.session_of(id) else { return };
         self.pump_commands(now, id, key);
         let mut wrote = false;
-        while self.write_message(now, id, key) {
+        let mut steps = STEPS_AT_ONCE;
+        while self.write_message(now, id, key) || self.write_retained(now, id, key, &mut steps) {
             wrote = true;
         }
         self.has_output(id);
@@ -60,42 +80,49 @@ impl Shard {
         self.watch_stall(now, key);
     }
 
-    /// Whether another PUBLISH may be added for the client; with QoS 1 it takes a place in its window.
+    /// Whether another PUBLISH may be added for the client; with QoS 1 or 2 it takes a place in its window.
     pub(super) fn has_room(&self, id: ConnectionId, key: SessionKey, is_acknowledged: bool) -> bool {
         let (Some(connection), Some(session)) = (self.connections.get(&id), self.sessions.get(&key)) else {
             return false;
         };
         let Some(client) = &connection.client else { return false };
         connection.outgoing.waiting_bytes() <= self.config.limits.outgoing_bytes_max
-            && (!is_acknowledged || session.unacknowledged() < client.window)
+            && (!is_acknowledged || session.unacknowledged() < usize::from(client.window))
     }
 
     /// Writes the session's next message; false if there is none or no room.
-    fn write_message(&mut self, now: Now, id: ConnectionId, key: SessionKey) -> bool {
-        if !self.sessions.get(&key).is_some_and(|s| s.outbox.has_due()) || !self.has_room(id, key, true) {
+    pub(super) fn write_message(&mut self, now: Now, id: ConnectionId, key: SessionKey) -> bool {
+        if !self.sessions.get(&key).is_some_and(Session::has_due) || !self.has_room(id, key, true) {
             return false;
         }
         let (Some(connection), Some(session)) = (self.connections.get_mut(&id), self.sessions.get_mut(&key))
         else {
             return false;
         };
-        let Some(client) = connection.client.as_deref() else { return false };
+        let Connection { outgoing, client: Some(client), .. } = connection else { return false };
         let before = session.outbox.depth();
         let expired = session.outbox.drop_expired(now.boot);
         self.counters.add_many(Count::DroppedExpired, expired);
         let free_id = session.next_packet_id();
-        let Some(due) = session.outbox.send_next(free_id) else {
+        // What has expired may have stood in front of a retained message.
+        let due = if session.has_due() { session.outbox.send_next(free_id) } else { None };
+        let Some(due) = due else {
             self.depth.changed(before, session.outbox.depth());
             return false;
         };
-        let delivery = Delivery::AtLeastOnce { packet_id: due.packet_id, dup: due.dup };
-        let copy = due.copy;
+        let (delivery, copy) = (due.delivery(), due.copy);
         let publish = copy.message.to_publish(now.boot, delivery, copy.retain, &copy.subscription_ids);
-        if connection.outgoing.publish(now.boot, client.encoder, &publish) {
-            self.counters.written(QoS::AtLeastOnce, publish.payload.len());
+        if outgoing.publish(now.boot, client, &publish) {
+            self.counters.written(delivery.qos(), publish.payload.len());
             self.counters.add(Count::LocalDelivered);
         } else {
-            session.outbox.drop_last_sent();
+            if let Some(packet_id) = session.outbox.drop_last_sent() {
+                connection.outgoing.packet(
+                    now.boot,
+                    client.encoder,
+                    &Packet::Pubrel(Ack::success(packet_id)),
+                );
+            }
             self.counters.add(Count::DroppedTooLarge);
         }
         self.depth.changed(before, session.outbox.depth());

@@ -8,7 +8,7 @@ use roost_ops::TracingConfig;
 use roost_wire::{AnswerTopic, GatewayId, Region, ShardId};
 
 use super::spool::SpoolConfig;
-use crate::{Limits, UplinkRules};
+use crate::{Hints, Limits, UplinkRules};
 
 /// A gateway's configuration: typed, with a default for everything that has one.
 #[derive(Debug, Clone)]
@@ -37,6 +37,8 @@ pub struct GatewayConfig {
     pub spool: Option<SpoolConfig>,
     /// Where devices answer commands.
     pub answers: AnswerTopic,
+    /// What clients are told for their own use.
+    pub hints: Hints,
     /// Where its spans go; off by default.
     pub tracing: Option<TracingConfig>,
 }
@@ -69,6 +71,7 @@ impl GatewayConfig {
             uplink: UplinkRules::default(),
             spool: None,
             answers: AnswerTopic::default(),
+            hints: Hints::default(),
             tracing: None,
         }
     }

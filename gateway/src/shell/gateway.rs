@@ -239,6 +239,7 @@ fn shard_config(config: &GatewayConfig, incarnation: Incarnation) -> ShardConfig
         limits: config.limits.clone(),
         uplink: config.uplink.clone(),
         answers: config.answers.clone(),
+        hints: config.hints.clone(),
         trace_ids: config.tracing.as_ref().map(|tracing| TraceIds::new(rand::random(), tracing.sample)),
     }
 }

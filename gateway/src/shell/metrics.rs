@@ -159,6 +159,18 @@ impl Snapshot {
                     "Sessions that are asked for, since their devices may have been elsewhere.",
                     g.fetches,
                 ),
+                ("roost_gateway_retained_messages", "Retained messages.", g.retained_messages),
+                (
+                    "roost_gateway_retained_bytes",
+                    "Bytes of the topics, payloads and properties of the retained messages.",
+                    g.retained_bytes,
+                ),
+                (
+                    "roost_gateway_wills",
+                    "Wills of clients that are connected, or that may come back before they are published.",
+                    g.wills,
+                ),
+                ("roost_gateway_will_bytes", "Bytes of these wills, and 256 for each.", g.will_bytes),
             ],
         );
         let help = "For how long commands may be delivered if no heartbeat is answered; 0 without a lease.";

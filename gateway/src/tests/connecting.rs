@@ -7,33 +7,15 @@ use roost_wire::Sighting;
 
 use super::world::*;
 use crate::packet::{
-    Auth, Connect, Disconnect, DisconnectProperties, Packet, ProtocolVersion, QoS, ReasonCode, Text, Will,
-    WillProperties,
+    Auth, Connect, Disconnect, DisconnectProperties, Packet, ProtocolVersion, ReasonCode, Text,
 };
 use crate::shard::Input;
-use crate::{Count, Notice};
-
-fn will() -> Option<Will> {
-    Some(Will {
-        topic: Text::from_static("w"),
-        payload: crate::packet::BinaryData::default(),
-        qos: QoS::AtMostOnce,
-        retain: false,
-        properties: WillProperties::default(),
-    })
-}
+use crate::{Count, Hints, Notice};
 
 #[test]
 fn what_is_not_there_yet_is_refused_with_its_reason() {
     type Change = fn(&mut Connect);
-    let cases: [(&str, Change, ReasonCode, ReasonCode, Count); 4] = [
-        (
-            "a will",
-            |c| c.will = will(),
-            ReasonCode::ImplementationSpecificError,
-            ReasonCode::ServerUnavailable,
-            Count::RefusedWill,
-        ),
+    let cases: [(&str, Change, ReasonCode, ReasonCode, Count); 3] = [
         (
             "an id with a wildcard",
             |c| c.client_id = Text::from_static("a+b"),
@@ -95,13 +77,31 @@ fn connack_says_what_there_is() {
     let mut world = World::new();
     let (_, connack) = world.try_connect(connect_packet(V5, "d"));
     let properties = connack.properties.unwrap();
-    assert_eq!(properties.maximum_qos, Some(QoS::AtLeastOnce));
-    assert_eq!(properties.retain_available, Some(false));
+    assert_eq!(properties.maximum_qos, None, "QoS 2");
+    assert_eq!(properties.retain_available, None, "they are");
     assert_eq!(properties.shared_subscription_available, Some(false));
     assert_eq!(properties.receive_maximum.unwrap().get(), 100);
     assert_eq!(properties.maximum_packet_size.unwrap().get(), 256 * 1024);
-    assert_eq!(properties.topic_alias_maximum, Some(0));
+    assert_eq!(properties.topic_alias_maximum, Some(16));
     assert_eq!((properties.assigned_client_id, properties.session_expiry_interval_s), (None, None));
+}
+
+#[test]
+fn response_information_is_told_to_who_asks_for_it_where_the_operator_has_some() {
+    let response_information = Some("answers/{device}/".parse().unwrap());
+    let hints = Hints { response_information, ..Hints::default() };
+    for (hints, asks, told) in [
+        (hints.clone(), Some(true), Some("answers/a%2Fb/")),
+        (hints.clone(), Some(false), None),
+        (hints, None, None),
+        (Hints::default(), Some(true), None),
+    ] {
+        let mut world = World::with_hints(hints);
+        let mut connect = connect_packet(V5, "a/b");
+        connect.properties.request_response_information = asks;
+        let properties = world.try_connect(connect).1.properties.unwrap();
+        assert_eq!(properties.response_information.as_deref(), told, "{asks:?} [MQTT-3.1.2-28]");
+    }
 }
 
 #[test]
@@ -123,18 +123,6 @@ fn an_empty_client_id_is_replaced_by_one_of_its_own() {
     world.connect(V311, "");
     let (_, refused) = world.try_connect(persistent(V311, ""));
     assert_eq!(refused.reason, ReasonCode::ClientIdentifierNotValid, "[MQTT-3.1.3-8]");
-}
-
-#[test]
-fn mqtt_3_1_is_told_which_versions_there_are() {
-    let mut world = World::new();
-    let client = world.open(V311);
-    world.send_bytes(client, BytesMut::from(&b"\x10\x0f\x00\x06MQIsdp\x03\x02\x00\x0a\x00\x01d"[..]));
-    assert!(world.is_closed(client));
-    let packets = world.read(client);
-    let [Packet::Connack(connack)] = &packets[..] else { panic!("{packets:?}") };
-    assert_eq!(connack.reason, ReasonCode::UnsupportedProtocolVersion);
-    assert_eq!(world.count(Count::RefusedVersion), 1);
 }
 
 #[test]
@@ -209,6 +197,44 @@ fn silence_for_one_and_a_half_keep_alives_ends_the_connection() {
             Some(_) => assert_eq!(world.closed_with(client), Some(ReasonCode::KeepAliveTimeout)),
             None => assert!(!world.is_closed(client)),
         }
+    }
+}
+
+#[test]
+fn a_longer_keep_alive_than_there_is_and_none_are_replaced_and_a_v5_client_is_told() {
+    let ten = std::num::NonZeroU16::new(10);
+    for (version, keep_alive_s, told_s, silence_s) in [
+        (V5, 0, Some(10), Some(15)),
+        (V5, 11, Some(10), Some(15)),
+        (V5, 10, None, Some(15)),
+        (V5, 4, None, Some(6)),
+        (V311, 0, None, None),
+        (V311, 20, None, Some(30)),
+    ] {
+        let mut world = World::with(crate::Limits { keep_alive_s_max: ten, ..limits() });
+        let mut connect = connect_packet(version, "d");
+        connect.keep_alive_s = keep_alive_s;
+        let (client, connack) = world.try_connect(connect);
+        let said_s = connack.properties.and_then(|properties| properties.server_keep_alive_s);
+        assert_eq!(said_s, told_s, "{version:?} {keep_alive_s}");
+        world.pass(Duration::from_millis(silence_s.unwrap_or(3_600) * 1_000 - 1));
+        assert!(!world.is_closed(client), "{version:?} {keep_alive_s}");
+        world.pass(Duration::from_millis(1));
+        assert_eq!(world.is_closed(client), silence_s.is_some(), "{version:?} {keep_alive_s}");
+    }
+}
+
+#[test]
+fn every_keep_alive_stands_where_there_is_no_longest() {
+    for keep_alive_s in [0, u16::MAX] {
+        let mut world = World::new();
+        let mut connect = connect_packet(V5, "d");
+        connect.keep_alive_s = keep_alive_s;
+        assert_eq!(
+            world.try_connect(connect).1.properties.unwrap().server_keep_alive_s,
+            None,
+            "[MQTT-3.2.2-22]"
+        );
     }
 }
 

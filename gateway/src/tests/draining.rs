@@ -1,15 +1,15 @@
 //! A gateway that goes away owes nobody anything.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use roost_wire::{Outcome, ReturnReason, Sighting};
 
 use super::world::*;
-use crate::PublishOutcome;
 use crate::link::LinkInput;
-use crate::packet::{Packet, QoS, ReasonCode};
+use crate::packet::{Packet, QoS, ReasonCode, Text};
 use crate::shard::Input;
+use crate::{Hints, PublishOutcome};
 
 fn drain(world: &mut World) {
     world.link_input(LinkInput::Drain);
@@ -39,6 +39,35 @@ fn what_is_outstanding_finishes_and_then_clients_are_sent_elsewhere() {
     assert_eq!((ack.packet_id.value(), disconnect.reason), (1, ReasonCode::ServerShuttingDown));
     assert_eq!(world.sightings.iter().filter(|s| matches!(s, Sighting::Gone { .. })).count(), 2);
     assert!(world.link.is_settled());
+}
+
+#[test]
+fn clients_are_told_where_else_to_go_if_the_operator_says_where() {
+    let server_reference = Some(Text::from_static("us.example.org:1883"));
+    let mut world =
+        World::with_hints(Hints { server_reference: server_reference.clone(), ..Hints::default() });
+    let client = world.connect(V5, "d");
+    let old = world.connect(V311, "old");
+    let mut connect = connect_packet(V5, "narrow");
+    connect.properties.maximum_packet_size = NonZeroU32::new(48);
+    let narrow = world.connect_as(connect);
+    let last = world.connect(V5, "last");
+    world.publish(last, "a", qos1(1));
+    drain(&mut world);
+    let (_, connack) = world.try_connect(connect_packet(V5, "late"));
+    assert_eq!(connack.reason, ReasonCode::UseAnotherServer);
+    assert_eq!(connack.properties.unwrap().server_reference, server_reference);
+    world.answer_event(PublishOutcome::Confirmed);
+    let packets = world.read(client);
+    let [Packet::Disconnect(disconnect)] = &packets[..] else { panic!("{packets:?}") };
+    assert_eq!(disconnect.reason, ReasonCode::UseAnotherServer);
+    assert_eq!(disconnect.properties.as_ref().unwrap().server_reference, server_reference);
+    assert_eq!(world.closed_with(old), None, "3.1.1 has no DISCONNECT from a server");
+    assert_eq!(
+        world.closed_with(narrow),
+        Some(ReasonCode::UseAnotherServer),
+        "which takes no packet as large"
+    );
 }
 
 #[test]

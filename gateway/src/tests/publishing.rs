@@ -166,46 +166,6 @@ fn at_qos_0_what_is_not_dropped_comes_in_order() {
 }
 
 #[test]
-fn what_a_client_may_not_publish_ends_its_connection() {
-    type Change = fn(&mut crate::packet::Publish);
-    let cases: [(&str, Change, ReasonCode, Count); 3] = [
-        (
-            "QoS 2",
-            |p| p.delivery = Delivery::ExactlyOnce { packet_id: id(1), dup: false },
-            ReasonCode::QosNotSupported,
-            Count::ClosedUnsupported,
-        ),
-        ("retain", |p| p.retain = true, ReasonCode::RetainNotSupported, Count::ClosedUnsupported),
-        (
-            "a topic alias",
-            |p| {
-                p.properties = Some(Box::new(PublishProperties {
-                    topic_alias: std::num::NonZeroU16::new(1),
-                    ..Default::default()
-                }))
-            },
-            ReasonCode::TopicAliasInvalid,
-            Count::ClosedProtocol,
-        ),
-    ];
-    for (what, change, reason, count) in cases {
-        let mut world = World::new();
-        let client = world.connect(V5, "d");
-        let mut publish = publish_packet("a", b"x", Delivery::AtMostOnce);
-        change(&mut publish);
-        world.send(client, Packet::Publish(publish.clone()));
-        assert_eq!(world.closed_with(client), Some(reason), "{what}");
-        assert_eq!(world.count(count), 1, "{what}");
-        assert!(world.events.is_empty(), "{what}");
-        if publish.properties.is_none() {
-            let client = world.connect(V311, "d");
-            world.send(client, Packet::Publish(publish));
-            assert_eq!(world.closed_with(client), None, "{what} in v3.1.1: closed without a word");
-        }
-    }
-}
-
-#[test]
 fn what_the_mesh_cannot_carry_is_refused_in_the_puback() {
     let mut world = World::new();
     let client = world.connect(V5, "d");

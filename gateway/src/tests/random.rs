@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use roost_wire::{Outcome, Qos};
 
 use super::world::*;
-use crate::packet::{Delivery, Packet, QoS};
+use crate::packet::{Delivery, Packet, Publish, PublishProperties, QoS, Text};
 use crate::shard::Backend;
 use crate::{ConnectionId, Limits, PublishOutcome};
 
@@ -72,6 +72,8 @@ struct Device {
     unconfirmed: VecDeque<(u16, String)>,
     received: Vec<String>,
     next_packet: u16,
+    /// The topics that it has given aliases, on this connection.
+    aliases: Vec<&'static str>,
 }
 
 struct Fleet {
@@ -87,6 +89,21 @@ struct Fleet {
     turn: u64,
     run: u64,
     link: u32,
+}
+
+impl Device {
+    /// Names an alias beside the topic, or instead of it where the gateway knows.
+    fn use_alias(&mut self, topic: &'static str, publish: &mut Publish) {
+        let known = self.aliases.iter().position(|known| *known == topic);
+        let at = known.unwrap_or(self.aliases.len());
+        match known {
+            Some(_) => publish.topic = Text::EMPTY,
+            None => self.aliases.push(topic),
+        }
+        let topic_alias = NonZeroU16::new(at as u16 + 1);
+        publish.properties =
+            Some(Box::new(PublishProperties { topic_alias, ..PublishProperties::default() }));
+    }
 }
 
 impl Fleet {
@@ -117,13 +134,15 @@ impl Fleet {
         match self.devices[n].connection.take() {
             Some(connection) => self.world.cut(connection),
             None => {
-                let version = if n == 0 { V311 } else { V5 };
-                self.devices[n].connection =
-                    Some(self.world.connect_as(persistent(version, &format!("d{n}"))));
+                let mut connect = persistent(if n == 0 { V311 } else { V5 }, &format!("d{n}"));
+                // One alias for two topics: it changes hands.
+                connect.properties.topic_alias_maximum = (n == 2).then_some(1);
+                self.devices[n].connection = Some(self.world.connect_as(connect));
             }
         }
         self.devices[n].unacknowledged.clear();
         self.devices[n].unconfirmed.clear();
+        self.devices[n].aliases.clear();
     }
 
     fn step(&mut self, step: Step) {
@@ -167,7 +186,10 @@ impl Fleet {
         let payload = self.next_message.to_string();
         device.unconfirmed.push_back((device.next_packet, payload.clone()));
         let topic = if is_local { "local/t" } else { "up" };
-        let publish = publish_packet(topic, payload.as_bytes(), qos1(device.next_packet));
+        let mut publish = publish_packet(topic, payload.as_bytes(), qos1(device.next_packet));
+        if n == 2 {
+            device.use_alias(topic, &mut publish);
+        }
         self.world.send(client, Packet::Publish(publish));
     }
 
@@ -185,6 +207,9 @@ impl Fleet {
         }
         let n = n % self.world.events.len();
         let event = self.world.events.remove(n).unwrap();
+        if event.message.exchange == "roost.up" {
+            assert!(event.message.routing_key.ends_with(".up"), "the topic that its alias stood for");
+        }
         if outcome == PublishOutcome::Confirmed {
             self.confirmed_events.insert(String::from_utf8(event.message.body.to_vec()).unwrap());
         }

@@ -1,19 +1,20 @@
 //! A device that roams between two gateways, in whatever order it, they and the router come to do what they do: as long as it is told
-//! that its session is there, nothing that the session took is missing, and nothing that it has acknowledged comes again.
+//! that its session is there, nothing that the session took is missing, and nothing that it has acknowledged comes again. At QoS 2 nothing
+//! comes twice, and nothing that it publishes is more than one event.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use roost_wire::{
-    BootTime, CloseReason, Control, Device, QuestionId, SessionAnswer, SessionArrival, SessionHandOver,
-    SessionId, SessionRequest, Sighting,
+    BootTime, CloseReason, Control, Device, Event, QuestionId, SessionAnswer, SessionArrival,
+    SessionHandOver, SessionId, SessionRequest, Sighting,
 };
 
 use super::world::*;
-use crate::packet::{Packet, PacketId, QoS, ReasonCode};
+use crate::packet::{Ack, Connack, Packet, QoS, ReasonCode};
 use crate::shard::Input;
-use crate::{ConnectionId, Limits};
+use crate::{ConnectionId, Limits, PublishOutcome};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -24,8 +25,12 @@ enum Step {
     },
     /// Its connection breaks.
     Cut,
-    /// It acknowledges the oldest message that it has not.
+    /// It says the next of what it has to answer.
     Acknowledge,
+    /// It publishes an event at QoS 2; the packet is lost if it is not connected.
+    Send,
+    /// The backend has the oldest event of that gateway.
+    Confirm(usize),
     /// Somebody publishes at that gateway.
     Publish(usize),
     /// The router reads the next word of that gateway.
@@ -42,7 +47,9 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..2_usize, clean).prop_map(|(at, clean)| Step::Connect { at, clean }),
         4 => Just(Step::Cut),
-        4 => Just(Step::Acknowledge),
+        6 => Just(Step::Acknowledge),
+        4 => Just(Step::Send),
+        4 => (0..2_usize).prop_map(Step::Confirm),
         8 => (0..2_usize).prop_map(Step::Publish),
         12 => (0..2_usize).prop_map(Step::RouterReads),
         12 => (0..2_usize).prop_map(Step::GatewayReads),
@@ -63,15 +70,17 @@ enum Down {
 }
 
 /// What the device knows.
-#[derive(Default)]
 struct Roamer {
+    peer: Peer,
     connection: Option<(usize, ConnectionId)>,
     /// Where it was accepted last.
     home: usize,
-    unacknowledged: VecDeque<(PacketId, String)>,
+    /// What it has to say on this connection, each with the message that it is about.
+    replies: VecDeque<(Packet, Option<String>)>,
     /// What its session took since it was told of a fresh one, and that it has not got.
     owed: BTreeSet<String>,
     settled: BTreeSet<String>,
+    got: BTreeSet<String>,
 }
 
 struct Mesh {
@@ -84,6 +93,10 @@ struct Mesh {
     /// Who waits, and for which question.
     open: Option<(usize, SessionRequest, QuestionId)>,
     device: Roamer,
+    /// Of what the device subscribes to, and of what is published there.
+    qos: QoS,
+    /// The ids under which events went to the backend, by payload.
+    events: BTreeMap<String, BTreeSet<String>>,
     count: u64,
 }
 
@@ -92,7 +105,7 @@ fn device() -> Device {
 }
 
 impl Mesh {
-    fn new() -> Self {
+    fn new(qos: QoS) -> Self {
         // It connects as often as it likes.
         let limits = Limits { takeovers_burst: 1_000_000, ..limits() };
         let mut gateways = [World::roaming_with(limits.clone()), World::roaming_with(limits)];
@@ -107,28 +120,45 @@ impl Mesh {
             down: Default::default(),
             location: None,
             open: None,
-            device: Roamer::default(),
+            device: Roamer {
+                peer: Peer::new(V5, "s"),
+                connection: None,
+                home: 0,
+                replies: VecDeque::new(),
+                owed: BTreeSet::new(),
+                settled: BTreeSet::new(),
+                got: BTreeSet::new(),
+            },
+            qos,
+            events: BTreeMap::new(),
             count: 0,
         }
     }
 
     fn step(&mut self, step: Step) {
+        self.look();
         for gateway in &mut self.gateways {
             gateway.pass_with_lease(Duration::from_millis(1));
         }
         match step {
             Step::Connect { at, clean } => self.connect(at, clean),
             Step::Cut => {
-                if let Some((at, client)) = self.device.connection.take() {
-                    self.device.unacknowledged.clear();
+                if let Some((at, client)) = self.device.connection {
+                    self.disconnected();
                     self.gateways[at].cut(client);
                 }
             }
             Step::Acknowledge => {
                 let Some((at, client)) = self.device.connection else { return };
-                if let Some((packet_id, text)) = self.device.unacknowledged.pop_front() {
-                    self.device.settled.insert(text);
-                    self.gateways[at].puback(client, packet_id);
+                if let Some((reply, text)) = self.device.replies.pop_front() {
+                    self.device.settled.extend(text);
+                    self.gateways[at].send(client, reply);
+                }
+            }
+            Step::Send => self.send(),
+            Step::Confirm(at) => {
+                if !self.gateways[at].events.is_empty() {
+                    self.gateways[at].answer_event(PublishOutcome::Confirmed);
                 }
             }
             Step::Publish(at) => self.publish(at),
@@ -161,20 +191,44 @@ impl Mesh {
             self.gateway_reads(at);
             self.hear();
         }
-        let mut connect = persistent(V5, "s");
+        let mut connect = self.device.peer.connect_packet();
         connect.clean_start = clean;
         let client = self.gateways[at].begin_connect(connect);
         self.device.connection = Some((at, client));
+    }
+
+    fn disconnected(&mut self) {
+        self.device.connection = None;
+        self.device.peer.connection = None;
+        self.device.replies.clear();
     }
 
     fn publish(&mut self, at: usize) {
         self.count += 1;
         let text = self.count.to_string();
         let (gateway, publisher) = (&mut self.gateways[at], self.publishers[at]);
-        gateway.send(publisher, Packet::Publish(publish_packet("local/t", text.as_bytes(), qos1(1))));
-        let taken = gateway.read_pubacks(publisher) == [(1, ReasonCode::Success)];
+        let delivery = if self.qos == QoS::ExactlyOnce { qos2(1) } else { qos1(1) };
+        gateway.send(publisher, Packet::Publish(publish_packet("local/t", text.as_bytes(), delivery)));
+        let taken = match gateway.read(publisher).pop() {
+            Some(Packet::Puback(ack)) => ack.reason == ReasonCode::Success,
+            Some(Packet::Pubrec(ack)) => {
+                gateway.send(publisher, Packet::Pubrel(Ack::success(id(1))));
+                gateway.read(publisher);
+                ack.reason == ReasonCode::Success
+            }
+            other => panic!("{other:?}"),
+        };
         if taken && at == self.device.home {
             self.device.owed.insert(text);
+        }
+    }
+
+    fn send(&mut self) {
+        if self.device.peer.unanswered() < 20 {
+            self.count += 1;
+            let at = self.device.connection.map_or(0, |(at, _)| at);
+            let payload = self.count.to_string();
+            self.device.peer.publish(&mut self.gateways[at], "up", payload, QoS::ExactlyOnce);
         }
     }
 
@@ -258,26 +312,51 @@ impl Mesh {
         let Some((at, client)) = self.device.connection else { return };
         for packet in self.gateways[at].read(client) {
             match packet {
-                Packet::Connack(connack) => {
-                    self.device.home = at;
-                    if !connack.session_present {
-                        self.device.owed.clear();
-                        self.gateways[at].subscribe(client, "local/t", QoS::AtLeastOnce);
-                    }
-                }
-                Packet::Publish(publish) => {
-                    let text = String::from_utf8(publish.payload.to_vec()).unwrap();
-                    assert!(!self.device.settled.contains(&text), "{text} was acknowledged, and comes again");
-                    self.device.owed.remove(&text);
-                    self.device.unacknowledged.push_back((publish.delivery.packet_id().unwrap(), text));
-                }
-                Packet::Disconnect(_) => {}
-                other => panic!("{other:?}"),
+                Packet::Connack(connack) => self.accepted(at, client, &connack),
+                packet => self.react(packet),
             }
         }
         if self.gateways[at].is_closed(client) {
-            self.device.connection = None;
-            self.device.unacknowledged.clear();
+            self.disconnected();
+        }
+    }
+
+    fn accepted(&mut self, at: usize, client: ConnectionId, connack: &Connack) {
+        self.device.home = at;
+        if !connack.session_present {
+            self.device.owed.clear();
+            self.gateways[at].subscribe(client, "local/t", self.qos);
+        }
+        self.device.peer.connected(&mut self.gateways[at], client, connack);
+    }
+
+    fn react(&mut self, packet: Packet) {
+        let text = match &packet {
+            Packet::Publish(publish) => Some(String::from_utf8(publish.payload.to_vec()).unwrap()),
+            _ => None,
+        };
+        let device = &mut self.device;
+        if let Some(text) = &text {
+            assert!(!device.settled.contains(text), "{text} was acknowledged, and comes again");
+            device.owed.remove(text);
+        }
+        if let Some(reply) = device.peer.react(packet) {
+            device.replies.push_back((reply, text));
+        }
+        for text in device.peer.got.drain(..) {
+            let is_new = device.got.insert(text.clone());
+            assert!(is_new || self.qos != QoS::ExactlyOnce, "{text} came twice");
+        }
+    }
+
+    /// What the device publishes at QoS 2 is one event, at whichever gateway.
+    fn look(&mut self) {
+        for publication in self.gateways.iter().flat_map(|gateway| &gateway.events) {
+            let event = Event::from_message(&publication.message).unwrap();
+            let payload = String::from_utf8(event.payload.to_vec()).unwrap();
+            let ids = self.events.entry(payload).or_default();
+            ids.insert(event.id());
+            assert_eq!(ids.len(), 1, "{event:?} is there twice");
         }
     }
 
@@ -296,7 +375,12 @@ impl Mesh {
                     self.step(Step::GatewayReads(at));
                 }
             }
-            while !self.device.unacknowledged.is_empty() {
+            for at in 0..2 {
+                while !self.gateways[at].events.is_empty() {
+                    self.step(Step::Confirm(at));
+                }
+            }
+            while !self.device.replies.is_empty() {
                 self.step(Step::Acknowledge);
             }
             self.step(Step::Pass(500));
@@ -308,14 +392,21 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_a_session_took_comes_once_wherever_its_device_goes(steps in proptest::collection::vec(step(), 1..150)) {
-        let mut mesh = Mesh::new();
+    fn what_a_session_took_comes_once_wherever_its_device_goes(
+        steps in proptest::collection::vec(step(), 1..150),
+        exactly_once in any::<bool>(),
+    ) {
+        let mut mesh = Mesh::new(if exactly_once { QoS::ExactlyOnce } else { QoS::AtLeastOnce });
         for step in steps {
             mesh.step(step);
         }
         mesh.settle();
         prop_assert!(mesh.device.connection.is_some());
         prop_assert!(mesh.device.owed.is_empty(), "missing: {:?}", mesh.device.owed);
+        prop_assert_eq!(mesh.device.peer.unanswered(), 0);
+        for (payload, _) in &mesh.device.peer.answered {
+            prop_assert!(mesh.events.contains_key(payload), "{} was acknowledged and is nowhere", payload);
+        }
         let sessions: usize = mesh.gateways.iter().map(|gateway| gateway.shard.gauges().sessions).sum();
         prop_assert_eq!(sessions, 3, "two publishers and one device");
         let fetches: usize = mesh.gateways.iter().map(|gateway| gateway.shard.gauges().fetches).sum();

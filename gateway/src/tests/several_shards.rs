@@ -24,6 +24,7 @@ fn shard(index: u16) -> Shard {
         limits: limits(),
         uplink: UplinkRules::default(),
         answers: roost_wire::AnswerTopic::default(),
+        hints: crate::Hints::default(),
         trace_ids: None,
     })
 }

@@ -76,7 +76,7 @@ fn where_nobody_began_a_trace_the_gateway_does_and_malformed_is_nobody() {
         let mut world = World::traced();
         let device = world.connect(version, "d");
         let event = match version {
-            V311 => {
+            V31 | V311 => {
                 world.publish(device, "a", qos1(1));
                 Event::from_message(&world.events[0].message).unwrap()
             }

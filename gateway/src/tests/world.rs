@@ -1,5 +1,7 @@
 //! The world around the core. Time is what the test says it is.
 
+mod aliases;
+mod peer;
 mod router;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,11 +21,12 @@ use crate::packet::{
 };
 use crate::shard::{Backend, Input, Output, Shard, ShardConfig};
 use crate::{
-    ConnectionId, Count, Limits, Placement, Publication, PublishOutcome, PublishToken, ShardIndex,
+    ConnectionId, Count, Hints, Limits, Placement, Publication, PublishOutcome, PublishToken, ShardIndex,
     SpoolNumber, UplinkOrder, UplinkRules,
 };
 
-pub(super) use crate::packet::ProtocolVersion::{V5, V311};
+pub(super) use crate::packet::ProtocolVersion::{V5, V31, V311};
+pub(super) use peer::Peer;
 
 /// One gateway and everybody it deals with.
 pub(super) struct World {
@@ -67,6 +70,7 @@ struct End {
     /// Takes no bytes: they are held here.
     is_stuck: bool,
     held: usize,
+    aliases: aliases::KnownAliases,
 }
 
 pub(super) fn limits() -> Limits {
@@ -118,6 +122,10 @@ pub(super) fn qos1(n: u16) -> Delivery {
     Delivery::AtLeastOnce { packet_id: id(n), dup: false }
 }
 
+pub(super) fn qos2(n: u16) -> Delivery {
+    Delivery::ExactlyOnce { packet_id: id(n), dup: false }
+}
+
 impl World {
     /// A gateway with default bounds; backend and link are up, the router has granted a lease.
     pub(super) fn new() -> Self {
@@ -145,7 +153,12 @@ impl World {
 
     pub(super) fn traced_with(limits: Limits) -> Self {
         let ids = roost_wire::TraceIds::new([1, 2], roost_wire::SampleRatio::ALL);
-        Self::connected(Self::made(limits, UplinkRules::default(), Some(ids)))
+        Self::connected(Self::made(limits, UplinkRules::default(), Some(ids), Hints::default()))
+    }
+
+    /// As [`World::new`], with hints for its clients.
+    pub(super) fn with_hints(hints: Hints) -> Self {
+        Self::connected(Self::made(limits(), UplinkRules::default(), None, hints))
     }
 
     fn connected(mut world: Self) -> Self {
@@ -156,10 +169,15 @@ impl World {
     }
 
     pub(super) fn unconnected(limits: Limits, uplink: UplinkRules) -> Self {
-        Self::made(limits, uplink, None)
+        Self::made(limits, uplink, None, Hints::default())
     }
 
-    fn made(limits: Limits, uplink: UplinkRules, trace_ids: Option<roost_wire::TraceIds>) -> Self {
+    fn made(
+        limits: Limits,
+        uplink: UplinkRules,
+        trace_ids: Option<roost_wire::TraceIds>,
+        hints: Hints,
+    ) -> Self {
         let incarnation = Incarnation(7);
         let shard = ShardConfig {
             gateway: "eu-1".parse().unwrap(),
@@ -170,6 +188,7 @@ impl World {
             limits,
             uplink,
             answers: roost_wire::AnswerTopic::default(),
+            hints,
             trace_ids,
         };
         let link = LinkConfig {
@@ -398,6 +417,7 @@ impl World {
                 is_paused: false,
                 is_stuck: false,
                 held: 0,
+                aliases: aliases::KnownAliases::default(),
             },
         );
         self.input(Input::Opened { connection, entropy: self.next_connection });
@@ -434,7 +454,9 @@ impl World {
 
     pub(super) fn send(&mut self, client: ConnectionId, packet: Packet) {
         let mut bytes = BytesMut::new();
-        Encoder::new(self.clients[&client].version).encode(&packet, &mut bytes).unwrap();
+        let end = self.clients.get_mut(&client).unwrap();
+        end.aliases.note(&packet);
+        Encoder::new(end.version).encode(&packet, &mut bytes).unwrap();
         self.send_bytes(client, bytes);
     }
 
@@ -465,7 +487,10 @@ impl World {
             client,
             Packet::Subscribe(Subscribe { packet_id: id(9), filters: vec![filter], properties: None }),
         );
-        match self.clients.get_mut(&client).unwrap().packets.pop_back() {
+        // What it brings comes behind its answer.
+        let packets = &mut self.clients.get_mut(&client).unwrap().packets;
+        let at = packets.iter().position(|packet| matches!(packet, Packet::Suback(_)));
+        match at.and_then(|at| packets.remove(at)) {
             Some(Packet::Suback(suback)) => suback.reasons[0],
             other => panic!("{other:?} instead of SUBACK"),
         }
@@ -533,7 +558,8 @@ impl World {
 impl End {
     fn receive(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
-        while let Some(packet) = self.decoder.decode(&mut self.bytes).unwrap() {
+        while let Some(mut packet) = self.decoder.decode(&mut self.bytes).unwrap() {
+            self.aliases.resolve(&mut packet);
             self.packets.push_back(packet);
         }
     }

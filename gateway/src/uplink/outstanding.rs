@@ -13,17 +13,14 @@ use roost_backend::contract;
 use roost_wire::{Device, Event, HeaderValue, Message, Qos, RoutingKey, envelope::header};
 
 use super::retry::{RETRIES_MAX, RETRIES_MIN};
-use crate::session::PublishNumber;
+use crate::session::Publisher;
 use crate::trace::{Begun, EventFate};
-use crate::{
-    ConnectionId, Count, Counters, OnLoss, Publication, PublishOrigin, PublishOutcome, PublishToken,
-};
+use crate::{Count, Counters, OnLoss, Publication, PublishOrigin, PublishOutcome, PublishToken};
 
 /// Who is told when an event is safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Waiter {
-    pub(crate) connection: ConnectionId,
-    pub(crate) publish: PublishNumber,
+    pub(crate) publisher: Publisher,
     /// Whether a local subscriber has the message.
     pub(crate) had_locally: bool,
 }
@@ -310,7 +307,9 @@ mod tests {
     use roost_wire::{Incarnation, Topic, WallTime};
 
     use super::*;
-    use crate::ShardIndex;
+    use crate::packet::PacketId;
+    use crate::session::Pending;
+    use crate::{ConnectionId, ShardIndex};
 
     fn event(qos: Qos, sequence: u64) -> Event {
         Event {
@@ -337,7 +336,8 @@ mod tests {
     }
 
     fn waiter() -> Option<Waiter> {
-        Some(Waiter { connection: ConnectionId(1), publish: PublishNumber(0), had_locally: false })
+        let publisher = Publisher::Connection(ConnectionId(1), Pending::default().push(PacketId::FIRST));
+        Some(Waiter { publisher, had_locally: false })
     }
 
     #[test]

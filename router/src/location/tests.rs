@@ -69,7 +69,7 @@ fn what_was_found_to_be_older_stays_so_when_the_clocks_do_not_tell_any_more() {
     let d = device("d");
     let old = location("g1", 7, 1, Some((10, 20)));
     let new = location("g2", 1, 1, Some((30, 40)));
-    let again = Location { interval: Some((10, 35)).map(interval), ..old.clone() };
+    let again = Location { interval: Some(interval((10, 35))), ..old.clone() };
     let mut table = Locations::new(10, 10);
     accept(&mut table, "d", old.clone());
     accept(&mut table, "d", new.clone());

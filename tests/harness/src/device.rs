@@ -185,10 +185,10 @@ impl Device {
         }
     }
 
-    /// Publishes, and for QoS 1 awaits the PUBACK.
+    /// Publishes, and awaits the PUBACK for QoS 1, or the PUBCOMP for QoS 2.
     ///
     /// # Errors
-    /// When the connection ends first, or the PUBACK carries an error.
+    /// When the connection ends first, or the PUBACK or PUBREC carries an error.
     pub async fn publish(&mut self, topic: &str, payload: &[u8], qos: u8) -> Result<(), Lost> {
         match &mut self.client {
             Client::V4(client) => client.publish(topic, payload, qos).await,

@@ -72,7 +72,7 @@ async fn take(packet: Packet, signals: &Signals) {
         Packet::SubAck(ack) if ack.return_codes.contains(&SubscribeReasonCode::Failure) => {
             Reply::Refused(Lost { reason: "subscription refused".to_owned(), code: Some(0x80) })
         }
-        Packet::SubAck(_) | Packet::PubAck(_) => Reply::Done,
+        Packet::SubAck(_) | Packet::PubAck(_) | Packet::PubComp(_) => Reply::Done,
         Packet::Publish(publish) => {
             // The receiver is gone when the device is being dropped: then this driver is about to end as well.
             signals.messages.send(message(publish)).await.ok();

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish, PublishProperties, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{
+    Packet, PubAckReason, PubRecReason, Publish, PublishProperties, SubscribeReasonCode,
+};
 use rumqttc::v5::mqttbytes::{QoS, qos as level_of};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use tokio::sync::mpsc;
@@ -116,6 +118,14 @@ async fn take(packet: Packet, signals: &Signals) {
                 Reply::Refused(Lost { reason: format!("PUBACK {refused:?}"), code: Some(refused as u8) })
             }
         },
+        Packet::PubRec(ack) => match ack.reason {
+            // PUBCOMP follows.
+            PubRecReason::Success | PubRecReason::NoMatchingSubscribers => return,
+            refused => {
+                Reply::Refused(Lost { reason: format!("PUBREC {refused:?}"), code: Some(refused as u8) })
+            }
+        },
+        Packet::PubComp(_) => Reply::Done,
         Packet::Publish(publish) => {
             // The receiver is gone when the device is being dropped: then this driver is about to end as well.
             signals.messages.send(message(publish)).await.ok();

@@ -116,6 +116,7 @@ impl GatewayNode {
             limits: self.limits.clone(),
             uplink: self.rules(),
             answers: AnswerTopic::default(),
+            hints: roost_gateway::Hints::default(),
             trace_ids: None,
         });
         let router = ShardId(0);

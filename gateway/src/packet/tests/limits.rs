@@ -118,24 +118,97 @@ fn diagnostics_are_dropped_before_a_packet_is_too_large() {
     assert_eq!(&out[..], b"kept");
 }
 
+/// Every packet of a server that may carry a reason string or user properties, with both.
+fn talkative_packets() -> Vec<Packet> {
+    let reason_string = Some(Text::from_static("because"));
+    let user_properties = vec![UserProperty { name: Text::from_static("n"), value: Text::from_static("v") }];
+    let packet_id = PacketId::FIRST;
+    let properties = Some(Box::new(AckProperties {
+        reason_string: reason_string.clone(),
+        user_properties: user_properties.clone(),
+    }));
+    let ack = || Ack { packet_id, reason: ReasonCode::Success, properties: properties.clone() };
+    let reasons = vec![ReasonCode::Success];
+    let publish = PublishProperties { user_properties: user_properties.clone(), ..Default::default() };
+    vec![
+        Packet::Puback(ack()),
+        Packet::Pubrec(ack()),
+        Packet::Pubrel(ack()),
+        Packet::Pubcomp(ack()),
+        Packet::Suback(Suback { packet_id, reasons: reasons.clone(), properties: properties.clone() }),
+        Packet::Unsuback(Unsuback { packet_id, reasons, properties: properties.clone() }),
+        Packet::Auth(Auth {
+            reason: ReasonCode::Success,
+            properties: Some(Box::new(AuthProperties {
+                reason_string: reason_string.clone(),
+                user_properties: user_properties.clone(),
+                ..AuthProperties::default()
+            })),
+        }),
+        Packet::Publish(Publish {
+            topic: Text::from_static("t"),
+            delivery: Delivery::AtMostOnce,
+            retain: false,
+            payload: bytes::Bytes::new(),
+            properties: Some(Box::new(publish)),
+        }),
+        Packet::Connack(Connack {
+            session_present: false,
+            reason: ReasonCode::Success,
+            properties: Some(Box::new(ConnackProperties {
+                reason_string: reason_string.clone(),
+                user_properties: user_properties.clone(),
+                ..ConnackProperties::default()
+            })),
+        }),
+        Packet::Disconnect(Disconnect {
+            reason: ReasonCode::ServerShuttingDown,
+            properties: Some(Box::new(DisconnectProperties {
+                reason_string,
+                user_properties,
+                ..DisconnectProperties::default()
+            })),
+        }),
+    ]
+}
+
+/// Whether it has any property.
+fn has_properties(packet: &Packet) -> bool {
+    match packet {
+        Packet::Puback(ack) | Packet::Pubrec(ack) | Packet::Pubrel(ack) | Packet::Pubcomp(ack) => {
+            ack.properties.is_some()
+        }
+        Packet::Suback(suback) => suback.properties.is_some(),
+        Packet::Unsuback(unsuback) => unsuback.properties.is_some(),
+        Packet::Auth(auth) => auth.properties.is_some(),
+        Packet::Publish(publish) => publish.properties.is_some(),
+        Packet::Connack(connack) => connack.properties.is_some(),
+        Packet::Disconnect(disconnect) => disconnect.properties.is_some(),
+        Packet::Connect(_)
+        | Packet::Subscribe(_)
+        | Packet::Unsubscribe(_)
+        | Packet::Pingreq
+        | Packet::Pingresp => false,
+    }
+}
+
 #[test]
-fn a_client_that_wants_no_problem_information_gets_none_but_in_disconnect() {
-    // [MQTT-3.1.2-29]
-    let encoder = Encoder { problem_information: false, ..Encoder::new(ProtocolVersion::V5) };
-    let mut out = BytesMut::new();
-    encoder.encode(&talkative_puback(), &mut out).unwrap();
-    assert_eq!(decode_puback(&out).properties, None);
-    let properties = DisconnectProperties {
-        reason_string: Some(Text::from_static("bye")),
-        ..DisconnectProperties::default()
-    };
-    let disconnect = Packet::Disconnect(Disconnect {
-        reason: ReasonCode::ServerShuttingDown,
-        properties: Some(Box::new(properties)),
-    });
-    let mut out = BytesMut::new();
-    encoder.encode(&disconnect, &mut out).unwrap();
-    assert_eq!(decoder(Side::Server, ProtocolVersion::V5, WIDE).decode(&mut out), Ok(Some(disconnect)));
+fn a_client_that_wants_no_problem_information_gets_it_only_where_it_always_may_come() {
+    let v5 = ProtocolVersion::V5;
+    for problem_information in [true, false] {
+        let encoder = Encoder { problem_information, ..Encoder::new(v5) };
+        for packet in talkative_packets() {
+            let mut out = BytesMut::new();
+            encoder.encode(&packet, &mut out).unwrap();
+            let received = decoder(Side::Server, v5, WIDE).decode(&mut out).unwrap().unwrap();
+            let always = matches!(packet, Packet::Publish(_) | Packet::Connack(_) | Packet::Disconnect(_));
+            assert_eq!(
+                has_properties(&received),
+                problem_information || always,
+                "[MQTT-3.1.2-29]: {packet:?}"
+            );
+        }
+    }
 }
 
 #[test]

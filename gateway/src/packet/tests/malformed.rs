@@ -166,7 +166,8 @@ fn connects() {
             0x95,
         )
         .row(framed(0x10, b"\x00\x04HTTP\x04"), E::ProtocolName, "MQTT-3.1.2-1", 0x84)
-        .row(framed(0x10, b"\x00\x06MQIsdp\x03"), E::UnsupportedVersion { level: 3 }, "MQTT-3.1.2-2", 0x84)
+        .row(framed(0x10, b"\x00\x06MQIsdp\x04"), E::UnsupportedVersion { level: 4 }, "MQTT-3.1.2-2", 0x84)
+        .row(framed(0x10, b"\x00\x04MQTT\x03"), E::UnsupportedVersion { level: 3 }, "MQTT-3.1.2-2", 0x84)
         .row(framed(0x10, b"\x00\x04MQTT\x06"), E::UnsupportedVersion { level: 6 }, "MQTT-3.1.2-2", 0x84)
         .row(framed(0x10, b"\x00\x04MQTT"), E::Truncated, "MQTT5 §2.1.4", 0x81)
         .row(framed(0x10, b"\x00\x09MQTT"), E::Truncated, "MQTT5 §2.1.4", 0x81)
@@ -466,10 +467,11 @@ fn disconnects_and_auths() {
 
 #[test]
 fn a_refusal_is_sent_in_the_version_that_the_client_spoke() {
-    let cases: [(&[u8], Option<ProtocolVersion>); 7] = [
+    let cases: [(&[u8], Option<ProtocolVersion>); 8] = [
         (b"\x30", None),
         (b"\x10\x07\x00\x04HTTP\x04", None),
-        (b"\x10\x09\x00\x06MQIsdp\x03", Some(ProtocolVersion::V311)),
+        (b"\x10\x09\x00\x06MQIsdp\x03", Some(ProtocolVersion::V31)),
+        (b"\x10\x09\x00\x06MQIsdp\x04", Some(ProtocolVersion::V311)),
         (b"\x10\x07\x00\x04MQTT\x06", Some(ProtocolVersion::V5)),
         // mosquitto's bridge asks like this first, and without the bit when it is refused
         (b"\x10\x07\x00\x04MQTT\x84", Some(ProtocolVersion::V311)),

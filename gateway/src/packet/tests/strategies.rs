@@ -10,7 +10,11 @@ use proptest::prelude::*;
 use super::*;
 
 pub(super) fn version() -> impl Strategy<Value = ProtocolVersion> {
-    prop_oneof![Just(ProtocolVersion::V311), Just(ProtocolVersion::V5)]
+    prop_oneof![
+        1 => Just(ProtocolVersion::V31),
+        1 => Just(ProtocolVersion::V311),
+        2 => Just(ProtocolVersion::V5)
+    ]
 }
 
 pub(super) fn side() -> impl Strategy<Value = Side> {
@@ -46,10 +50,10 @@ pub(super) fn packet(sender: Side, version: ProtocolVersion) -> BoxedStrategy<Pa
         ]),
     }
     match (sender, version) {
-        (Side::Client, ProtocolVersion::V311) => {
+        (Side::Client, ProtocolVersion::V31 | ProtocolVersion::V311) => {
             choices.push(Just(Packet::Disconnect(Disconnect::default())).boxed());
         }
-        (Side::Server, ProtocolVersion::V311) => {}
+        (Side::Server, ProtocolVersion::V31 | ProtocolVersion::V311) => {}
         (_, ProtocolVersion::V5) => {
             choices.push(disconnect(sender).prop_map(Packet::Disconnect).boxed());
             choices.push(auth(sender).prop_map(Packet::Auth).boxed());
@@ -112,7 +116,7 @@ fn in_v5<T: Default + Clone + std::fmt::Debug + 'static>(
     strategy: impl Strategy<Value = T> + 'static,
 ) -> BoxedStrategy<T> {
     match version {
-        ProtocolVersion::V311 => Just(T::default()).boxed(),
+        ProtocolVersion::V31 | ProtocolVersion::V311 => Just(T::default()).boxed(),
         ProtocolVersion::V5 => prop_oneof![1 => Just(T::default()), 3 => strategy].boxed(),
     }
 }
@@ -204,18 +208,18 @@ fn reason(packet_type: PacketType, sender: Side) -> impl Strategy<Value = Reason
 
 fn connack(version: ProtocolVersion) -> impl Strategy<Value = Connack> {
     let reason = match version {
-        ProtocolVersion::V311 => {
+        ProtocolVersion::V31 | ProtocolVersion::V311 => {
             (0..=5u8).prop_map(|code| ReasonCode::from_connect_return_code(code).unwrap()).boxed()
         }
         ProtocolVersion::V5 => reason(PacketType::Connack, Side::Server).boxed(),
     };
-    (any::<bool>(), reason, in_v5(version, connack_properties())).prop_map(|(present, reason, properties)| {
-        Connack {
-            session_present: present && reason == ReasonCode::Success,
+    (any::<bool>(), reason, in_v5(version, connack_properties())).prop_map(
+        move |(present, reason, properties)| Connack {
+            session_present: present && reason == ReasonCode::Success && version != ProtocolVersion::V31,
             reason,
             properties: boxed(properties),
-        }
-    })
+        },
+    )
 }
 
 fn connack_properties() -> impl Strategy<Value = ConnackProperties> {
@@ -304,7 +308,7 @@ fn ack_properties() -> impl Strategy<Value = AckProperties> {
 
 fn ack(packet_type: PacketType, sender: Side, version: ProtocolVersion) -> impl Strategy<Value = Ack> {
     let reason = match version {
-        ProtocolVersion::V311 => Just(ReasonCode::Success).boxed(),
+        ProtocolVersion::V31 | ProtocolVersion::V311 => Just(ReasonCode::Success).boxed(),
         ProtocolVersion::V5 => reason(packet_type, sender).boxed(),
     };
     (packet_id(), reason, in_v5(version, ack_properties())).prop_map(|(packet_id, reason, properties)| Ack {
@@ -341,7 +345,7 @@ fn subscribe_options(version: ProtocolVersion) -> BoxedStrategy<SubscribeOptions
         },
     );
     match version {
-        ProtocolVersion::V311 => {
+        ProtocolVersion::V31 | ProtocolVersion::V311 => {
             qos().prop_map(|qos| SubscribeOptions { qos, ..SubscribeOptions::default() }).boxed()
         }
         ProtocolVersion::V5 => full.boxed(),
@@ -350,6 +354,12 @@ fn subscribe_options(version: ProtocolVersion) -> BoxedStrategy<SubscribeOptions
 
 fn suback(version: ProtocolVersion) -> impl Strategy<Value = Suback> {
     let reason = match version {
+        ProtocolVersion::V31 => proptest::sample::select(vec![
+            ReasonCode::Success,
+            ReasonCode::GrantedQos1,
+            ReasonCode::GrantedQos2,
+        ])
+        .boxed(),
         ProtocolVersion::V311 => proptest::sample::select(vec![
             ReasonCode::Success,
             ReasonCode::GrantedQos1,
@@ -373,7 +383,7 @@ fn unsubscribe(version: ProtocolVersion) -> impl Strategy<Value = Unsubscribe> {
 
 fn unsuback(version: ProtocolVersion) -> impl Strategy<Value = Unsuback> {
     let count = match version {
-        ProtocolVersion::V311 => 0..1,
+        ProtocolVersion::V31 | ProtocolVersion::V311 => 0..1,
         ProtocolVersion::V5 => 1..5,
     };
     (packet_id(), vec(reason(PacketType::Unsuback, Side::Server), count), in_v5(version, ack_properties()))

@@ -1,4 +1,4 @@
-//! The outbox against a naive model: nothing is lost before its PUBACK, nothing is sent out of order, no id is used twice.
+//! The outbox against a naive model: nothing is lost before its PUBACK or PUBREC, nothing is sent out of order, no id is used twice.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::packet::{Delivery, Publish, Text};
 
-fn copy(payload: u32) -> LocalCopy {
+fn copy(payload: u32, qos: QoS) -> LocalCopy {
     let publish = Publish {
         topic: Text::from_static("t"),
         delivery: Delivery::AtMostOnce,
@@ -15,7 +15,11 @@ fn copy(payload: u32) -> LocalCopy {
         properties: None,
     };
     let message = Arc::new(Message::from_publish(BootTime::default(), publish));
-    LocalCopy { message, retain: false, subscription_ids: Vec::new() }
+    LocalCopy { message, qos, retain: false, subscription_ids: Vec::new() }
+}
+
+fn at_least_once(payload: u32) -> LocalCopy {
+    copy(payload, QoS::AtLeastOnce)
 }
 
 fn number(copy: &LocalCopy) -> u32 {
@@ -29,7 +33,7 @@ fn lowest_free(outbox: &Outbox) -> PacketId {
 #[test]
 fn what_was_sent_is_sent_again_in_order_with_dup() {
     let mut outbox = Outbox::new();
-    (0..3).for_each(|n| outbox.push(copy(n)));
+    (0..3).for_each(|n| outbox.push(at_least_once(n)));
     let first = outbox.send_next(lowest_free(&outbox)).unwrap().packet_id;
     let second = outbox.send_next(lowest_free(&outbox)).unwrap().packet_id;
     assert!(outbox.acknowledge(first));
@@ -47,29 +51,87 @@ fn what_was_sent_is_sent_again_in_order_with_dup() {
 fn a_queue_is_bounded_by_count_and_bytes_but_takes_one_message_of_any_size() {
     let mut outbox = Outbox::new();
     assert!(!outbox.is_full_for(1_000, 2, 10));
-    outbox.push(copy(1));
+    outbox.push(at_least_once(1));
     assert!(outbox.is_full_for(6, 2, 10));
     assert!(!outbox.is_full_for(5, 2, 10));
-    outbox.push(copy(2));
+    outbox.push(at_least_once(2));
     assert!(outbox.is_full_for(0, 2, 100));
+}
+
+#[test]
+fn a_message_at_qos_2_is_not_sent_again_after_its_pubrec_and_has_its_id_until_pubcomp() {
+    let mut outbox = Outbox::new();
+    (0..3).for_each(|n| outbox.push(copy(n, QoS::ExactlyOnce)));
+    let ids = [(); 3].map(|()| outbox.send_next(lowest_free(&outbox)).unwrap().packet_id);
+    assert!(outbox.release(ids[0]));
+    assert!(!outbox.release(ids[0]) && outbox.is_released(ids[0]), "a repeat is known as one");
+    assert!(!outbox.acknowledge(ids[1]), "a PUBACK is no answer");
+    assert!(!outbox.complete(ids[1]), "nor is a PUBCOMP before the PUBREC");
+    assert!(outbox.refuse(ids[2]) && !outbox.uses(ids[2]), "a refusal is the end");
+    assert_eq!((outbox.unacknowledged(), outbox.depth().inflight), (2, 1));
+    outbox.disconnect();
+    assert_eq!(outbox.unacknowledged(), 1, "the released one counts on the next connection as well");
+    let due = outbox.send_next(lowest_free(&outbox)).unwrap();
+    assert_eq!((due.packet_id, due.dup, number(due.copy)), (ids[1], true, 1));
+    assert!(outbox.send_next(lowest_free(&outbox)).is_none());
+    assert!(outbox.uses(ids[0]));
+    assert!(outbox.complete(ids[0]) && !outbox.uses(ids[0]) && !outbox.complete(ids[0]));
+}
+
+#[test]
+fn the_id_of_what_cannot_be_sent_again_at_qos_2_is_released() {
+    for (qos, known) in [(QoS::AtLeastOnce, false), (QoS::ExactlyOnce, true)] {
+        let mut outbox = Outbox::new();
+        outbox.push(copy(1, qos));
+        let packet_id = outbox.send_next(PacketId::FIRST).unwrap().packet_id;
+        outbox.disconnect();
+        outbox.send_next(PacketId::FIRST).unwrap();
+        assert_eq!(outbox.drop_last_sent(), known.then_some(packet_id));
+        assert_eq!(outbox.uses(packet_id), known);
+        outbox.push(copy(2, qos));
+        outbox.send_next(lowest_free(&outbox)).unwrap();
+        assert_eq!(outbox.drop_last_sent(), None, "nobody has seen that one");
+    }
 }
 
 #[derive(Debug, Clone)]
 enum Step {
-    Push,
+    Push(QoS),
     Send,
-    /// Acknowledge the n-th of those that are unacknowledged.
+    /// The next word about the n-th of those that are unacknowledged: PUBACK, PUBREC, or PUBCOMP.
     Acknowledge(usize),
+    /// The n-th of those at QoS 2 that are unacknowledged is refused.
+    Refuse(usize),
     Disconnect,
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    let qos = prop_oneof![Just(QoS::AtLeastOnce), Just(QoS::ExactlyOnce)];
     prop_oneof![
-        3 => Just(Step::Push),
+        3 => qos.prop_map(Step::Push),
         4 => Just(Step::Send),
-        3 => (0..8_usize).prop_map(Step::Acknowledge),
+        4 => (0..8_usize).prop_map(Step::Acknowledge),
+        1 => (0..8_usize).prop_map(Step::Refuse),
         1 => Just(Step::Disconnect),
     ]
+}
+
+/// A message that was pushed and is not over.
+#[derive(Debug, Clone)]
+struct Known {
+    number: u32,
+    qos: QoS,
+    /// Once it was sent.
+    packet_id: Option<PacketId>,
+    /// On this connection.
+    is_sent: bool,
+    is_released: bool,
+}
+
+impl Known {
+    fn is_due(&self) -> bool {
+        !self.is_sent && !self.is_released
+    }
 }
 
 proptest! {
@@ -77,51 +139,70 @@ proptest! {
     fn it_does_what_a_plain_list_does(steps in proptest::collection::vec(step(), 1..200), window in 1..6_usize) {
         let mut outbox = Outbox::new();
         let mut pushed = 0;
-        // Everything pushed and not acknowledged, oldest first: number, packet id once sent, sent on this connection.
-        let mut model: Vec<(u32, Option<PacketId>, bool)> = Vec::new();
+        // Oldest first.
+        let mut model: Vec<Known> = Vec::new();
         for step in steps {
             match step {
-                Step::Push => {
-                    outbox.push(copy(pushed));
-                    model.push((pushed, None, false));
+                Step::Push(qos) => {
+                    outbox.push(copy(pushed, qos));
+                    let (packet_id, is_sent, is_released) = (None, false, false);
+                    model.push(Known { number: pushed, qos, packet_id, is_sent, is_released });
                     pushed += 1;
                 }
                 Step::Send if outbox.unacknowledged() < window => {
-                    let expected = model.iter_mut().find(|(_, _, sent)| !sent);
+                    let expected = model.iter_mut().find(|known| known.is_due());
                     match (outbox.send_next(lowest_free(&outbox)), expected) {
                         (None, None) => {}
                         (Some(due), Some(expected)) => {
-                            prop_assert_eq!(number(due.copy), expected.0, "in order");
-                            prop_assert_eq!(due.dup, expected.1.is_some(), "DUP exactly when sent before");
-                            if let Some(id) = expected.1 {
+                            prop_assert_eq!((number(due.copy), due.delivery().qos()), (expected.number, expected.qos), "in order");
+                            prop_assert_eq!(due.dup, expected.packet_id.is_some(), "DUP exactly when sent before");
+                            if let Some(id) = expected.packet_id {
                                 prop_assert_eq!(due.packet_id, id, "under the same id");
                             }
-                            *expected = (expected.0, Some(due.packet_id), true);
+                            expected.packet_id = Some(due.packet_id);
+                            expected.is_sent = true;
                         }
                         (due, expected) => prop_assert!(false, "{due:?} for {expected:?}"),
                     }
                 }
                 Step::Send => {}
                 Step::Acknowledge(n) => {
-                    let sent: Vec<_> = model.iter().filter(|(_, _, sent)| *sent).cloned().collect();
-                    if let Some((gone, id, _)) = sent.get(n) {
-                        prop_assert!(outbox.acknowledge(id.unwrap()));
-                        model.retain(|(number, _, _)| number != gone);
+                    let mut open = model.iter_mut().filter(|known| known.is_sent || known.is_released);
+                    let Some(known) = open.nth(n) else { continue };
+                    let (number, id) = (known.number, known.packet_id.unwrap());
+                    let is_over = match (known.qos, known.is_released) {
+                        (QoS::ExactlyOnce, false) => {
+                            prop_assert!(outbox.release(id) && !outbox.acknowledge(id));
+                            known.is_released = true;
+                            false
+                        }
+                        (QoS::ExactlyOnce, true) => outbox.complete(id),
+                        _ => outbox.acknowledge(id),
+                    };
+                    model.retain(|known| !is_over || known.number != number);
+                }
+                Step::Refuse(n) => {
+                    let may_be = |known: &&Known| known.qos == QoS::ExactlyOnce && known.is_sent && !known.is_released;
+                    if let Some(known) = model.iter().filter(may_be).nth(n).cloned() {
+                        prop_assert!(outbox.refuse(known.packet_id.unwrap()));
+                        model.retain(|other| other.number != known.number);
                     }
                 }
                 Step::Disconnect => {
                     outbox.disconnect();
-                    model.iter_mut().for_each(|(_, _, sent)| *sent = false);
+                    model.iter_mut().for_each(|known| known.is_sent = false);
                 }
             }
-            let mut ids: Vec<_> = model.iter().filter_map(|(_, id, _)| *id).collect();
+            let mut ids: Vec<_> = model.iter().filter_map(|known| known.packet_id).collect();
             ids.sort_unstable();
             let used = ids.len();
             ids.dedup();
             prop_assert_eq!(ids.len(), used, "no id twice");
-            prop_assert_eq!(outbox.unacknowledged(), model.iter().filter(|(_, _, sent)| *sent).count());
+            let taken = model.iter().filter(|known| known.is_sent || known.is_released).count();
+            prop_assert_eq!(outbox.unacknowledged(), taken);
             prop_assert!(outbox.unacknowledged() <= window);
-            prop_assert_eq!(outbox.has_due(), model.iter().any(|(_, _, sent)| !sent));
+            prop_assert_eq!(outbox.released().count(), model.iter().filter(|known| known.is_released).count());
+            prop_assert_eq!(outbox.has_due(), model.iter().any(Known::is_due));
         }
     }
 }

@@ -7,7 +7,7 @@ pub(super) fn of(metric: &str) -> &'static str {
     known.map_or("", |(_, meaning)| meaning)
 }
 
-const MEANINGS: [(&str, &str); 35] = [
+const MEANINGS: [(&str, &str); 43] = [
     ("connections_opened", "Transport connections taken."),
     ("connects_accepted", "CONNECTs accepted."),
     ("connects_refused", "CONNECTs refused and connections ended before one, by reason."),
@@ -24,7 +24,9 @@ const MEANINGS: [(&str, &str); 35] = [
     ("messages_sent", "Publishes and commands written to clients, repeated ones among them, by QoS."),
     ("payload_sent_bytes", "Bytes of the payloads written to clients, by QoS."),
     ("publishes_refused", "Publishes refused, by reason."),
+    ("publishes_repeated", "Publishes at QoS 2 that came again and went nowhere."),
     ("pubacks_sent", "PUBACKs sent to publishers."),
+    ("pubrecs_sent", "PUBRECs sent to publishers, repeated ones among them."),
     ("publishes_unwanted", "Publishes that no subscriber here and no uplink rule wanted."),
     ("publishes_parked", "Publishes that had to wait before they were routed, by reason."),
     ("events", "Events that the backend has, by where they are there."),
@@ -34,7 +36,16 @@ const MEANINGS: [(&str, &str); 35] = [
     ("event_retries", "Events published again, by reason."),
     ("local_deliveries", "Messages handed to local subscribers."),
     ("local_dropped", "Copies for local subscribers that were dropped, by reason."),
+    ("retained_changes", "Retained messages set and deleted, by what happened."),
+    ("retained_refused", "Messages that could not be retained, by reason."),
+    ("retained_deliveries", "Retained messages handed to new subscribers."),
+    ("retained_left_behind", "Subscriptions whose retained messages did not all move with their session."),
+    ("wills_ended", "Wills that are kept no more, by outcome."),
     ("pubacks_ignored", "PUBACKs from clients that were ignored, by reason."),
+    (
+        "packet_ids_unknown",
+        "PUBRECs, PUBRELs and PUBCOMPs from clients that fit nothing here; all but the last are answered.",
+    ),
     (
         "commands_dropped",
         "Deliveries of commands that were dropped, since the router sends them again, by reason.",
