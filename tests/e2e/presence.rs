@@ -102,7 +102,12 @@ async fn a_device_that_leaves_while_there_is_no_router_is_told_offline_by_the_ne
     device.disconnect().await;
     becomes(&mesh, "eu-1", "roost_gateway_sessions_connected", "", 0.0).await;
     mesh.start_router().await;
-    assert_eq!(next(&mut service).await, told("main.cat.offline", "eu-1"));
+    // That it came is told again, if the first router was killed before it had acknowledged the report.
+    let mut said = next(&mut service).await;
+    while said == told("main.cat.online", "eu-1") {
+        said = next(&mut service).await;
+    }
+    assert_eq!(said, told("main.cat.offline", "eu-1"));
 }
 
 on_both_backends!(
