@@ -240,7 +240,7 @@ fn newer_3_ignoring_gone_in_a_question_is_found() {
 
 #[test]
 fn newer_4_leaving_rivals_open_is_found() {
-    is_found(Break::RivalsStayOpen, &[1], &["has the live sessions"]);
+    is_found(Break::RivalsStayOpen, &[0], &["has had the sessions"]);
 }
 
 #[test]
