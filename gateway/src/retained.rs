@@ -191,7 +191,7 @@ impl Walk {
 }
 
 fn key_of(topic: &str) -> String {
-    topic.split('/').collect::<Vec<_>>().join("\0")
+    topic.replace('/', "\0")
 }
 
 /// Whether the topic matches, and if not, the first one behind it that may.

@@ -31,3 +31,34 @@ mod wills;
 mod wills_elsewhere;
 mod wills_walk;
 mod world;
+
+/// Filter, topic, and whether it matches: MQTT5 §4.7.1 and §4.7.2, in their order.
+pub(crate) const WILDCARDS: [(&str, &str, bool); 27] = [
+    ("sport/tennis/player1/#", "sport/tennis/player1", true),
+    ("sport/tennis/player1/#", "sport/tennis/player1/ranking", true),
+    ("sport/tennis/player1/#", "sport/tennis/player1/score/wimbledon", true),
+    ("sport/#", "sport", true),
+    ("#", "sport", true),
+    ("#", "/", true),
+    ("sport/tennis/+", "sport/tennis/player1", true),
+    ("sport/tennis/+", "sport/tennis/player1/ranking", false),
+    ("sport/+", "sport", false),
+    ("sport/+", "sport/", true),
+    ("+/+", "/finance", true),
+    ("/+", "/finance", true),
+    ("+", "/finance", false),
+    ("+/tennis/#", "sport/tennis", true),
+    ("+/tennis/#", "sport/tennis/x/y", true),
+    ("sport/+/player1", "sport/tennis/player1", true),
+    ("#", "$SYS/monitor", false),
+    ("+/monitor/Clients", "$SYS/monitor/Clients", false),
+    ("$SYS/#", "$SYS/monitor", true),
+    ("$SYS/monitor/+", "$SYS/monitor/Clients", true),
+    ("$SYS/+/#", "$SYS", false),
+    ("a/$b/+", "a/$b/c", true),
+    ("a/+/c", "a/$b/c", true),
+    ("a/b", "a/b/", false),
+    ("a/b", "a/b", true),
+    ("a//b", "a//b", true),
+    ("ACCOUNTS", "Accounts", false),
+];

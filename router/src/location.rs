@@ -538,12 +538,12 @@ impl Location {
     /// Those have lost against it, and whatever has lost against them.
     pub(crate) fn outlives(&mut self, losers: &[Self]) {
         for loser in losers {
-            let Self { gateway, incarnation, session, .. } = loser.clone();
+            let (gateway, incarnation, session) = (loser.gateway.clone(), loser.incarnation, loser.session);
             let itself = Outlived { gateway, incarnation, session };
-            for older in loser.outlived.iter().chain([&itself]) {
+            for older in loser.outlived.iter().cloned().chain([itself]) {
                 if older.gateway != self.gateway {
                     self.outlived.retain(|known| known.gateway != older.gateway);
-                    self.outlived.push(older.clone());
+                    self.outlived.push(older);
                 }
             }
         }

@@ -447,9 +447,9 @@ fn who_unsubscribes_gets_no_more_of_it() {
     assert_eq!(world.take_publishes(subscriber, true), ["x"], "what waited behind it");
 }
 
-#[test]
-fn a_session_that_moves_takes_along_what_it_is_owed() {
-    let mut owner = World::roaming_with(Limits { inflight_max: NonZeroU16::MIN, ..limits() });
+/// A gateway that has three retained messages, their publisher, and a client whose session may move.
+fn owing(limits: Limits) -> (World, ConnectionId, ConnectionId) {
+    let mut owner = World::roaming_with(limits);
     let publisher = owner.connect(V5, "p");
     for topic in ["a", "b", "c"] {
         retain(&mut owner, publisher, &format!("local/{topic}"), topic);
@@ -457,6 +457,12 @@ fn a_session_that_moves_takes_along_what_it_is_owed() {
     let subscriber = owner.begin_connect(persistent(V5, "s"));
     let (request, _) = roaming::asked(&mut owner).unwrap();
     roaming::answer(&mut owner, request, SessionAnswer::Nobody);
+    (owner, publisher, subscriber)
+}
+
+#[test]
+fn a_session_that_moves_takes_along_what_it_is_owed() {
+    let (mut owner, publisher, subscriber) = owing(Limits { inflight_max: NonZeroU16::MIN, ..limits() });
     owner.read(subscriber);
     owner.subscribe(subscriber, "local/#", QoS::AtLeastOnce);
     owner.cut(subscriber);
@@ -481,15 +487,8 @@ fn a_session_that_moves_takes_along_what_it_is_owed() {
 
 #[test]
 fn a_session_that_moves_takes_along_no_more_than_its_queue_may_hold() {
-    let mut owner =
-        World::roaming_with(Limits { inflight_max: NonZeroU16::MIN, queue_messages_max: 1, ..limits() });
-    let publisher = owner.connect(V5, "p");
-    for topic in ["a", "b", "c"] {
-        retain(&mut owner, publisher, &format!("local/{topic}"), topic);
-    }
-    let subscriber = owner.begin_connect(persistent(V5, "s"));
-    let (request, _) = roaming::asked(&mut owner).unwrap();
-    roaming::answer(&mut owner, request, SessionAnswer::Nobody);
+    let (mut owner, _, subscriber) =
+        owing(Limits { inflight_max: NonZeroU16::MIN, queue_messages_max: 1, ..limits() });
     owner.subscribe(subscriber, "local/#", QoS::AtLeastOnce);
     let session = owner.session(&roaming::device());
     roaming::order(&mut owner, session);

@@ -158,21 +158,10 @@ impl RouterCore {
         device: &Device,
         session: SessionId,
     ) {
-        if self.locations.find(device).is_none() && !self.locations.is_contested(device) {
-            return self.gone_untold(now, gateway, incarnation, device, session);
+        if self.locations.find(device).is_some() || self.locations.is_contested(device) {
+            let change = self.locations.gone(now, device, gateway, incarnation, session);
+            return self.changed(now, change);
         }
-        let change = self.locations.gone(now, device, gateway, incarnation, session);
-        self.changed(now, change);
-    }
-
-    fn gone_untold(
-        &mut self,
-        now: Now,
-        gateway: &GatewayId,
-        incarnation: Incarnation,
-        device: &Device,
-        session: SessionId,
-    ) {
         let region = self.gateways.get(gateway).and_then(|known| known.region.clone());
         let Some(region) = region else { return };
         let (device, gateway, state) = (device.clone(), gateway.clone(), PresenceState::Offline);

@@ -14,7 +14,6 @@ use clap::ValueEnum;
 use roost_harness::{Backend, Federation};
 
 use self::flood::{BYTES, Flood, Outcome, Pace, To};
-use crate::machine;
 use crate::page::{Page, Sections, whole};
 use crate::peer::Mosquitto;
 
@@ -42,11 +41,8 @@ pub(crate) async fn measure(page: &Path, time: Duration, only: &[Part]) -> anyho
             eprintln!("{name}");
             let mut section = Page::default();
             part.measure(&mut section, time).await.with_context(|| name.clone())?;
-            section.paragraph(&format!("Measured on {}", machine::describe()));
             let order = Part::value_variants().iter().map(|part| part.name()).collect();
-            let mut sections = Sections::read(page, head(), order)?;
-            sections.put(&name, &section);
-            sections.page().write(page)?;
+            Sections::write(page, head(), order, (&name, section))?;
         }
     }
     Ok(())

@@ -24,7 +24,6 @@ use roost_fleet::{DirectionVerdict, Summary};
 use roost_harness::{Backend, Federation, RawMqtt};
 use serde_json::Value;
 
-use crate::machine;
 use crate::page::{Page, Sections};
 
 /// One section of the page.
@@ -74,12 +73,8 @@ pub(crate) async fn measure(page: &Path, extent: Extent, only: &[Part]) -> anyho
             eprintln!("{name}");
             let mut section = Page::default();
             part.measure(&mut section, extent).await.with_context(|| name.clone())?;
-            section.paragraph(&format!("Measured on {}", machine::describe()));
-            // Read only now: another run may have measured other sections meanwhile.
             let order = Part::value_variants().iter().map(|part| part.name()).collect();
-            let mut sections = Sections::read(page, head(), order)?;
-            sections.put(&name, &section);
-            sections.page().write(page)?;
+            Sections::write(page, head(), order, (&name, section))?;
         }
     }
     Ok(())

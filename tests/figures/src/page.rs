@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::Context;
 use roost_fleet::{Percentiles, Summary};
 
+use crate::machine;
+
 /// Builds one; columns are as wide as their text, which Markdown does not mind.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
@@ -53,7 +55,7 @@ pub(crate) struct Sections {
 
 impl Sections {
     /// With those sections of the file that are among `order`; no file is a page without any.
-    pub(crate) fn read(file: &Path, head: Page, order: Vec<String>) -> anyhow::Result<Self> {
+    fn read(file: &Path, head: Page, order: Vec<String>) -> anyhow::Result<Self> {
         let text = match std::fs::read_to_string(file) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -69,12 +71,26 @@ impl Sections {
     }
 
     /// From now on the section of that name is this one.
-    pub(crate) fn put(&mut self, name: &str, section: &Page) {
+    fn put(&mut self, name: &str, section: &Page) {
         self.measured.insert(name.to_owned(), section.text.trim_end().to_owned());
     }
 
+    /// Writes one section that was measured just now into the file, with what it was measured on. The file is read only here: another run may
+    /// have measured other sections meanwhile.
+    pub(crate) fn write(
+        file: &Path,
+        head: Page,
+        order: Vec<String>,
+        (name, mut section): (&str, Page),
+    ) -> anyhow::Result<()> {
+        section.paragraph(&format!("Measured on {}", machine::describe()));
+        let mut sections = Self::read(file, head, order)?;
+        sections.put(name, &section);
+        sections.page().write(file)
+    }
+
     /// All of it.
-    pub(crate) fn page(&self) -> Page {
+    fn page(&self) -> Page {
         let mut text = self.head.text.clone();
         for name in &self.order {
             if let Some(section) = self.measured.get(name) {
