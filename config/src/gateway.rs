@@ -65,8 +65,8 @@ pub struct GatewayLimits {
     pub packet_bytes_max: u32,
     /// Messages that wait for one session; see `session_queue_bytes_max`.
     pub session_queue_messages_max: usize,
-    /// Bytes that wait for one session; a slow subscriber that reaches either bound slows its publishers, and one that is
-    /// away loses the oldest, counted.
+    /// Bytes that wait for one session; a subscriber that reaches either bound slows its publishers as long as it acknowledges anything, and
+    /// [`SessionSettings`] says what happens with one that does not, or is away.
     pub session_queue_bytes_max: usize,
     /// Retained messages; see `retained_bytes_max`.
     pub retained_messages_max: usize,
@@ -102,13 +102,37 @@ pub struct MeshSettings {
     pub shards: u16,
 }
 
-/// `sessions`: what becomes of sessions whose devices roam.
+/// `sessions`: what becomes of sessions whose devices roam, are too slow or are away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSettings {
     /// `transfer_ms`: how long a CONNECT waits for the session that its device had at another gateway; then it gets a fresh one. 0:
     /// it never waits, each gateway keeps its own sessions, and hands none over.
     pub transfer: Duration,
+    /// `stalled_queue_factor`: how many times its queue's bounds may wait for a client that has acknowledged nothing for a second, so that
+    /// its publishers need not wait for it.
+    pub stalled_queue_factor: usize,
+    /// `patience_ms`: how long publishers wait for such a client when that is full too; then it is disconnected with 0x97.
+    pub patience: Duration,
+    /// `when_away_full`: what becomes of a message for a session that is away and whose queue is full.
+    pub when_away_full: AwayFull,
 }
+
+/// What becomes of a message at QoS 1 or 2 for a session that is away and whose queue is full. Each is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AwayFull {
+    /// `drop_newest`: it is dropped for that session.
+    DropNewest,
+    /// `drop_oldest`: the oldest that waits is dropped for it.
+    DropOldest,
+    /// `refuse`: an MQTT 5 publisher is told 0x97 and nobody gets it; that of an older one is dropped for that session.
+    Refuse,
+}
+
+const WHEN_AWAY_FULL: [(&str, AwayFull); 3] = [
+    ("drop_newest", AwayFull::DropNewest),
+    ("drop_oldest", AwayFull::DropOldest),
+    ("refuse", AwayFull::Refuse),
+];
 
 /// `drain`: what devices are told when the gateway goes away.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -179,6 +203,10 @@ pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const SHARDS: u16 = 1;
 /// 2 s: some round trips over a bad path between continents; clients give up after 5 s and more.
 pub const SESSION_TRANSFER: Duration = Duration::from_secs(2);
+/// 8: a subscriber of 200 messages a second is closed for its silence before that is full.
+pub const STALLED_QUEUE_FACTOR: usize = 8;
+/// 5 s: a radio's handover; who needs longer does not take such rates.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 /// 30 s: what systemd and Kubernetes give before they kill.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
@@ -372,16 +400,29 @@ impl DrainSettings {
 
 impl Default for SessionSettings {
     fn default() -> Self {
-        Self { transfer: SESSION_TRANSFER }
+        Self {
+            transfer: SESSION_TRANSFER,
+            stalled_queue_factor: STALLED_QUEUE_FACTOR,
+            patience: PATIENCE,
+            // What it gets has no gap in the middle, and what it misses is the newest, which is said again soonest.
+            when_away_full: AwayFull::DropNewest,
+        }
     }
 }
 
 impl SessionSettings {
     fn read(mut s: Section<'_>) -> Self {
-        // Below the default connect timeout of ten seconds, which would end the wait instead.
-        let transfer = s.or("transfer_ms", SESSION_TRANSFER, milliseconds(0..=8_000));
+        let d = Self::default();
+        let sessions = Self {
+            // Below the default connect timeout of ten seconds, which would end the wait instead.
+            transfer: s.or("transfer_ms", d.transfer, milliseconds(0..=8_000)),
+            stalled_queue_factor: s.or("stalled_queue_factor", d.stalled_queue_factor, whole(1..=1_000)),
+            // Beyond thirty seconds its silence ends it anyway.
+            patience: s.or("patience_ms", d.patience, milliseconds(0..=30_000)),
+            when_away_full: s.or("when_away_full", d.when_away_full, choice(&WHEN_AWAY_FULL)),
+        };
         s.finish();
-        Self { transfer }
+        sessions
     }
 }
 

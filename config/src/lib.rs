@@ -29,7 +29,8 @@ mod value;
 
 pub use backend::{BackendLimits, BackendSettings, User};
 pub use gateway::{
-    DrainSettings, GatewayLimits, GatewaySettings, MeshSettings, OnTakeover, SessionSettings, WillSettings,
+    AwayFull, DrainSettings, GatewayLimits, GatewaySettings, MeshSettings, OnTakeover, SessionSettings,
+    WillSettings,
 };
 pub use problem::{Problem, Problems};
 pub use role::{Role, Settings};

@@ -201,6 +201,8 @@ counts! {
     PublishHeadersTooLarge => "publishes_refused", "headers_too_large";
     /// Publishes refused: the spool is full, and the gateway is told to say so.
     PublishSpoolFull => "publishes_refused", "spool_full";
+    /// Publishes refused, v5: the queue of a subscriber that is away is full.
+    PublishQueueFull => "publishes_refused", "subscriber_queue_full";
     /// PUBACKs sent to publishers.
     PubackSent => "pubacks_sent", "";
     /// PUBRECs sent to publishers, repeated ones among them.
@@ -245,6 +247,8 @@ counts! {
     LocalDelivered => "local_deliveries", "";
     /// Local copies dropped, QoS 0: the subscriber's connection is full.
     DroppedConnectionFull => "local_dropped", "connection_full";
+    /// Clients that acknowledged nothing any more: more than its bounds waits for each from then on, and nobody waits for it.
+    SubscriberStalled => "subscribers_stalled", "";
     /// Local copies dropped: the queue of a session that is away is full.
     DroppedQueueFull => "local_dropped", "queue_full";
     /// Local copies dropped: QoS 0 is not kept for a session that is away.

@@ -68,7 +68,7 @@ mod uplink;
 
 pub use counters::{Count, Counters};
 pub use hints::Hints;
-pub use limits::{Limits, WillOnTakeover};
+pub use limits::{Limits, WhenAwayFull, WillOnTakeover};
 pub use notice::Notice;
 pub use placement::{ConnectionId, Placement, PublishOrigin, PublishToken, ShardIndex, SpoolNumber};
 pub use publication::{OnLoss, Publication, PublishOutcome};

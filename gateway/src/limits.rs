@@ -51,11 +51,23 @@ pub struct Limits {
     pub topic_alias_maximum: u16,
     /// Messages sent to one client and not acknowledged, or less if the client says so. Beyond: they wait in the queue.
     pub inflight_max: NonZeroU16,
-    /// Messages waiting for one session. Beyond: a connected session's publishers wait; for one that is away the
-    /// message is dropped and counted.
+    /// Messages waiting for one session. Beyond: publishers wait for one whose client acknowledges, however slowly. For one that is *stalled*,
+    /// whose client has acknowledged nothing for `stalled_after`, more is kept, see `stalled_queue_factor`. For one that is away
+    /// `when_away_full` says what becomes of the message.
     pub queue_messages_max: usize,
     /// Payload and topic bytes waiting for one session. Beyond: as above.
     pub queue_bytes_max: usize,
+    /// From when on a client that owes acknowledgements and sends none is stalled.
+    pub stalled_after: Duration,
+    /// How many times both bounds may wait for a session that is stalled, so that nobody waits for it. Beyond: publishers wait, for
+    /// `patience`.
+    pub stalled_queue_factor: usize,
+    /// Bytes in the queues of all sessions of the shard. Beyond: no session that is stalled is given more than its bounds.
+    pub queued_bytes_total_max: usize,
+    /// For how long publishers wait at most for a client that acknowledges nothing. Then: disconnected (0x97), counted.
+    pub patience: Duration,
+    /// What becomes of a message for a session that is away and has no room for it.
+    pub when_away_full: WhenAwayFull,
     /// Bytes encoded for one connection and not taken by its socket. Beyond: no PUBLISH is added (QoS 0 is dropped and
     /// counted, QoS 1 and 2 wait in the queue) and nothing more is read from the client.
     pub outgoing_bytes_max: usize,
@@ -63,7 +75,8 @@ pub struct Limits {
     pub parked_bytes_max: usize,
     /// The same for the whole shard. Beyond: nothing more is read from a client that would add to it.
     pub parked_bytes_total_max: usize,
-    /// For how long a client that holds others up may take nothing. Then: disconnected (0x97), counted.
+    /// For how long a client may take nothing that others wait for, or for which more is kept than its queue's bounds. Then: disconnected
+    /// (0x97), counted.
     pub stall_timeout: Duration,
     /// Events published and not answered by the backend. Beyond: publishes wait, their clients are paused and resumed
     /// in turn; QoS 0 stops at three quarters of it and is dropped and counted.
@@ -98,6 +111,18 @@ pub enum WillOnTakeover {
     Discard,
     /// It is published, as at the same gateway, unless it has a delay and the session goes on there.
     Publish,
+}
+
+/// What becomes of a message at QoS 1 or 2 for a session that is away and whose queue is full. Each is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenAwayFull {
+    /// It is dropped for that session.
+    DropNewest,
+    /// The oldest that waits is dropped for it.
+    DropOldest,
+    /// Its publisher is told 0x97 and nobody gets it, if it speaks MQTT 5; for an older one, which cannot be told, and for a will it is
+    /// dropped for that session.
+    Refuse,
 }
 
 impl Default for Limits {
@@ -136,6 +161,16 @@ impl Default for Limits {
             inflight_max: NonZeroU16::MIN.saturating_add(99),
             queue_messages_max: 1_000,
             queue_bytes_max: 1024 * 1024,
+            // Some round trips on a bad path; what comes meanwhile at the highest rates fits into no queue.
+            stalled_after: Duration::from_secs(1),
+            // A subscriber of 200 messages a second is closed for its silence before it reaches that.
+            stalled_queue_factor: 8,
+            // Thirty that are stalled, with all they may have.
+            queued_bytes_total_max: 256 * 1024 * 1024,
+            // A radio's handover. A subscriber that needs longer does not take such rates.
+            patience: Duration::from_secs(5),
+            // The order of what it gets has no gap in the middle, and what it missed is the newest, which is said again soonest.
+            when_away_full: WhenAwayFull::DropNewest,
             // About what a kernel buffers for a slow reader as well.
             outgoing_bytes_max: 128 * 1024,
             parked_bytes_max: 256 * 1024,

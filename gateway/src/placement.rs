@@ -134,6 +134,47 @@ impl BuildHasher for Seeded {
     }
 }
 
+/// Hashes the numbers that the process itself hands out one after the other: no client chooses them, so they need no seed, and cost a
+/// multiplication.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Numbered;
+
+/// See [`Numbered`].
+#[derive(Debug, Default)]
+pub(crate) struct NumberHasher(u64);
+
+impl BuildHasher for Numbered {
+    type Hasher = NumberHasher;
+
+    fn build_hasher(&self) -> NumberHasher {
+        NumberHasher::default()
+    }
+}
+
+impl Hasher for NumberHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    // The discriminant of an enum of keys.
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // 2^64 by the golden ratio: numbers that follow each other are far apart in the high bits. The table looks at the low ones as well.
+        const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+        let spread = (self.0.rotate_left(5) ^ number).wrapping_mul(SPREAD);
+        self.0 = spread ^ (spread >> 32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +185,19 @@ mod tests {
             [PublishOrigin::Link, PublishOrigin::Shard(ShardIndex(0)), PublishOrigin::Shard(ShardIndex(7))]
         {
             assert_eq!(PublishToken::new(origin, 1 << 40).origin(), origin);
+        }
+    }
+
+    #[test]
+    fn numbers_that_follow_each_other_are_spread() {
+        let hashes: Vec<u64> = (0..4_096_u64).map(|n| Numbered.hash_one(ConnectionId(n))).collect();
+        // A table of as many places looks at the low bits for the place and at the highest seven for the tag.
+        for part in [|hash: u64| hash & 0xFFF, |hash: u64| hash >> 57] {
+            let mut places = std::collections::BTreeMap::<u64, u32>::new();
+            hashes.iter().for_each(|hash| *places.entry(part(*hash)).or_default() += 1);
+            let most = places.values().copied().max().unwrap();
+            let even = hashes.len() as u32 / places.len() as u32;
+            assert!(most <= 8 * even, "{most} in one of {}", places.len());
         }
     }
 

@@ -61,8 +61,10 @@ pub(crate) struct Session {
     pub(crate) will: Option<PendingWill>,
     /// Publishers that wait until it has room, the longest first. At most once each.
     pub(crate) holds_up: VecDeque<ConnectionId>,
-    /// Since when others wait for its client and it has taken nothing.
+    /// Since when others wait for its client, or more waits for it than its bounds, and it has taken nothing.
     pub(crate) stalled_since: Option<BootTime>,
+    /// When its client last acknowledged anything, or began to owe an acknowledgement.
+    pub(crate) moved_at: BootTime,
     last_packet_id: Option<PacketId>,
 }
 
@@ -88,6 +90,7 @@ impl Session {
             will: None,
             holds_up: VecDeque::new(),
             stalled_since: None,
+            moved_at: accepted_at,
             last_packet_id: None,
         }
     }

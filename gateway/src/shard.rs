@@ -50,7 +50,7 @@ use timers::{TimerFor, Timers};
 use turn::Turn;
 use wills::Wills;
 
-use crate::placement::Seeded;
+use crate::placement::{Numbered, Seeded};
 use crate::retained::Retained;
 use crate::session::{Depth, Session, SessionKey};
 use crate::subscriptions::SubscriptionTree;
@@ -92,8 +92,8 @@ pub struct Shard {
     now: BootTime,
     tracer: Tracer,
     counters: Counters,
-    connections: HashMap<ConnectionId, Connection, Seeded>,
-    sessions: HashMap<SessionKey, Session, Seeded>,
+    connections: HashMap<ConnectionId, Connection, Numbered>,
+    sessions: HashMap<SessionKey, Session, Numbered>,
     by_device: HashMap<Device, SessionKey, Seeded>,
     takeovers: Takeovers,
     doubts: Doubts,
@@ -206,8 +206,8 @@ impl Shard {
             spooling: Spooling::new(),
             wills: Wills::default(),
             counters: Counters::default(),
-            connections: HashMap::with_hasher(seed),
-            sessions: HashMap::with_hasher(seed),
+            connections: HashMap::default(),
+            sessions: HashMap::default(),
             by_device: HashMap::with_hasher(seed),
             takeovers: Takeovers::new(limits.takeovers_burst, limits.takeover_every, seed),
             doubts: Doubts::new(seed),
@@ -216,7 +216,7 @@ impl Shard {
             gives: BTreeMap::new(),
             subscriptions: SubscriptionTree::new(config.hash_seed, SUBSCRIPTIONS_TOTAL_MAX),
             retained: Retained::new(limits.retained_messages_max, limits.retained_bytes_max),
-            timers: Timers::new(seed),
+            timers: Timers::default(),
             backend: Backend::Away,
             turn: Turn::default(),
             holding: BTreeSet::new(),

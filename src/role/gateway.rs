@@ -4,12 +4,12 @@ use std::num::NonZeroU16;
 use std::path::Path;
 
 use roost_config::{
-    Acknowledge, GatewaySettings, OnTakeover, Order, SpoolSettings, UplinkSettings, WhenFull,
+    Acknowledge, AwayFull, GatewaySettings, OnTakeover, Order, SpoolSettings, UplinkSettings, WhenFull,
 };
 use roost_gateway::packet::{DecodeLimits, Text};
 use roost_gateway::shell::{DrainReport, GatewayConfig, SpoolConfig};
 use roost_gateway::spool::SpoolLimits;
-use roost_gateway::{Hints, Limits, UplinkOrder, UplinkRule, UplinkRules, WillOnTakeover};
+use roost_gateway::{Hints, Limits, UplinkOrder, UplinkRule, UplinkRules, WhenAwayFull, WillOnTakeover};
 
 use super::collector;
 
@@ -56,6 +56,13 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
             WhenFull::Refuse => roost_gateway::spool::WhenFull::Refuse,
         },
         session_transfer: sessions.transfer,
+        stalled_queue_factor: sessions.stalled_queue_factor,
+        patience: sessions.patience,
+        when_away_full: match sessions.when_away_full {
+            AwayFull::DropNewest => WhenAwayFull::DropNewest,
+            AwayFull::DropOldest => WhenAwayFull::DropOldest,
+            AwayFull::Refuse => WhenAwayFull::Refuse,
+        },
         settle_timeout: mesh.settle_timeout,
         ..own
     };

@@ -114,6 +114,16 @@ impl Outbox {
         len >= messages_max || (len > 0 && self.queue_bytes + bytes > bytes_max)
     }
 
+    /// Whether the queue holds more than those bounds.
+    pub(crate) fn is_over(&self, messages_max: usize, bytes_max: usize) -> bool {
+        self.queue.len() > messages_max || (self.queue.len() > 1 && self.queue_bytes > bytes_max)
+    }
+
+    /// Drops the copy that waits the longest; false if none does.
+    pub(crate) fn drop_oldest(&mut self) -> bool {
+        self.pop_queue().is_some()
+    }
+
     /// Puts a copy at the end of the queue. The caller has asked [`Outbox::is_full_for`].
     pub(crate) fn push(&mut self, copy: LocalCopy) {
         self.queue_bytes += copy.message.bytes();

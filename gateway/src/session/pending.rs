@@ -36,6 +36,9 @@ pub(crate) struct Pending {
     publishes: VecDeque<Unanswered>,
 }
 
+/// Who publishes one at a time, as most do, needs no memory anew for each.
+const KEPT: usize = 4;
+
 #[derive(Debug, Clone, Copy)]
 struct Unanswered {
     packet_id: PacketId,
@@ -82,8 +85,8 @@ impl Pending {
         let reason = reason?;
         self.publishes.pop_front();
         self.first += 1;
-        if self.publishes.is_empty() {
-            // An idle connection owns no buffer.
+        if self.publishes.is_empty() && self.publishes.capacity() > KEPT {
+            // An idle connection owns no more than that.
             self.publishes = VecDeque::new();
         }
         Some(Answer { packet_id, reason, is_pubrec })

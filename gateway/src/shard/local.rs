@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use roost_wire::Now;
+use roost_wire::{BootTime, Now};
 
 use super::Shard;
 use super::connection::Connection;
-use crate::Count;
 use crate::message::Message;
 use crate::packet::{Delivery, QoS, SubscriptionId};
-use crate::session::{LocalCopy, SessionKey};
+use crate::session::{LocalCopy, Session, SessionKey};
+use crate::{Count, WhenAwayFull};
 
 /// A session that gets a message: its matching subscriptions as one.
 #[derive(Debug)]
@@ -21,29 +21,77 @@ pub(super) struct Match {
 }
 
 impl Shard {
-    /// A connected session whose queue has no room for this message at QoS 1 or 2.
+    /// A connected session that has no place for this message at QoS 1 or 2.
     pub(super) fn full_subscriber(
         &self,
         publisher: Option<SessionKey>,
         message: &Message,
     ) -> Option<SessionKey> {
-        let limits = &self.config.limits;
         let bytes = message.bytes();
-        let mut full = None;
+        self.find_subscriber(publisher, message, |session| {
+            session.connection.is_some() && !self.takes_another(session, bytes)
+        })
+    }
+
+    /// Whether the message is for a session that is away and has no room for it, and its publisher is to be told so.
+    pub(super) fn is_refused_for_one_away(&self, publisher: Option<SessionKey>, message: &Message) -> bool {
+        let limits = &self.config.limits;
+        let (messages_max, bytes_max, bytes) =
+            (limits.queue_messages_max, limits.queue_bytes_max, message.bytes());
+        limits.when_away_full == WhenAwayFull::Refuse
+            && self
+                .find_subscriber(publisher, message, |session| {
+                    session.connection.is_none() && session.outbox.is_full_for(bytes, messages_max, bytes_max)
+                })
+                .is_some()
+    }
+
+    /// One of the sessions that are to get a message at QoS 1 or 2.
+    fn find_subscriber(
+        &self,
+        publisher: Option<SessionKey>,
+        message: &Message,
+        is_it: impl Fn(&Session) -> bool,
+    ) -> Option<SessionKey> {
+        let mut found = None;
         self.subscriptions.visit_matches(&message.topic, |key, subscription| {
-            if full.is_some()
-                || subscription.options.qos == QoS::AtMostOnce
-                || (subscription.options.no_local && Some(*key) == publisher)
-            {
-                return;
+            let options = subscription.options;
+            let is_wanted = options.qos != QoS::AtMostOnce && !(options.no_local && Some(*key) == publisher);
+            if found.is_none() && is_wanted && self.sessions.get(key).is_some_and(&is_it) {
+                found = Some(*key);
             }
-            let is_full = self.sessions.get(key).is_some_and(|session| {
-                session.connection.is_some()
-                    && session.outbox.is_full_for(bytes, limits.queue_messages_max, limits.queue_bytes_max)
-            });
-            full = is_full.then_some(*key);
         });
-        full
+        found
+    }
+
+    /// Whether a message may be put behind those that wait for a connected session: within its bounds, or beyond them if it is stalled, so
+    /// that nobody waits for it. One that was stalled and acknowledges again keeps that room until it needs it no more: waiting until it is
+    /// within its bounds could take as long as it likes.
+    pub(super) fn takes_another(&self, session: &Session, bytes: usize) -> bool {
+        let limits = &self.config.limits;
+        let (messages_max, bytes_max) = (limits.queue_messages_max, limits.queue_bytes_max);
+        let fits = |factor: usize| {
+            let (messages_max, bytes_max) =
+                (messages_max.saturating_mul(factor), bytes_max.saturating_mul(factor));
+            !session.outbox.is_full_for(bytes, messages_max, bytes_max)
+        };
+        fits(1)
+            || (self.depth.queued_bytes < limits.queued_bytes_total_max
+                && fits(limits.stalled_queue_factor)
+                && (session.outbox.is_over(messages_max, bytes_max) || self.is_stalled(session)))
+    }
+
+    fn is_stalled(&self, session: &Session) -> bool {
+        self.silent_since(session).is_some_and(|since| since + self.config.limits.stalled_after <= self.now)
+    }
+
+    /// Since when a session's client has acknowledged nothing although it could, or its socket has taken nothing that comes before.
+    pub(super) fn silent_since(&self, session: &Session) -> Option<BootTime> {
+        if session.unacknowledged() > 0 {
+            return Some(session.moved_at);
+        }
+        let connection = session.connection.and_then(|id| self.connections.get(&id));
+        connection.and_then(|connection| connection.outgoing.stuck_since())
     }
 
     /// Gives the message to every session that subscribes to it, once each [MQTT-3.3.4-2]; tells whether any took it.
@@ -127,21 +175,49 @@ impl Shard {
     }
 
     fn deliver_acknowledged(&mut self, now: Now, key: SessionKey, copy: LocalCopy) -> bool {
-        let limits = &self.config.limits;
-        let Some(session) = self.sessions.get_mut(&key) else { return false };
-        let bytes = copy.message.bytes();
-        // A connected session that is full was found before the publish was routed; its own earlier copy may have
-        // filled it since only if one publish went to it twice, which it does not.
-        if session.outbox.is_full_for(bytes, limits.queue_messages_max, limits.queue_bytes_max) {
+        let Some(session) = self.sessions.get(&key) else { return false };
+        let has_place = match session.connection {
+            // One that is full was found before the publish was routed.
+            Some(_) => self.takes_another(session, copy.message.bytes()),
+            None => self.make_place(key, copy.message.bytes()),
+        };
+        if !has_place {
             self.count(Count::DroppedQueueFull);
             return false;
         }
-        let before = session.outbox.depth();
+        let limits = &self.config.limits;
+        let is_over =
+            |session: &Session| session.outbox.is_over(limits.queue_messages_max, limits.queue_bytes_max);
+        let Some(session) = self.sessions.get_mut(&key) else { return false };
+        let (before, was_over) = (session.outbox.depth(), is_over(session));
         session.outbox.push(copy);
         self.depth.changed(before, session.outbox.depth());
+        if is_over(session) && !was_over {
+            self.counters.add(Count::SubscriberStalled);
+        }
         if let Some(id) = session.connection {
             self.pump(now, id);
         }
         true
+    }
+
+    /// Whether a session that is away has room for a message, or is made to have it.
+    fn make_place(&mut self, key: SessionKey, bytes: usize) -> bool {
+        let limits = &self.config.limits;
+        let Some(session) = self.sessions.get_mut(&key) else { return false };
+        let is_full = |session: &Session| {
+            session.outbox.is_full_for(bytes, limits.queue_messages_max, limits.queue_bytes_max)
+        };
+        match limits.when_away_full {
+            WhenAwayFull::DropNewest | WhenAwayFull::Refuse => !is_full(session),
+            WhenAwayFull::DropOldest => {
+                let before = session.outbox.depth();
+                while is_full(session) && session.outbox.drop_oldest() {
+                    self.counters.add(Count::DroppedQueueFull);
+                }
+                self.depth.changed(before, session.outbox.depth());
+                true
+            }
+        }
     }
 }

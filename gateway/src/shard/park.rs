@@ -32,7 +32,7 @@ impl Shard {
         let held_by = first.and_then(|first| self.who_holds_up(id, &first.message));
         // It goes as well, with another answer.
         let held_by =
-            held_by.filter(|_| !first.is_some_and(|first| self.is_refused_by_spool(id, &first.message)));
+            held_by.filter(|_| first.and_then(|first| self.refusal_for_room(id, &first.message)).is_none());
         let may_go = first.is_some() && held_by.is_none();
         if let Some(held_by) = held_by {
             let place = if woken_by == Some(held_by) { Place::First } else { Place::Last };
@@ -62,9 +62,12 @@ impl Shard {
         } else {
             self.todo.push_back(Todo::Route(id));
         }
-        match self.is_refused_by_spool(id, &publish.message) {
-            true => self.refuse_parked(now, id, &publish),
-            false => self.route(now, id, publish),
+        match self.refusal_for_room(id, &publish.message) {
+            Some((why, reason)) => {
+                self.refused_publish(id, why);
+                self.acknowledge(now, publish.publisher, reason);
+            }
+            None => self.route(now, id, publish),
         }
         self.read_on(id);
     }
@@ -101,18 +104,16 @@ impl Shard {
 
     /// If there is room, lets the next of those that wait for it try.
     pub(super) fn wake_next(&mut self, holder: HeldBy) {
-        let limits = &self.config.limits;
         let next = match holder {
             HeldBy::Uplink if self.uplink.has_room(roost_wire::Qos::AtLeastOnce) => {
                 self.uplink_line.pop_front()
             }
             HeldBy::Spool if self.spool_has_room() => self.spooling.line.pop_front(),
             HeldBy::Uplink | HeldBy::Spool | HeldBy::Refusal => None,
-            HeldBy::Subscriber(key) => self.sessions.get_mut(&key).and_then(|session| {
-                let is_full =
-                    session.outbox.is_full_for(0, limits.queue_messages_max, limits.queue_bytes_max);
-                if is_full { None } else { session.holds_up.pop_front() }
-            }),
+            HeldBy::Subscriber(key) => {
+                let may_try = self.sessions.get(&key).is_some_and(|session| self.takes_another(session, 0));
+                self.sessions.get_mut(&key).filter(|_| may_try).and_then(|s| s.holds_up.pop_front())
+            }
         };
         if let Some(id) = next {
             self.wake(id, Some(holder));

@@ -13,7 +13,9 @@ use crate::session::Publisher;
 use crate::spool::WhenFull;
 use crate::trace::{self, Begun, Ending};
 use crate::uplink::{EventEnd, Next, Waiter, retry};
-use crate::{Acknowledge, ConnectionId, Count, Notice, PublishOutcome, PublishToken, UplinkOrder};
+use crate::{
+    Acknowledge, ConnectionId, Count, Notice, PublishOutcome, PublishToken, UplinkOrder, WhenAwayFull,
+};
 
 /// What an event is made of.
 pub(super) struct Parts {
@@ -26,9 +28,6 @@ pub(super) struct Parts {
 
 /// What a client's publish breaks. It costs the client its connection.
 pub(super) struct Unacceptable(pub(super) Count, pub(super) ReasonCode);
-
-/// What a publisher hears whose event the full spool refuses.
-const SPOOL_FULL: (Count, ReasonCode) = (Count::PublishSpoolFull, ReasonCode::QuotaExceeded);
 
 /// AMQP's header frame takes 128 KiB by default; the mesh's own headers and the encoding of many pairs need their part.
 const HEADERS_BYTES_MAX: usize = 96 * 1024;
@@ -77,7 +76,7 @@ impl Shard {
         let message = Message::from_publish(now.boot, publish);
         let refusal = refusal
             .or_else(|| self.refusal_of_headers(id, &message))
-            .or_else(|| self.is_refused_by_spool(id, &message).then_some(SPOOL_FULL));
+            .or_else(|| self.refusal_for_room(id, &message));
         if let Some((count, reason)) = refusal {
             self.refused_publish(id, count);
             return self.acknowledge(now, publisher, reason);
@@ -85,26 +84,35 @@ impl Shard {
         self.route_acknowledged(now, id, Parked { publisher, message, delivery, read_at: now.boot });
     }
 
-    /// Whether the spool is full, and the client is to be told so instead of waiting.
-    pub(super) fn is_refused_by_spool(&self, id: ConnectionId, message: &Message) -> bool {
-        if !self.spooling.is_full() || self.config.limits.when_spool_full == WhenFull::Withhold {
-            return false;
+    /// Why there is no room for a publish now, if its client can be told so and is to be told, instead of waiting or losing it for one
+    /// session.
+    pub(super) fn refusal_for_room(
+        &self,
+        id: ConnectionId,
+        message: &Message,
+    ) -> Option<(Count, ReasonCode)> {
+        let limits = &self.config.limits;
+        let is_spool_refusing = self.spooling.is_full() && limits.when_spool_full == WhenFull::Refuse;
+        if !is_spool_refusing && limits.when_away_full != WhenAwayFull::Refuse {
+            return None;
         }
-        let client = self.connections.get(&id).and_then(|c| c.client.as_deref());
-        client.is_some_and(|client| client.version() == ProtocolVersion::V5)
-            && self
-                .carried(id, &message.topic)
-                .is_some_and(|(_, acknowledge, _)| self.spooling.takes(acknowledge))
+        let client = self.connections.get(&id).and_then(|c| c.client.as_deref())?;
+        if client.version() != ProtocolVersion::V5 {
+            return None;
+        }
+        let is_spooled =
+            || self.carried(id, &message.topic).is_some_and(|(_, how, _)| self.spooling.takes(how));
+        let why = if is_spool_refusing && is_spooled() {
+            Count::PublishSpoolFull
+        } else if self.is_refused_for_one_away(Some(client.session), message) {
+            Count::PublishQueueFull
+        } else {
+            return None;
+        };
+        Some((why, ReasonCode::QuotaExceeded))
     }
 
-    /// Answers a publish that waited, and that the full spool refuses.
-    pub(super) fn refuse_parked(&mut self, now: Now, id: ConnectionId, publish: &Parked) {
-        let (count, reason) = SPOOL_FULL;
-        self.refused_publish(id, count);
-        self.acknowledge(now, publish.publisher, reason);
-    }
-
-    fn refused_publish(&mut self, id: ConnectionId, why: Count) {
+    pub(super) fn refused_publish(&mut self, id: ConnectionId, why: Count) {
         self.count(why);
         if let Some(device) = self.device_of(id).cloned() {
             self.outputs.push_back(Output::Notice(Box::new(Notice::PublishRefused { device, why })));

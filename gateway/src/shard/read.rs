@@ -141,7 +141,7 @@ impl Shard {
     /// The client of a session has acknowledged something: there is room for more.
     pub(super) fn made_progress(&mut self, now: Now, key: crate::session::SessionKey) {
         let Some(session) = self.sessions.get_mut(&key) else { return };
-        session.stalled_since = None;
+        (session.stalled_since, session.moved_at) = (None, now.boot);
         if let Some(connection) = session.connection {
             self.pump(now, connection);
         }

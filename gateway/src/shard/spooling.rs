@@ -126,11 +126,11 @@ impl Shard {
         }
     }
 
-    /// A client that waits and can be told that the spool is full is told.
+    /// A client that waits and is to be told that there is no room is told.
     fn tell_full(&mut self, id: ConnectionId) {
         let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
-        let first = client.parked.front().map(|first| self.is_refused_by_spool(id, &first.message));
-        if first == Some(true) {
+        let first = client.parked.front();
+        if first.is_some_and(|first| self.refusal_for_room(id, &first.message).is_some()) {
             self.spooling.line.retain(|waiting| *waiting != id);
             self.wake(id, None);
         }

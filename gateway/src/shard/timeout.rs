@@ -3,9 +3,10 @@
 use roost_wire::{BootTime, Now};
 
 use super::close::Farewell;
+use super::connection::HeldBy;
 use super::{Shard, TimerFor};
 use crate::packet::ReasonCode;
-use crate::session::SessionKey;
+use crate::session::{Session, SessionKey};
 use crate::{ConnectionId, Count};
 
 /// What a connection can run out of time for.
@@ -13,6 +14,8 @@ use crate::{ConnectionId, Count};
 enum Overdue {
     Connect,
     KeepAlive,
+    /// Publishers have waited for one that acknowledges nothing.
+    Patience,
     /// The socket takes nothing, or the client acknowledges nothing while others wait for it.
     Stall,
     Settle,
@@ -58,20 +61,35 @@ impl Shard {
     /// Others wait for a session's client from now on, or no more.
     pub(super) fn watch_stall(&mut self, now: Now, key: SessionKey) {
         let will_waits = self.wills.wait_for(key);
+        let limits = &self.config.limits;
         let Some(session) = self.sessions.get_mut(&key) else { return };
         let Some(id) = session.connection else { return };
-        if session.holds_up.is_empty() && !session.hold.has_waiting() && !will_waits {
+        let is_over = session.outbox.is_over(limits.queue_messages_max, limits.queue_bytes_max);
+        let is_waited_for = !session.holds_up.is_empty() || will_waits;
+        if !is_waited_for && !session.hold.has_waiting() && !is_over {
             session.stalled_since = None;
-        } else if session.stalled_since.is_none() {
-            session.stalled_since = Some(now.boot);
+            return;
+        }
+        // Not for each message that comes meanwhile.
+        if session.stalled_since.is_none() || is_waited_for {
+            session.stalled_since.get_or_insert(now.boot);
             self.arm(id);
         }
     }
 
+    /// Whether publishers wait for a session's client.
+    fn is_waited_for(&self, key: SessionKey, session: &Session) -> bool {
+        !session.holds_up.is_empty() || self.wills.wait_for(key)
+    }
+
     fn connection_due(&mut self, now: Now, id: ConnectionId) {
+        // It may be stalled by now, and then they wait no longer.
+        if let Some(key) = self.session_of(id) {
+            self.wake_next(HeldBy::Subscriber(key));
+        }
         let overdue = self.deadlines(id).into_iter().flatten().filter(|(at, _)| *at <= now.boot);
         match overdue.min_by_key(|(at, _)| *at).map(|(_, overdue)| overdue) {
-            None => {}
+            None | Some(Overdue::Patience) => {}
             Some(Overdue::Connect) => return self.close(now, id, Count::RefusedTimeout, Farewell::None),
             Some(Overdue::KeepAlive) => {
                 let farewell = Farewell::Disconnect(ReasonCode::KeepAliveTimeout);
@@ -107,22 +125,27 @@ impl Shard {
         self.close(now, id, Count::ClosedSettleTimeout, farewell);
     }
 
-    fn deadlines(&self, id: ConnectionId) -> [Option<(BootTime, Overdue)>; 6] {
-        let Some(connection) = self.connections.get(&id) else { return [None; 6] };
+    fn deadlines(&self, id: ConnectionId) -> [Option<(BootTime, Overdue)>; 7] {
+        let Some(connection) = self.connections.get(&id) else { return [None; 7] };
         let limits = &self.config.limits;
         let Some(client) = connection.client.as_deref() else {
             let connect = (connection.opened_at + limits.connect_timeout, Overdue::Connect);
-            return [Some(connect), None, None, None, None, None];
+            return [Some(connect), None, None, None, None, None, None];
         };
         let session = self.sessions.get(&client.session);
         let hold = session.map(|session| &session.hold);
         let silence_max = client.silence_max.filter(|_| !connection.paused);
         let stuck_since = connection.outgoing.stuck_since();
         let stalled_since = session.and_then(|session| session.stalled_since);
+        let waited_for = session.filter(|session| self.is_waited_for(client.session, session));
+        let silent_since = waited_for.and_then(|session| self.silent_since(session));
+        let tried_at = silent_since.map(|since| since + limits.stalled_after).filter(|at| *at > self.now);
+        let out_of_patience = silent_since.max(stalled_since).filter(|_| silent_since.is_some());
         let written_at = hold.and_then(|hold| hold.oldest_written()).map(|w| w.written_at);
         let lifetime = hold.and_then(|hold| hold.next_deadline());
         [
-            None,
+            tried_at.map(|at| (at, Overdue::Patience)),
+            out_of_patience.map(|since| (since + limits.patience, Overdue::Stall)),
             silence_max.map(|max| (client.heard_at + max, Overdue::KeepAlive)),
             stuck_since.map(|since| (since + limits.stall_timeout, Overdue::Stall)),
             stalled_since.map(|since| (since + limits.stall_timeout, Overdue::Stall)),

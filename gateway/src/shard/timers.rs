@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use roost_wire::{BootTime, SessionRequest};
 
 use crate::ConnectionId;
-use crate::placement::Seeded;
+use crate::placement::Numbered;
 use crate::session::SessionKey;
 
 /// What a timer is for. Each has at most one.
@@ -34,17 +34,13 @@ pub(super) enum TimerFor {
 /// Timers in the order of their times. Setting and cancelling cost a walk down a tree. One that is moved to a later time
 /// stays where it is: it goes off early, and its owner sets it anew; so a connection's timer is not touched by its
 /// traffic.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Timers {
     due: BTreeSet<(BootTime, TimerFor)>,
-    set: HashMap<TimerFor, BootTime, Seeded>,
+    set: HashMap<TimerFor, BootTime, Numbered>,
 }
 
 impl Timers {
-    pub(super) fn new(seed: Seeded) -> Self {
-        Self { due: BTreeSet::new(), set: HashMap::with_hasher(seed) }
-    }
-
     /// Sets the timer, unless it goes off before `at` anyway.
     pub(super) fn set(&mut self, timer: TimerFor, at: BootTime) {
         match self.set.get_mut(&timer) {
@@ -90,7 +86,7 @@ mod tests {
     #[test]
     fn timers_go_off_in_order_and_move_only_forward() {
         let at = BootTime::from_micros;
-        let mut timers = Timers::new(Seeded(1));
+        let mut timers = Timers::default();
         let [a, b] = [1, 2].map(|n| TimerFor::Connection(ConnectionId(n)));
         timers.set(a, at(10));
         timers.set(b, at(5));

@@ -67,6 +67,7 @@ impl Shard {
     /// Writes what waits for the client, as far as there is room: commands first, since they are few.
     pub(super) fn pump(&mut self, now: Now, id: ConnectionId) {
         let Some(key) = self.session_of(id) else { return };
+        let owed = self.sessions.get(&key).map_or(0, Session::unacknowledged);
         self.pump_commands(now, id, key);
         let mut wrote = false;
         let mut steps = STEPS_AT_ONCE;
@@ -74,6 +75,9 @@ impl Shard {
             wrote = true;
         }
         self.has_output(id);
+        if let Some(session) = self.sessions.get_mut(&key).filter(|s| owed == 0 && s.unacknowledged() > 0) {
+            session.moved_at = now.boot;
+        }
         if wrote {
             self.wake_next(HeldBy::Subscriber(key));
         }

@@ -22,6 +22,7 @@ use super::socket::Socket;
 use super::spool::Disk;
 use super::telling::Telling;
 use crate::link::{FromShard, Link, LinkInput, LinkOutput};
+use crate::placement::Numbered;
 use crate::shard::{Backend, Input, Output, Shard};
 use crate::spool::{Spool, SpoolInput, SpoolOutput};
 use crate::{ConnectionId, Notice, PublishOrigin, PublishOutcome, PublishToken, ShardIndex};
@@ -39,7 +40,7 @@ const SHARD: ShardIndex = ShardIndex(0);
 pub(super) struct World {
     shard: Shard,
     link: Link,
-    sockets: HashMap<ConnectionId, Rc<Socket>>,
+    sockets: HashMap<ConnectionId, Rc<Socket>, Numbered>,
     connections: u64,
     /// Sockets that were given something to write since the last flush.
     to_flush: Vec<Rc<Socket>>,
@@ -76,7 +77,7 @@ impl World {
         Self {
             shard,
             link,
-            sockets: HashMap::new(),
+            sockets: HashMap::default(),
             connections: 0,
             to_flush: Vec::new(),
             uplink,

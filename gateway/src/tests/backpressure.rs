@@ -1,12 +1,13 @@
 //! Everything is bounded: who is too fast waits, who is too slow goes.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
 use super::world::*;
-use crate::packet::{Delivery, Packet, QoS, ReasonCode};
+use crate::packet::{Delivery, Packet, ProtocolVersion, QoS, ReasonCode};
 use crate::shard::Backend;
-use crate::{Count, Limits, PublishOutcome};
+use crate::{Count, Limits, PublishOutcome, WhenAwayFull};
 
 /// A subscriber to `local/t` that acknowledges nothing, with room for two in flight and two in the queue.
 fn slow() -> (World, crate::ConnectionId) {
@@ -72,16 +73,171 @@ fn who_takes_nothing_while_others_wait_is_disconnected() {
     world.pass_with_lease(Duration::from_secs(3_600));
     assert!(!world.is_closed(subscriber), "nobody waits for it");
     world.publish(publisher, "local/t", qos1(5));
+    assert_eq!(world.read_pubacks(publisher).len(), 5, "nor then: it is stalled, and more is kept for it");
     world.pass_with_lease(Duration::from_secs(29));
     let first = world.read_publishes(subscriber).remove(0);
     world.puback(subscriber, first.delivery.packet_id().unwrap());
     world.publish(publisher, "local/t", qos1(6));
     world.pass_with_lease(Duration::from_secs(29));
     assert!(!world.is_closed(subscriber), "it made progress");
+    assert_eq!(world.count(Count::ParkedSubscriber), 1, "so that the last waited for it, a second");
     world.pass_with_lease(Duration::from_secs(1));
     assert_eq!(world.closed_with(subscriber), Some(ReasonCode::QuotaExceeded));
     assert_eq!(world.count(Count::ClosedSlow), 1);
-    assert_eq!(world.read_pubacks(publisher).len(), 6, "and its publisher goes on");
+    assert_eq!(world.read_pubacks(publisher).len(), 1);
+}
+
+#[test]
+fn publishers_wait_for_a_moment_for_one_that_acknowledges_nothing_and_then_no_more() {
+    let (mut world, subscriber) = slow();
+    let other = world.connect(V5, "o");
+    world.subscribe(other, "local/t", QoS::AtMostOnce);
+    let publishers = [world.connect(V5, "p"), world.connect(V311, "q")];
+    for n in 1..=10 {
+        for publisher in publishers {
+            world.publish(publisher, "local/t", qos1(n));
+        }
+    }
+    let acknowledged =
+        |world: &mut World| publishers.map(|p| world.read_pubacks(p).len()).iter().sum::<usize>();
+    world.pass_with_lease(Duration::from_millis(999));
+    assert_eq!(acknowledged(&mut world), 4, "two in flight, two in the queue");
+    world.pass_with_lease(Duration::from_millis(1));
+    assert_eq!(acknowledged(&mut world), 14, "and eight times as many");
+    assert_eq!(world.read_publishes(other).len(), 18);
+    assert_eq!(world.count(Count::SubscriberStalled), 1);
+    world.pass_with_lease(Duration::from_millis(3_999));
+    assert!(!world.is_closed(subscriber));
+    world.pass_with_lease(Duration::from_millis(1));
+    assert_eq!(world.closed_with(subscriber), Some(ReasonCode::QuotaExceeded), "they had no more patience");
+    assert_eq!((acknowledged(&mut world), world.read_publishes(other).len()), (2, 2));
+    assert_eq!(world.shard.gauges().queued_messages, 0);
+}
+
+#[test]
+fn one_that_was_stalled_and_acknowledges_again_gets_all_in_order_and_holds_up_nobody_for_long() {
+    let (mut world, subscriber) = slow();
+    let publisher = world.connect(V5, "p");
+    let publish = |world: &mut World, n: u16| {
+        let payload = n.to_string();
+        world.send(publisher, Packet::Publish(publish_packet("local/t", payload.as_bytes(), qos1(n))));
+    };
+    (1..=4).for_each(|n| publish(&mut world, n));
+    world.pass_with_lease(Duration::from_secs(2));
+    (5..=30).for_each(|n| publish(&mut world, n));
+    assert_eq!(world.read_pubacks(publisher).len(), 18, "two in flight, sixteen in the queue");
+    let (mut arrived, mut got) = (VecDeque::new(), Vec::new());
+    let mut take_one = |world: &mut World| {
+        arrived.extend(world.read_publishes(subscriber));
+        let Some(first) = arrived.pop_front() else { return false };
+        world.puback(subscriber, first.delivery.packet_id().unwrap());
+        got.push(String::from_utf8(first.payload.to_vec()).unwrap());
+        true
+    };
+    for n in 0..3 {
+        assert!(take_one(&mut world));
+        assert_eq!(world.read_pubacks(publisher).len(), 1, "{n}: each that it takes lets one in");
+        world.pass_with_lease(Duration::from_millis(900));
+    }
+    while take_one(&mut world) {}
+    assert_eq!(got, (1..=30).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(world.read_pubacks(publisher).len(), 9);
+    assert_eq!((world.is_closed(subscriber), world.count(Count::DroppedQueueFull)), (false, 0));
+}
+
+#[test]
+fn one_that_is_closed_as_too_slow_finds_everything_that_was_acknowledged_when_it_is_back() {
+    let mut world = World::with(Limits { queue_messages_max: 2, ..limits() });
+    let mut subscriber = Peer::new(V5, "s");
+    subscriber.connect(&mut world);
+    world.subscribe(subscriber.connection.unwrap(), "local/t", QoS::AtLeastOnce);
+    let publisher = world.connect(V5, "p");
+    let all: Vec<u16> = (1..=110).collect();
+    for n in &all[..102] {
+        world.publish(publisher, "local/t", qos1(*n));
+    }
+    world.pass_with_lease(Duration::from_secs(2));
+    for n in &all[102..] {
+        world.publish(publisher, "local/t", qos1(*n));
+    }
+    assert_eq!(world.read_pubacks(publisher).len(), all.len());
+    world.pass_with_lease(Duration::from_secs(30));
+    assert_eq!(world.count(Count::ClosedSlow), 1);
+    subscriber.connect(&mut world);
+    subscriber.take(&mut world);
+    assert_eq!(subscriber.got.len(), all.len());
+    assert_eq!(world.count(Count::DroppedQueueFull), 0);
+}
+
+#[test]
+fn all_queues_together_have_a_bound_beyond_which_nobody_is_given_more_than_its_own() {
+    let mut world = World::with(Limits {
+        inflight_max: NonZeroU16::MIN,
+        queue_messages_max: 2,
+        queued_bytes_total_max: 1,
+        ..limits()
+    });
+    let subscriber = world.connect(V5, "s");
+    world.subscribe(subscriber, "local/t", QoS::AtLeastOnce);
+    let publisher = world.connect(V5, "p");
+    for n in 1..=5 {
+        world.publish(publisher, "local/t", qos1(n));
+    }
+    world.pass_with_lease(Duration::from_millis(4_999));
+    assert_eq!(world.read_pubacks(publisher).len(), 3);
+    assert_eq!(world.count(Count::SubscriberStalled), 0);
+    world.pass_with_lease(Duration::from_millis(1));
+    assert_eq!((world.is_closed(subscriber), world.read_pubacks(publisher).len()), (true, 2));
+}
+
+/// A session that is away with room for two messages, and what became of four publishes of a client of that version.
+fn away_and_full(
+    when_away_full: WhenAwayFull,
+    version: ProtocolVersion,
+) -> (World, Vec<ReasonCode>, Vec<String>) {
+    let mut world = World::with(Limits { queue_messages_max: 2, when_away_full, ..limits() });
+    let subscriber = world.connect_as(persistent(V5, "s"));
+    world.subscribe(subscriber, "local/t", QoS::AtLeastOnce);
+    world.cut(subscriber);
+    let other = world.connect(V5, "o");
+    world.subscribe(other, "local/t", QoS::AtMostOnce);
+    let publisher = world.connect(version, "p");
+    for n in 1..=4 {
+        let payload = n.to_string();
+        world.send(publisher, Packet::Publish(publish_packet("local/t", payload.as_bytes(), qos1(n))));
+    }
+    let told = world.read_pubacks(publisher).into_iter().map(|(_, reason)| reason).collect();
+    let others = world.read_publishes(other).len();
+    assert_eq!(
+        others,
+        4 - usize::try_from(world.count(Count::PublishQueueFull)).unwrap(),
+        "nobody gets what is refused"
+    );
+    let (subscriber, connack) = world.try_connect(persistent(V5, "s"));
+    assert!(connack.session_present);
+    let got = world.take_publishes(subscriber, true);
+    (world, told, got)
+}
+
+#[test]
+fn a_full_queue_of_one_that_is_away_drops_the_newest_or_the_oldest_or_refuses_and_counts() {
+    let ok = ReasonCode::Success;
+    let full = ReasonCode::QuotaExceeded;
+    for (when, version, told, got, (dropped, refused)) in [
+        (WhenAwayFull::DropNewest, V5, [ok; 4], ["1", "2"], (2, 0)),
+        (WhenAwayFull::DropOldest, V5, [ok; 4], ["3", "4"], (2, 0)),
+        (WhenAwayFull::Refuse, V5, [ok, ok, full, full], ["1", "2"], (0, 2)),
+        (WhenAwayFull::Refuse, V311, [ok; 4], ["1", "2"], (2, 0)),
+    ] {
+        let (world, was_told, was_got) = away_and_full(when, version);
+        assert_eq!(
+            (was_told, was_got),
+            (told.to_vec(), got.map(str::to_owned).to_vec()),
+            "{when:?} {version:?}"
+        );
+        let counts = (world.count(Count::DroppedQueueFull), world.count(Count::PublishQueueFull));
+        assert_eq!(counts, (dropped, refused), "{when:?} {version:?}");
+    }
 }
 
 #[test]

@@ -478,9 +478,15 @@ fn it_waits_for_the_spool_where_its_topic_is_spooled() {
     assert_eq!(world.shard.gauges().wills, 0);
 }
 
-/// A watcher with room for one in flight and one in the queue.
+/// A watcher with room for one in flight and one in the queue, for which wills wait half a minute.
 fn slow_watcher() -> (World, ConnectionId) {
-    watched_with(Limits { inflight_max: NonZeroU16::MIN, queue_messages_max: 1, ..limits() })
+    watched_with(Limits {
+        inflight_max: NonZeroU16::MIN,
+        queue_messages_max: 1,
+        stalled_queue_factor: 1,
+        patience: 30 * SECOND,
+        ..limits()
+    })
 }
 
 #[test]

@@ -7,7 +7,7 @@ pub(super) fn of(metric: &str) -> &'static str {
     known.map_or("", |(_, meaning)| meaning)
 }
 
-const MEANINGS: [(&str, &str); 43] = [
+const MEANINGS: [(&str, &str); 44] = [
     ("connections_opened", "Transport connections taken."),
     ("connects_accepted", "CONNECTs accepted."),
     ("connects_refused", "CONNECTs refused and connections ended before one, by reason."),
@@ -35,6 +35,10 @@ const MEANINGS: [(&str, &str); 43] = [
     ("events_dropped", "Events at QoS 0 that were dropped, by reason."),
     ("event_retries", "Events published again, by reason."),
     ("local_deliveries", "Messages handed to local subscribers."),
+    (
+        "subscribers_stalled",
+        "Times that more began to wait for a subscriber that acknowledges nothing than its queue may hold.",
+    ),
     ("local_dropped", "Copies for local subscribers that were dropped, by reason."),
     ("retained_changes", "Retained messages set and deleted, by what happened."),
     ("retained_refused", "Messages that could not be retained, by reason."),
