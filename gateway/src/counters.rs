@@ -211,6 +211,8 @@ counts! {
     PublishUnwanted => "publishes_unwanted", "";
     /// Publishes that waited for a slow subscriber.
     ParkedSubscriber => "publishes_parked", "slow_subscriber";
+    /// Publishes that waited for a group whose connected members were all slow.
+    ParkedGroup => "publishes_parked", "slow_group";
     /// Publishes that waited for room in the uplink.
     ParkedUplink => "publishes_parked", "uplink_full";
     /// Publishes that waited for the spool.
@@ -265,6 +267,14 @@ counts! {
     DroppedLeftBehind => "local_dropped", "session_too_large";
     /// Local copies dropped: their session came too late, or there was no room for it.
     DroppedLate => "local_dropped", "session_late";
+    /// Local copies dropped: they were sent at QoS 2 to a member of a group whose session has ended. [MQTT-4.8.2-5]
+    DroppedShareQos2 => "local_dropped", "share_sent_at_qos_2";
+    /// Local copies dropped: the session of a member of a group has ended, and the others have no room.
+    DroppedShareFull => "local_dropped", "share_queues_full";
+    /// Local copies dropped: the session of the last member of a group has ended.
+    DroppedShareAlone => "local_dropped", "share_without_member";
+    /// Copies that a member of a group has left behind, and that went to another.
+    ShareHandedOn => "shares_handed_on", "";
     /// Retained messages set, in the place of others or not.
     RetainedSet => "retained_changes", change "set";
     /// Retained messages deleted: their topic was published to with RETAIN and no payload.

@@ -36,6 +36,8 @@
 //!   or a session here has taken the message; those of a connection leave in the order of its publishes.
 //! - At QoS 2 a session takes in a publish of its client once, and its client gets a message once, over connections and gateways, for as long
 //!   as the session lasts. Commands are never above QoS 1.
+//! - What is shared goes to one member of each group of those that are here; what was not acknowledged when its connection ended goes to
+//!   another, but what was sent at QoS 2.
 //! - A command is written to the session it names or to none, in the order it came, within the lease; it has one answer, and
 //!   the first that is neither delivered nor sent ends its hold.
 //! - A kept session is resumed at once only if the router would have said that its device has another one; else it is asked about, or
@@ -58,6 +60,7 @@ mod publication;
 mod retained;
 mod session;
 pub mod shard;
+mod share;
 pub mod shell;
 pub mod spool;
 pub mod subscriptions;

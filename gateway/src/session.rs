@@ -10,9 +10,9 @@ mod will;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-pub(crate) use carried::{Carried, CarriedError};
+pub(crate) use carried::{Carried, CarriedError, CarriedShare};
 pub(crate) use catch_up::{CatchUp, Pass};
-pub(crate) use outbox::{Depth, LocalCopy, Outbox};
+pub(crate) use outbox::{Depth, LocalCopy, Outbox, SharedCopy};
 pub(crate) use pending::{Answer, Pending, Publisher};
 pub(crate) use received::{Arrival, Received, Release};
 use roost_wire::{BootTime, Device, Present, SessionId};
@@ -49,7 +49,10 @@ pub(crate) struct Session {
     pub(crate) entered_in: u64,
     /// The shard's era in which its device left: in another one the device may have been elsewhere since.
     pub(crate) left_in: u64,
+    /// How many there are, shared ones among them.
     pub(crate) subscriptions: usize,
+    /// How many groups it is in.
+    pub(crate) shared: u32,
     pub(crate) outbox: Outbox,
     /// Retained messages that it is owed.
     pub(crate) catch_up: CatchUp,
@@ -83,6 +86,7 @@ impl Session {
             entered_in: 0,
             left_in: 0,
             subscriptions: 0,
+            shared: 0,
             outbox: Outbox::new(),
             catch_up: CatchUp::default(),
             received: Received::default(),
@@ -114,6 +118,13 @@ impl Session {
     /// Whether a message may be written: one that was sent before, or the first that waits, unless retained messages come before it.
     pub(crate) fn has_due(&self) -> bool {
         self.outbox.sends_again() || (self.outbox.has_due() && !self.catch_up.precedes(self.outbox.taken()))
+    }
+
+    /// Takes out a copy that goes to another session, or nowhere; the place is [`SharedCopy::at`].
+    pub(crate) fn take_shared(&mut self, at: usize) {
+        if let Some(place) = self.outbox.take_at(at) {
+            self.catch_up.moves_up_behind(place);
+        }
     }
 
     /// How many publishes the client has not acknowledged, commands among them: what its receive maximum bounds

@@ -2,7 +2,7 @@
 //!
 //! Where to look: [`Input`] and [`Output`] are the border. A connection's bytes are read in `read`, its CONNECT answered
 //! in `connect` (it may have to `fetch` the session from another gateway, which has to `give` it), a PUBLISH goes through `publish` (its topic may be one of the `aliases`, and it may have to `park`) to `local` subscribers and the uplink, a command comes through
-//! `command`, what QoS 2 has more stands in `exactly_once`, all of both leave through `write`, and so does what was retained (`retain`); `close` ends a connection (`wills` come from it), `timeout` watches over it, `drain` ends all.
+//! `command`, what is shared goes to one of its group in `share`, what QoS 2 has more stands in `exactly_once`, all of both leave through `write`, and so does what was retained (`retain`); `close` ends a connection (`wills` come from it), `timeout` watches over it, `drain` ends all.
 
 mod aliases;
 mod close;
@@ -23,6 +23,7 @@ mod park;
 mod publish;
 mod read;
 mod retain;
+mod share;
 mod spooling;
 mod subscribe;
 mod takeovers;
@@ -53,6 +54,7 @@ use wills::Wills;
 use crate::placement::{Numbered, Seeded};
 use crate::retained::Retained;
 use crate::session::{Depth, Session, SessionKey};
+use crate::share::{GroupKey, Groups};
 use crate::subscriptions::SubscriptionTree;
 use crate::trace::Tracer;
 use crate::uplink::{Uplink, Waiter};
@@ -103,6 +105,8 @@ pub struct Shard {
     /// Sessions that are to be given away when what they have on the way to the backend is safe. At most one question each.
     gives: BTreeMap<SessionKey, Wanted>,
     subscriptions: SubscriptionTree<SessionKey>,
+    /// Shared subscriptions.
+    groups: Groups,
     retained: Retained,
     timers: Timers,
     uplink: Uplink<Waiter>,
@@ -133,6 +137,8 @@ pub struct Shard {
     outputs: VecDeque<Output>,
     /// Empty between publishes; kept for its memory.
     matches: Vec<Match>,
+    /// The same.
+    matching_groups: Vec<GroupKey>,
 }
 
 /// Something that may have become possible.
@@ -153,7 +159,7 @@ pub struct Gauges {
     pub sessions_connected: usize,
     /// Sessions, connected or kept.
     pub sessions: usize,
-    /// Subscriptions.
+    /// Subscriptions, shared ones among them.
     pub subscriptions: usize,
     /// Events that the backend has not answered.
     pub uplink_events: usize,
@@ -185,7 +191,7 @@ pub struct Gauges {
     pub will_bytes: usize,
 }
 
-/// Bound on the subscriptions of a whole shard: 100 to 200 bytes each. Beyond: SUBACK 0x97.
+/// Bound on the subscriptions of a whole shard that are not shared: 100 to 200 bytes each. Beyond: SUBACK 0x97.
 const SUBSCRIPTIONS_TOTAL_MAX: u32 = 4_000_000;
 
 impl Shard {
@@ -215,6 +221,7 @@ impl Shard {
             given: 0,
             gives: BTreeMap::new(),
             subscriptions: SubscriptionTree::new(config.hash_seed, SUBSCRIPTIONS_TOTAL_MAX),
+            groups: Groups::new(config.hash_seed),
             retained: Retained::new(limits.retained_messages_max, limits.retained_bytes_max),
             timers: Timers::default(),
             backend: Backend::Away,
@@ -235,6 +242,7 @@ impl Shard {
             to_write: VecDeque::new(),
             outputs: VecDeque::new(),
             matches: Vec::new(),
+            matching_groups: Vec::new(),
             config,
         }
     }
@@ -303,7 +311,7 @@ impl Shard {
             connections: self.connections.len(),
             sessions_connected: self.connected,
             sessions: self.sessions.len(),
-            subscriptions: self.subscriptions.len(),
+            subscriptions: self.subscriptions.len() + self.groups.memberships(),
             uplink_events: self.uplink.len(),
             commands: self.commands,
             connections_paused: self.paused,

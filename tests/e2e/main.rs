@@ -38,6 +38,7 @@ mod retained;
 mod roaming;
 mod roaming_sessions;
 mod shared_client_id;
+mod sharing;
 mod spans;
 mod spool;
 mod supersede;

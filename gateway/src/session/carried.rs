@@ -4,20 +4,22 @@
 //! version:  u8 │ expiry left, in milliseconds: u64 │ how many records: u32 │ the records
 //! a record: kind: u8 │ how many bytes: u32 │ an MQTT 5 packet
 //! ```
-//! A subscription is a SUBSCRIBE with one filter, a message is a PUBLISH: what MQTT can say of them is all there is. The
+//! A subscription is a SUBSCRIBE with one filter, a message is a PUBLISH: what MQTT can say of them is all there is, but for which of them
+//! came through a shared subscription, which is three numbers: the places of message and subscription (u32), and the QoS (u8). The
 //! kinds come in their order: subscriptions, what is in flight (with the packet ids that the client knows), what waits; and of QoS 2 what
-//! the client has published and not released, each a PUBREC, and what it has received and not completed, each a PUBREL. Numbers are
-//! big endian. A session has no more: a will that waits for its delay ends where the session leaves, since its client is back.
+//! the client has published and not released, each a PUBREC, and what it has received and not completed, each a PUBREL; at last the shares.
+//! Numbers are big endian. A session has no more: a will that waits for its delay ends where the session leaves, since its client is back.
 //!
 //! Version 1 knows messages at QoS 1 only, and no PUBREC and PUBREL. Its readers refuse version 2, and their device begins anew; so a
 //! session with nothing of QoS 2 in it is written as version 1. A subscription at QoS 2 does not count: there it is served at QoS 1.
+//! Version 2 knows no shared subscriptions: only a session that has some is written as version 3.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use roost_wire::{BootTime, TopicFilter};
+use roost_wire::BootTime;
 
 use super::LocalCopy;
 use crate::message::Message;
@@ -25,6 +27,7 @@ use crate::packet::{
     Ack, DecodeLimits, Decoder, Encoder, Packet, PacketId, ProtocolVersion, Publish, QoS, ReasonCode,
     Subscribe, SubscribeFilter, SubscribeProperties, Text,
 };
+use crate::share::Filter;
 use crate::subscriptions::Subscription;
 
 /// What moves of a session.
@@ -32,7 +35,7 @@ use crate::subscriptions::Subscription;
 pub(crate) struct Carried {
     /// For how long it is kept when its device is away: what was left of that, if it was.
     pub(crate) expiry: Duration,
-    pub(crate) subscriptions: Vec<(TopicFilter, Subscription)>,
+    pub(crate) subscriptions: Vec<(Filter, Subscription)>,
     /// Sent and not acknowledged, in order.
     pub(crate) inflight: Vec<(PacketId, LocalCopy)>,
     /// Not sent yet, in order.
@@ -41,6 +44,18 @@ pub(crate) struct Carried {
     pub(crate) received: BTreeMap<PacketId, ReasonCode>,
     /// Sent to the client at QoS 2, and what is left is PUBREL and PUBCOMP; in order.
     pub(crate) released: Vec<PacketId>,
+    /// Which messages came through a shared subscription. The copies themselves do not say it: a group has another key elsewhere.
+    pub(crate) shares: Vec<CarriedShare>,
+}
+
+/// A message that came through a shared subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CarriedShare {
+    /// Its place among those in flight, and behind them those that wait.
+    pub(crate) message: usize,
+    /// That of the subscription.
+    pub(crate) subscription: usize,
+    pub(crate) published: QoS,
 }
 
 /// Why a body is not a session. It was written by another version, or by nobody of the mesh.
@@ -61,7 +76,8 @@ pub(crate) enum CarriedError {
 }
 
 const WITHOUT_QOS_2: u8 = 1;
-const NEWEST: u8 = 2;
+const WITHOUT_SHARES: u8 = 2;
+const NEWEST: u8 = 3;
 const HEAD_BYTES: usize = 1 + 8 + 4;
 const RECORD_HEAD_BYTES: usize = 1 + 4;
 
@@ -70,6 +86,9 @@ const INFLIGHT: u8 = 2;
 const QUEUED: u8 = 3;
 const RECEIVED: u8 = 4;
 const RELEASED: u8 = 5;
+const SHARE: u8 = 6;
+
+const SHARE_BYTES: usize = 4 + 4 + 1;
 
 const ENCODER: Encoder = Encoder::new(ProtocolVersion::V5);
 
@@ -92,7 +111,8 @@ impl Carried {
         for (filter, subscription) in &self.subscriptions {
             put_record(&mut out, SUBSCRIPTION, |out| put_subscription(out, filter, subscription));
         }
-        let mut room = bytes_max.checked_sub(out.len())?.checked_sub(self.ids_bytes())?;
+        let numbers = self.ids_bytes() + self.shares.len() * (RECORD_HEAD_BYTES + SHARE_BYTES);
+        let mut room = bytes_max.checked_sub(out.len())?.checked_sub(numbers)?;
         let first_inflight = first_that_fits(now, self.inflight.iter().map(|(_, copy)| copy), &mut room);
         let first_queued = match first_inflight {
             0 => first_that_fits(now, self.queue.iter(), &mut room),
@@ -106,9 +126,10 @@ impl Carried {
         }
         let lost = &self.inflight[..first_inflight];
         let released = self.put_ids(&mut out, lost);
+        let shares = self.put_shares(&mut out, first_inflight, first_queued);
         let left_behind = first_inflight + first_queued;
         let messages = self.messages() - left_behind;
-        let records = self.subscriptions.len() + messages + self.received.len() + released;
+        let records = self.subscriptions.len() + messages + self.received.len() + released + shares;
         let records = u32::try_from(records).ok()?;
         out[HEAD_BYTES - 4..HEAD_BYTES].copy_from_slice(&records.to_be_bytes());
         Some((out.freeze(), left_behind as u64))
@@ -116,11 +137,14 @@ impl Carried {
 
     /// The oldest version that can say what there is.
     fn version(&self) -> u8 {
+        if self.subscriptions.iter().any(|(filter, _)| matches!(filter, Filter::Shared(_))) {
+            return NEWEST;
+        }
         let mut copies = self.inflight.iter().map(|(_, copy)| copy).chain(&self.queue);
         let is_without = self.received.is_empty()
             && self.released.is_empty()
             && copies.all(|copy| copy.qos != QoS::ExactlyOnce);
-        if is_without { WITHOUT_QOS_2 } else { NEWEST }
+        if is_without { WITHOUT_QOS_2 } else { WITHOUT_SHARES }
     }
 
     /// No more than the records of ids take, also if all that is in flight stays behind.
@@ -147,6 +171,28 @@ impl Carried {
         released
     }
 
+    /// Puts which of the messages that do not stay behind came through a shared subscription; gives how many.
+    fn put_shares(&self, out: &mut BytesMut, first_inflight: usize, first_queued: usize) -> usize {
+        let mut shares = 0;
+        for share in &self.shares {
+            let place = match share.message.checked_sub(self.inflight.len()) {
+                None => share.message.checked_sub(first_inflight),
+                Some(queued) => {
+                    queued.checked_sub(first_queued).map(|at| self.inflight.len() - first_inflight + at)
+                }
+            };
+            let numbers = (place.map(u32::try_from), u32::try_from(share.subscription));
+            let (Some(Ok(message)), Ok(subscription)) = numbers else { continue };
+            put_record(out, SHARE, |out| {
+                out.put_u32(message);
+                out.put_u32(subscription);
+                out.put_u8(share.published.byte());
+            });
+            shares += 1;
+        }
+        shares
+    }
+
     /// Reads a session.
     ///
     /// # Errors
@@ -154,7 +200,8 @@ impl Carried {
     pub(crate) fn decode(now: BootTime, mut body: Bytes) -> Result<Self, CarriedError> {
         let last = match body.first() {
             Some(&WITHOUT_QOS_2) => QUEUED,
-            Some(&NEWEST) => RELEASED,
+            Some(&WITHOUT_SHARES) => RELEASED,
+            Some(&NEWEST) => SHARE,
             Some(&version) => return Err(CarriedError::Version(version)),
             None => return Err(CarriedError::Length),
         };
@@ -188,12 +235,24 @@ impl Carried {
                 let Packet::Pubrec(ack) = read_packet(record)? else { return None };
                 self.received.insert(ack.packet_id, ack.reason).is_none().then_some(())?;
             }
-            _ => {
+            RELEASED => {
                 let Packet::Pubrel(ack) = read_packet(record)? else { return None };
                 self.is_free(ack.packet_id).then(|| self.released.push(ack.packet_id))?;
             }
+            _ => self.shares.push(self.read_share(record)?),
         }
         Some(())
+    }
+
+    fn read_share(&self, mut record: Bytes) -> Option<CarriedShare> {
+        if record.len() != SHARE_BYTES {
+            return None;
+        }
+        let (message, subscription) = (record.get_u32() as usize, record.get_u32() as usize);
+        let published = QoS::from_byte(record.get_u8())?;
+        let is_shared = matches!(self.subscriptions.get(subscription)?.0, Filter::Shared(_));
+        let is_one = is_shared && message < self.messages();
+        is_one.then_some(CarriedShare { message, subscription, published })
     }
 
     /// Whether nothing that was sent to the client has the id.
@@ -234,11 +293,11 @@ fn put_record(out: &mut BytesMut, kind: u8, put: impl FnOnce(&mut BytesMut)) {
     out[at..at + 4].copy_from_slice(&len.to_be_bytes());
 }
 
-fn put_subscription(out: &mut BytesMut, filter: &TopicFilter, subscription: &Subscription) {
+fn put_subscription(out: &mut BytesMut, filter: &Filter, subscription: &Subscription) {
     let properties = subscription.subscription_id.map(|id| {
         Box::new(SubscribeProperties { subscription_id: Some(id), ..SubscribeProperties::default() })
     });
-    let filter = Text::parse(filter.as_str()).expect("a filter came as an MQTT string");
+    let filter = Text::parse(filter.to_string()).expect("a filter came as an MQTT string");
     let filters = vec![SubscribeFilter { filter, options: subscription.options }];
     let subscribe = Packet::Subscribe(Subscribe { packet_id: PacketId::FIRST, filters, properties });
     ENCODER.encode(&subscribe, out).expect("it came in such a packet");
@@ -274,10 +333,10 @@ fn take_record(body: &mut Bytes) -> Result<(u8, Bytes), CarriedError> {
     Ok((kind, body.split_to(len)))
 }
 
-fn read_subscription(record: Bytes) -> Option<(TopicFilter, Subscription)> {
+fn read_subscription(record: Bytes) -> Option<(Filter, Subscription)> {
     let Packet::Subscribe(subscribe) = read_packet(record)? else { return None };
     let [SubscribeFilter { filter, options }] = subscribe.filters.as_slice() else { return None };
-    let filter = TopicFilter::parse(filter).ok().filter(|filter| !filter.is_shared())?;
+    let filter = Filter::parse(filter).ok()?;
     let subscription_id = subscribe.properties.and_then(|properties| properties.subscription_id);
     Some((filter, Subscription { options: *options, subscription_id }))
 }
@@ -291,7 +350,7 @@ fn read_message(now: BootTime, record: Bytes) -> Option<(PacketId, LocalCopy)> {
     let (publish, subscription_ids) = without_subscription_ids(publish);
     let retain = publish.retain;
     let message = Arc::new(Message::from_publish(now, publish));
-    Some((packet_id, LocalCopy { message, qos, retain, subscription_ids }))
+    Some((packet_id, LocalCopy { message, qos, retain, subscription_ids, share: None }))
 }
 
 /// The identifiers are the receiver's, all else is the message's.
@@ -319,175 +378,4 @@ fn read_packet(record: Bytes) -> Option<Packet> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::packet::{
-        BinaryData, Delivery, PublishProperties, RetainHandling, SubscribeOptions, SubscriptionId,
-        UserProperty,
-    };
-
-    fn at(seconds: u64) -> BootTime {
-        BootTime::from_micros(seconds * 1_000_000)
-    }
-
-    fn copy(n: u8, bytes: usize) -> LocalCopy {
-        let properties = PublishProperties {
-            message_expiry_s: Some(60),
-            correlation_data: Some(BinaryData::parse(vec![0, n]).unwrap()),
-            user_properties: vec![UserProperty {
-                name: Text::from_static("k"),
-                value: Text::from_static("v"),
-            }],
-            ..PublishProperties::default()
-        };
-        let publish = Publish {
-            topic: Text::from_static("local/t"),
-            delivery: Delivery::AtMostOnce,
-            retain: n.is_multiple_of(3),
-            payload: vec![n; bytes].into(),
-            properties: n.is_multiple_of(2).then(|| Box::new(properties)),
-        };
-        LocalCopy {
-            message: Arc::new(Message::from_publish(at(100), publish)),
-            qos: QoS::AtLeastOnce,
-            retain: n.is_multiple_of(3),
-            subscription_ids: (0..n % 3).filter_map(|id| subscription_id(id.into())).collect(),
-        }
-    }
-
-    fn subscription_id(id: u32) -> Option<SubscriptionId> {
-        SubscriptionId::new(id)
-    }
-
-    fn session(subscriptions: usize, inflight: u8, queued: u8, bytes: usize) -> Carried {
-        let subscription = |n: usize| {
-            let options = SubscribeOptions {
-                qos: if n.is_multiple_of(2) { QoS::AtMostOnce } else { QoS::AtLeastOnce },
-                no_local: n.is_multiple_of(3),
-                retain_as_published: n.is_multiple_of(5),
-                retain_handling: RetainHandling::DoNotSend,
-            };
-            let filter = TopicFilter::parse(&format!("local/{n}/+/#")).unwrap();
-            let subscription_id = subscription_id(u32::try_from(n % 4).unwrap());
-            (filter, Subscription { options, subscription_id })
-        };
-        Carried {
-            expiry: Duration::from_millis(3_600_001),
-            subscriptions: (0..subscriptions).map(subscription).collect(),
-            inflight: (0..inflight)
-                .map(|n| (PacketId::new(u16::from(n) + 7).unwrap(), copy(n, bytes)))
-                .collect(),
-            queue: (inflight..inflight + queued).map(|n| copy(n, bytes)).collect(),
-            ..Carried::default()
-        }
-    }
-
-    /// The same with every other message at QoS 2, and handshakes that are not over.
-    fn exactly_once(mut carried: Carried, ids: u16) -> Carried {
-        let messages = carried.inflight.iter_mut().map(|(_, copy)| copy).chain(&mut carried.queue);
-        messages.step_by(2).for_each(|copy| copy.qos = QoS::ExactlyOnce);
-        let reasons = [ReasonCode::Success, ReasonCode::NoMatchingSubscribers, ReasonCode::QuotaExceeded];
-        let ids = |first| (first..first + ids).map(|n| PacketId::new(n).unwrap());
-        carried.received = ids(5).zip(reasons.into_iter().cycle()).collect();
-        carried.released = ids(1_000).rev().collect();
-        carried
-    }
-
-    #[test]
-    fn a_session_reads_back_as_it_was() {
-        for (session, version) in [(session(12, 3, 5, 100), 1), (exactly_once(session(12, 3, 5, 100), 7), 2)]
-        {
-            let (body, left_behind) = session.encode(at(100), 1 << 20).unwrap();
-            assert_eq!(body[0], version, "older gateways read what has nothing new in it");
-            assert_eq!((Carried::decode(at(100), body), left_behind), (Ok(session), 0));
-        }
-    }
-
-    #[test]
-    fn a_subscription_at_qos_2_alone_needs_no_newer_reader() {
-        let mut session = session(3, 1, 1, 10);
-        session.subscriptions[0].1.options.qos = QoS::ExactlyOnce;
-        let (body, _) = session.encode(at(100), 1 << 20).unwrap();
-        assert_eq!((body[0], Carried::decode(at(100), body)), (1, Ok(session)));
-    }
-
-    #[test]
-    fn an_older_version_has_nothing_of_qos_2() {
-        let body = |session: &Carried| {
-            let (body, _) = session.encode(at(100), 1 << 20).unwrap();
-            let mut older = BytesMut::from(&body[..]);
-            older[0] = 1;
-            older.freeze()
-        };
-        let ids = exactly_once(session(0, 0, 0, 0), 1);
-        assert_eq!(Carried::decode(at(100), body(&ids)), Err(CarriedError::Kind(RECEIVED)));
-    }
-
-    #[test]
-    fn of_what_stays_behind_at_qos_2_the_id_is_released() {
-        let whole = exactly_once(session(0, 4, 0, 1_000), 0);
-        let (body, left_behind) = whole.encode(at(100), 3_500).unwrap();
-        let arrived = Carried::decode(at(100), body).unwrap();
-        assert_eq!((left_behind, &arrived.inflight[..]), (1, &whole.inflight[1..]));
-        assert_eq!(arrived.released, [whole.inflight[0].0], "its client may have it");
-    }
-
-    #[test]
-    fn what_is_left_of_an_expiry_counts_down_on_the_way() {
-        let (body, _) = session(0, 0, 1, 1).encode(at(130), 1 << 20).unwrap();
-        // Another gateway, with another clock.
-        let arrived = Carried::decode(at(5), body).unwrap();
-        assert_eq!(arrived.queue[0].message.expires_at, Some(at(35)));
-    }
-
-    #[test]
-    fn the_oldest_messages_stay_behind_if_it_gets_too_long() {
-        let whole = session(2, 3, 5, 1_000);
-        for (bytes_max, inflight, queued) in [(20_000, 3, 5), (6_500, 3, 3), (3_500, 3, 0), (2_500, 2, 0)] {
-            let (body, left_behind) = whole.encode(at(100), bytes_max).unwrap();
-            assert!(body.len() <= bytes_max);
-            let arrived = Carried::decode(at(100), body).unwrap();
-            assert_eq!(arrived.inflight, whole.inflight[3 - inflight..], "{bytes_max}");
-            assert_eq!(arrived.queue, whole.queue[5 - queued..], "{bytes_max}");
-            assert_eq!(left_behind as usize, 8 - inflight - queued);
-        }
-        assert_eq!(session(100, 0, 0, 0).encode(at(100), 1_000), None, "not even its subscriptions fit");
-    }
-
-    #[test]
-    fn another_version_is_refused_as_such() {
-        let (body, _) = session(1, 1, 1, 1).encode(at(100), 1 << 20).unwrap();
-        let mut newer = BytesMut::from(&body[..]);
-        newer[0] = 3;
-        assert_eq!(Carried::decode(at(100), newer.freeze()), Err(CarriedError::Version(3)));
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Carried::decode(at(1), body.into());
-        }
-
-        #[test]
-        fn a_damaged_session_never_panics_and_a_cut_one_is_refused(
-            place in 0_usize..2_000, value in any::<u8>(), cut in 1_usize..500,
-        ) {
-            let (body, _) = exactly_once(session(3, 2, 2, 20), 3).encode(at(100), 1 << 20).unwrap();
-            let mut damaged = BytesMut::from(&body[..]);
-            let place = place % damaged.len();
-            damaged[place] = value;
-            let _ = Carried::decode(at(100), damaged.freeze());
-            let cut = cut.min(body.len());
-            prop_assert!(Carried::decode(at(100), body.slice(..body.len() - cut)).is_err());
-        }
-
-        #[test]
-        fn encode_and_decode_agree(subscriptions in 0_usize..20, inflight in 0_u8..20, queued in 0_u8..20, bytes in 0_usize..200) {
-            let session = exactly_once(session(subscriptions, inflight, queued, bytes), u16::from(queued));
-            let (body, _) = session.encode(at(100), 1 << 20).unwrap();
-            prop_assert_eq!(Carried::decode(at(100), body), Ok(session));
-        }
-    }
-}
+mod tests;

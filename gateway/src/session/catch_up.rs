@@ -94,6 +94,13 @@ impl CatchUp {
         }
     }
 
+    /// What stood in that place of the queue is gone, and what is behind it moves up.
+    pub(crate) fn moves_up_behind(&mut self, place: u64) {
+        for owed in self.at_most_once.iter_mut().chain(&mut self.at_least_once) {
+            owed.place -= u64::from(owed.place > place);
+        }
+    }
+
     fn of(&mut self, pass: Pass) -> &mut VecDeque<Owed> {
         match pass {
             Pass::AtMostOnce => &mut self.at_most_once,
@@ -131,6 +138,7 @@ impl Owed {
             qos,
             retain: true,
             subscription_ids: self.subscription.subscription_id.into_iter().collect(),
+            share: None,
         })
     }
 }

@@ -14,6 +14,7 @@ use roost_wire::BootTime;
 
 use crate::message::Message;
 use crate::packet::{Delivery, PacketId, QoS, SubscriptionId};
+use crate::share::Share;
 
 /// One copy of a message for one subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,19 @@ pub(crate) struct LocalCopy {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) subscription_ids: Vec<SubscriptionId>,
+    /// Another session might have it as well.
+    pub(crate) share: Option<Share>,
+}
+
+/// A copy that came through a shared subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SharedCopy {
+    /// Its place among all that the outbox holds, for [`Outbox::take_at`].
+    pub(crate) at: usize,
+    pub(crate) message: Arc<Message>,
+    pub(crate) share: Share,
+    /// It was sent at QoS 2: no other client gets it [MQTT-4.8.2-4], [MQTT-4.8.2-5].
+    pub(crate) is_being_completed: bool,
 }
 
 /// A copy that is to be written now.
@@ -251,11 +265,15 @@ impl Outbox {
     fn take(&mut self, packet_id: PacketId, qos: QoS) -> bool {
         let is_it = |inflight: &Inflight| inflight.packet_id == packet_id && inflight.copy.qos == qos;
         let Some(at) = self.inflight.iter().position(is_it) else { return false };
+        self.remove_inflight(at);
+        true
+    }
+
+    fn remove_inflight(&mut self, at: usize) {
         self.inflight.remove(at);
         if at < self.sent {
             self.sent -= 1;
         }
-        true
     }
 
     /// The connection is gone: what was sent is to be sent again to the next one, with DUP [MQTT-4.4.0-1].
@@ -275,6 +293,34 @@ impl Outbox {
     ) -> (impl DoubleEndedIterator<Item = (PacketId, &LocalCopy)>, impl DoubleEndedIterator<Item = &LocalCopy>)
     {
         (self.inflight.iter().map(|inflight| (inflight.packet_id, &inflight.copy)), self.queue.iter())
+    }
+
+    /// The first copy in that place or behind it that came through a shared subscription: those in flight come first, then those that wait.
+    pub(crate) fn next_shared(&self, from: usize) -> Option<SharedCopy> {
+        let inflight = self.inflight.len();
+        let of = |at: usize, copy: &LocalCopy| {
+            let is_being_completed = at < inflight && copy.qos == QoS::ExactlyOnce;
+            let share = copy.share?;
+            Some(SharedCopy { at, message: Arc::clone(&copy.message), share, is_being_completed })
+        };
+        let sent = self.inflight.iter().enumerate().skip(from);
+        let queued = self.queue.iter().enumerate().skip(from.saturating_sub(inflight));
+        sent.map(|(at, sent)| (at, &sent.copy))
+            .chain(queued.map(|(at, copy)| (inflight + at, copy)))
+            .find_map(|(at, copy)| of(at, copy))
+    }
+
+    /// Takes out what is in that place. If it has waited, gives the place that it had, as [`Outbox::taken`] counts: what was behind it moves
+    /// up.
+    pub(crate) fn take_at(&mut self, at: usize) -> Option<u64> {
+        if at < self.inflight.len() {
+            self.remove_inflight(at);
+            return None;
+        }
+        let at = at - self.inflight.len();
+        let copy = self.queue.remove(at)?;
+        self.queue_bytes -= copy.message.bytes();
+        Some(self.taken + at as u64)
     }
 
     /// Puts a message in flight that another connection has had, behind those that are. Nothing else has its packet id.

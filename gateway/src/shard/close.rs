@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use roost_wire::{Now, Outcome, Sighting};
 
 use super::connection::{Connection, Outgoing};
+use super::share::Leaving;
 use super::{Output, Shard, TimerFor};
 use crate::link::FromShard;
 use crate::packet::{
@@ -106,15 +107,20 @@ impl Shard {
         self.command_sessions_gone(key, hold, outgoing);
         self.tell_link(FromShard::Sighting(Sighting::Gone { device, session: id }));
         self.wake_all_publishers(key);
+        self.member_is_connected(key, false);
         if expiry.is_zero() || is_untold {
-            self.end_session(key, Count::SessionClean);
+            self.end_session(now, key, Count::SessionClean);
         } else if is_doubted {
-            self.forsake(key, Count::SessionStale);
+            self.forsake(now, key, Count::SessionStale);
         } else if let Some(session) = self.sessions.get_mut(&key) {
             let at = now.boot + expiry;
             session.expires_at = Some(at);
             self.timers.set(TimerFor::Session(key), at);
             self.delay_will(now, key);
+            // All are on their way to other gateways otherwise, with what they have.
+            if !self.is_draining() {
+                self.hand_on(now, key, Leaving::Away);
+            }
         }
     }
 
@@ -135,8 +141,12 @@ impl Shard {
         self.holding.remove(&key);
     }
 
-    /// Forgets a session that has no connection.
-    pub(super) fn end_session(&mut self, key: SessionKey, count: Count) {
+    /// Forgets a session that has no connection. What it has of groups goes to others in them, unless it goes on elsewhere.
+    pub(super) fn end_session(&mut self, now: Now, key: SessionKey, count: Count) {
+        self.leave_groups(key);
+        if count != Count::SessionMoved {
+            self.hand_on(now, key, Leaving::Ended);
+        }
         let Some(mut session) = self.sessions.remove(&key) else { return };
         if session.is_doubted {
             self.doubts.note(&session.device, session.accepted_at);
@@ -153,11 +163,13 @@ impl Shard {
     }
 
     /// Forgets a session that has a newer one elsewhere, with the messages that it holds.
-    pub(super) fn forsake(&mut self, key: SessionKey, count: Count) {
+    pub(super) fn forsake(&mut self, now: Now, key: SessionKey, count: Count) {
+        self.leave_groups(key);
+        self.hand_on(now, key, Leaving::Ended);
         let Some(session) = self.sessions.get(&key) else { return };
         let Depth { queued, inflight, .. } = session.outbox.depth();
         self.counters.add_many(Count::DroppedWithSession, (queued + inflight) as u64);
-        self.end_session(key, count);
+        self.end_session(now, key, count);
     }
 
     /// The session went away: nobody waits for it any more.

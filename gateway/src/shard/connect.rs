@@ -240,7 +240,7 @@ impl Shard {
             );
         }
         if clean_start {
-            self.end_session(key, Count::SessionClean);
+            self.end_session(now, key, Count::SessionClean);
         }
     }
 
@@ -311,6 +311,7 @@ impl Shard {
         self.send(now, id, &Packet::Connack(connack));
         self.tell_link(FromShard::Sighting(Sighting::Accepted(present)));
         self.release_again(now, id, key);
+        self.member_is_connected(key, true);
         self.pump(now, id);
         self.arm(id);
     }
@@ -344,7 +345,6 @@ impl Shard {
                 .is_empty()
                 .then(|| Text::parse(device.as_str()).expect("an id is a valid MQTT string")),
             topic_alias_maximum: Some(limits.topic_alias_maximum),
-            shared_subscription_available: Some(false),
             response_information: response
                 .map(|it| Text::parse(it.of(device)).expect("an id in a topic is a valid MQTT string")),
             server_keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),

@@ -10,6 +10,7 @@ use crate::aliases::Aliases;
 use crate::message::Message;
 use crate::packet::{DecodeLimits, Decoder, Delivery, Encoder, Packet, ProtocolVersion, PublishRef};
 use crate::session::{Pending, Publisher, SessionKey, Will};
+use crate::share::GroupKey;
 
 /// A transport connection. An idle one owns no buffer.
 #[derive(Debug)]
@@ -74,6 +75,8 @@ pub(super) struct Client {
 pub(super) enum HeldBy {
     /// The queue of this session is full.
     Subscriber(SessionKey),
+    /// The queues of all connected members of this group are full.
+    Group(GroupKey),
     /// The uplink's window is full.
     Uplink,
     /// The spool is full, or as much as may be is on its way there.

@@ -1,5 +1,6 @@
 //! A CONNECT wants the session that its device has elsewhere: the router is asked for it, and the connection waits.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use roost_wire::{BootTime, Device, Now, SessionAnswer, SessionArrival, SessionRequest, Sighting};
@@ -10,7 +11,8 @@ use super::turn::Turn;
 use super::{Output, Shard, TimerFor};
 use crate::link::FromShard;
 use crate::packet::Connect;
-use crate::session::{Carried, CarriedError, SessionKey};
+use crate::session::{Carried, CarriedError, CarriedShare, LocalCopy, SessionKey};
+use crate::share::{Filter, Share};
 use crate::{ConnectionId, Count, Notice};
 
 /// For how long a session is taken in whose device has left before it came. It is its only copy: longer than the bound of a CONNECT.
@@ -34,7 +36,7 @@ impl Shard {
             Choice::Local => false,
             Choice::Ask => true,
             Choice::Fresh(why) => {
-                self.forsake_copy(device);
+                self.forsake_copy(now, device);
                 self.count(why);
                 let notice = Notice::SessionFetched { device: device.clone(), outcome: why, took: None };
                 self.outputs.push_back(Output::Notice(Box::new(notice)));
@@ -199,7 +201,7 @@ impl Shard {
         if let Some(&key) = self.by_device.get(device) {
             self.cancel_will(key, Count::WillMoved);
         }
-        self.forsake_copy(device);
+        self.forsake_copy(now, device);
         if self.sessions.len() >= self.config.limits.sessions_max {
             self.count(Count::FetchSessionsFull);
             self.counters.add_many(Count::DroppedLate, carried.messages() as u64);
@@ -240,7 +242,7 @@ impl Shard {
         let Some((id, connect)) = waiting else { return self.fetched(&device, Count::FetchLeft, now, began) };
         self.fetched(&device, outcome, now, began);
         if outcome != Count::FetchCurrent {
-            self.forsake_copy(&device);
+            self.forsake_copy(now, &device);
         }
         if let Some((id, connect)) = self.may_still_connect(now, id, connect) {
             self.answer_connect(now, id, &connect, device);
@@ -279,25 +281,28 @@ impl Shard {
     }
 
     /// The copy that is here may be stale, and nobody says that it is not.
-    fn forsake_copy(&mut self, device: &Device) {
+    fn forsake_copy(&mut self, now: Now, device: &Device) {
         let is_away = |key: &&SessionKey| self.sessions.get(key).is_some_and(|s| s.connection.is_none());
         if let Some(&key) = self.by_device.get(device).filter(is_away) {
-            self.forsake(key, Count::SessionStale);
+            self.forsake(now, key, Count::SessionStale);
         }
     }
 
     /// Puts what came into a session that is empty, within this gateway's own bounds.
     fn fill(&mut self, key: SessionKey, carried: &Carried) {
+        for (filter, subscription) in carried.subscriptions.iter().take(self.config.limits.subscriptions_max)
+        {
+            self.insert(key, filter, *subscription);
+        }
+        let shares: BTreeMap<usize, Share> =
+            carried.shares.iter().filter_map(|share| self.share_here(key, carried, share)).collect();
+        let here =
+            |copy: &LocalCopy, at: usize| LocalCopy { share: shares.get(&at).copied(), ..copy.clone() };
         let limits = &self.config.limits;
         let Some(session) = self.sessions.get_mut(&key) else { return };
-        for (filter, subscription) in carried.subscriptions.iter().take(limits.subscriptions_max) {
-            if self.subscriptions.insert(key, filter, *subscription).is_ok() {
-                session.subscriptions += 1;
-            }
-        }
         let before = session.outbox.depth();
-        for (packet_id, copy) in &carried.inflight {
-            session.outbox.push_inflight(*packet_id, copy.clone());
+        for (at, (packet_id, copy)) in carried.inflight.iter().enumerate() {
+            session.outbox.push_inflight(*packet_id, here(copy, at));
         }
         carried.released.iter().for_each(|packet_id| session.outbox.push_released(*packet_id));
         // All of them: one that were forgotten would let a repeat through.
@@ -305,16 +310,27 @@ impl Shard {
             session.received.take_over(*packet_id, *reason);
         }
         let mut dropped = 0;
-        for copy in &carried.queue {
+        for (copy, at) in carried.queue.iter().zip(carried.inflight.len()..) {
             let bytes = copy.message.bytes();
             if session.outbox.is_full_for(bytes, limits.queue_messages_max, limits.queue_bytes_max) {
                 dropped += 1;
             } else {
-                session.outbox.push(copy.clone());
+                session.outbox.push(here(copy, at));
             }
         }
         self.depth.changed(before, session.outbox.depth());
         self.counters.add_many(Count::DroppedQueueFull, dropped);
+    }
+
+    /// A message that came through a group elsewhere is from now on as if it had come through the same here.
+    fn share_here(&self, key: SessionKey, carried: &Carried, share: &CarriedShare) -> Option<(usize, Share)> {
+        match &carried.subscriptions.get(share.subscription)?.0 {
+            Filter::Own(_) => None,
+            Filter::Shared(filter) => {
+                let group = self.groups.find(key, filter)?;
+                Some((share.message, Share { group, published: share.published }))
+            }
+        }
     }
 
     /// The device has left before its session came: it is kept as if it had been here, which is what the router is told. Whether it has

@@ -1,13 +1,17 @@
 //! A device is at another gateway now: its session is handed over, or forgotten.
 
+use std::collections::BTreeMap;
+
 use roost_wire::{Device, NoSessionReason, Now, QuestionId, RouterRun, SessionHandOver, SessionId, Sighting};
 
 use super::close::Farewell;
+use super::share::Leaving;
 use super::{Shard, TimerFor};
 use crate::Count;
 use crate::link::FromShard;
 use crate::packet::ReasonCode;
-use crate::session::{Carried, Session, SessionKey};
+use crate::session::{Carried, CarriedShare, LocalCopy, Session, SessionKey};
+use crate::share::Filter;
 
 /// A session that the router wants handed over.
 #[derive(Debug)]
@@ -131,40 +135,62 @@ impl Shard {
         if self.sessions.get(&key).is_some_and(|session| !session.received.is_settled()) {
             return Err(NotGiven::Yet(key));
         }
+        // Its members here come first.
+        self.hand_on(now, key, Leaving::Away);
         self.queue_what_is_owed(now, key);
         let carried = self.what_moves(now, key).ok_or(ABSENT)?;
         let Some((body, left_behind)) = carried.encode(now.boot, self.config.limits.session_bytes_max) else {
             return Err(NotGiven::For(Count::GivenTooLarge, NoSessionReason::TooLarge));
         };
         self.counters.add_many(Count::DroppedLeftBehind, left_behind);
-        self.end_session(key, Count::SessionMoved);
+        self.end_session(now, key, Count::SessionMoved);
         Ok((id, body))
     }
 
     fn what_moves(&mut self, now: Now, key: SessionKey) -> Option<Carried> {
-        let session = self.sessions.get_mut(&key)?;
-        let subscriptions = self.subscriptions.subscriptions_of(&key);
-        let (inflight, queue) = session.outbox.contents();
-        let is_alive = |copy: &&crate::session::LocalCopy| !copy.message.is_expired(now.boot);
-        let carried = Carried {
+        let session = self.sessions.get(&key)?;
+        let own = self.subscriptions.subscriptions_of(&key);
+        let mut subscriptions: Vec<_> =
+            own.map(|(filter, subscription)| (Filter::Own(filter), *subscription)).collect();
+        let mut groups = BTreeMap::new();
+        for (group, filter, subscription) in self.groups.subscriptions_of(key) {
+            groups.insert(group, subscriptions.len());
+            subscriptions.push((filter, subscription));
+        }
+        let mut carried = Carried {
             expiry: session.expires_at.map_or(session.expiry, |at| at.since(now.boot)),
-            subscriptions: subscriptions.map(|(filter, subscription)| (filter, *subscription)).collect(),
-            inflight: inflight.map(|(packet_id, copy)| (packet_id, copy.clone())).collect(),
-            queue: queue.filter(is_alive).cloned().collect(),
+            subscriptions,
             received: session.received.settled().collect(),
             released: session.outbox.released().collect(),
+            ..Carried::default()
         };
+        let carry = |carried: &mut Carried, copy: &LocalCopy| {
+            let in_group = copy.share.and_then(|share| Some((groups.get(&share.group)?, share.published)));
+            if let Some((&subscription, published)) = in_group {
+                carried.shares.push(CarriedShare { message: carried.messages(), subscription, published });
+            }
+            LocalCopy { share: None, ..copy.clone() }
+        };
+        let (inflight, queue) = session.outbox.contents();
+        for (packet_id, copy) in inflight {
+            let copy = carry(&mut carried, copy);
+            carried.inflight.push((packet_id, copy));
+        }
+        for copy in queue.filter(|copy| !copy.message.is_expired(now.boot)) {
+            let copy = carry(&mut carried, copy);
+            carried.queue.push(copy);
+        }
         let expired = session.outbox.depth().queued - carried.queue.len();
         self.counters.add_many(Count::DroppedExpired, expired as u64);
         Some(carried)
     }
 
     /// The device has a newer session elsewhere than that one.
-    pub(super) fn forget_elsewhere(&mut self, device: &Device, id: SessionId) {
+    pub(super) fn forget_elsewhere(&mut self, now: Now, device: &Device, id: SessionId) {
         let Some(&key) = self.by_device.get(device) else { return };
         let is_it = |session: &Session| session.continues(id) && session.connection.is_none();
         if self.sessions.get(&key).is_some_and(is_it) {
-            self.forsake(key, Count::SessionElsewhere);
+            self.forsake(now, key, Count::SessionElsewhere);
         }
     }
 
@@ -177,7 +203,7 @@ impl Shard {
         };
         session.is_doubted = true;
         if session.connection.is_none() {
-            self.forsake(key, Count::SessionStale);
+            self.forsake(now, key, Count::SessionStale);
         } else if session.id != id {
             self.close_elsewhere(now, device, id, true);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use roost_wire::{BootTime, Now};
 
 use super::Shard;
-use super::connection::Connection;
+use super::connection::{Connection, HeldBy};
 use crate::message::Message;
 use crate::packet::{Delivery, QoS, SubscriptionId};
 use crate::session::{LocalCopy, Session, SessionKey};
@@ -21,12 +21,14 @@ pub(super) struct Match {
 }
 
 impl Shard {
+    /// Who of those that the message goes to here at QoS 1 or 2 is connected and has no room for it.
+    pub(super) fn full_locally(&self, publisher: Option<SessionKey>, message: &Message) -> Option<HeldBy> {
+        let session = self.full_subscriber(publisher, message).map(HeldBy::Subscriber);
+        session.or_else(|| self.full_group(message).map(HeldBy::Group))
+    }
+
     /// A connected session that has no place for this message at QoS 1 or 2.
-    pub(super) fn full_subscriber(
-        &self,
-        publisher: Option<SessionKey>,
-        message: &Message,
-    ) -> Option<SessionKey> {
+    fn full_subscriber(&self, publisher: Option<SessionKey>, message: &Message) -> Option<SessionKey> {
         let bytes = message.bytes();
         self.find_subscriber(publisher, message, |session| {
             session.connection.is_some() && !self.takes_another(session, bytes)
@@ -94,7 +96,8 @@ impl Shard {
         connection.and_then(|connection| connection.outgoing.stuck_since())
     }
 
-    /// Gives the message to every session that subscribes to it, once each [MQTT-3.3.4-2]; tells whether any took it.
+    /// Gives the message to every session that subscribes to it, once each [MQTT-3.3.4-2], and to one of each group that shares it; tells
+    /// whether any took it.
     pub(super) fn deliver_locally(
         &mut self,
         now: Now,
@@ -104,8 +107,10 @@ impl Shard {
     ) -> bool {
         let mut matches = std::mem::take(&mut self.matches);
         self.collect_matches(publisher, message, &mut matches);
-        if matches.is_empty() {
-            self.matches = matches;
+        let mut groups = std::mem::take(&mut self.matching_groups);
+        self.groups.visit_matches(&message.topic, |group| groups.push(group));
+        if matches.is_empty() && groups.is_empty() {
+            (self.matches, self.matching_groups) = (matches, groups);
             return false;
         }
         let message = Arc::new(message.clone());
@@ -116,13 +121,18 @@ impl Shard {
                 qos: qos.min(found.qos),
                 retain: found.retain_as_published && message.retain,
                 subscription_ids: found.subscription_ids,
+                share: None,
             };
             was_taken |= match copy.qos {
                 QoS::AtMostOnce => self.deliver_at_most_once(now, found.key, &copy),
                 QoS::AtLeastOnce | QoS::ExactlyOnce => self.deliver_acknowledged(now, found.key, copy),
             };
         }
-        self.matches = matches;
+        // A session may have it once by itself, and once as the member of each of its groups (MQTT5 §4.8.2).
+        for group in groups.drain(..) {
+            was_taken |= self.share(now, group, &message, qos);
+        }
+        (self.matches, self.matching_groups) = (matches, groups);
         was_taken
     }
 
@@ -185,6 +195,11 @@ impl Shard {
             self.count(Count::DroppedQueueFull);
             return false;
         }
+        self.enqueue(now, key, copy)
+    }
+
+    /// Puts a copy that there is room for into a session's queue, and writes it if its client has room too.
+    pub(super) fn enqueue(&mut self, now: Now, key: SessionKey, copy: LocalCopy) -> bool {
         let limits = &self.config.limits;
         let is_over =
             |session: &Session| session.outbox.is_over(limits.queue_messages_max, limits.queue_bytes_max);

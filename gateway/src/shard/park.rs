@@ -1,5 +1,7 @@
-//! Publishes that have to wait: for a subscriber with a full queue, for the uplink, or for the spool. Each holder of others lets one of them
-//! try at a time, and the next when that one is done; so those that wait are served in turn, and none is forgotten.
+//! Publishes that have to wait: for a subscriber with a full queue, for a group of such, for the uplink, or for the spool. Each holder of
+//! others lets one of them try at a time, and the next when that one is done; so those that wait are served in turn, and none is forgotten.
+
+use std::collections::VecDeque;
 
 use roost_wire::{Device, Now};
 
@@ -58,7 +60,7 @@ impl Shard {
         client.parked_bytes -= bytes;
         self.parked_bytes -= bytes;
         if client.parked.is_empty() {
-            client.parked = std::collections::VecDeque::new();
+            client.parked = VecDeque::new();
         } else {
             self.todo.push_back(Todo::Route(id));
         }
@@ -76,10 +78,16 @@ impl Shard {
         if let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) {
             client.waits_for = Some(held_by);
         }
+        if let (HeldBy::Group(group), Place::Last) = (held_by, place)
+            && !self.groups.is_waited_for(group)
+        {
+            self.watch_group(now, group);
+        }
         let line = match held_by {
             HeldBy::Uplink => Some(&mut self.uplink_line),
             HeldBy::Spool => Some(&mut self.spooling.line),
             HeldBy::Subscriber(key) => self.sessions.get_mut(&key).map(|session| &mut session.holds_up),
+            HeldBy::Group(group) => self.groups.waiting(group),
             // Nobody else waits for it: there is no line.
             HeldBy::Refusal => None,
         };
@@ -89,7 +97,7 @@ impl Shard {
             (Some(line), Place::Last) => line.push_back(id),
         }
         match held_by {
-            HeldBy::Uplink | HeldBy::Spool | HeldBy::Refusal => {}
+            HeldBy::Uplink | HeldBy::Spool | HeldBy::Refusal | HeldBy::Group(_) => {}
             HeldBy::Subscriber(key) => self.watch_stall(now, key),
         }
         match (held_by, place) {
@@ -99,6 +107,7 @@ impl Shard {
             (HeldBy::Spool, Place::Last) => self.count(Count::ParkedSpool),
             (HeldBy::Refusal, Place::Last) => self.count(Count::ParkedRefusal),
             (HeldBy::Subscriber(_), Place::Last) => self.count(Count::ParkedSubscriber),
+            (HeldBy::Group(_), Place::Last) => self.count(Count::ParkedGroup),
         }
     }
 
@@ -114,6 +123,10 @@ impl Shard {
                 let may_try = self.sessions.get(&key).is_some_and(|session| self.takes_another(session, 0));
                 self.sessions.get_mut(&key).filter(|_| may_try).and_then(|s| s.holds_up.pop_front())
             }
+            HeldBy::Group(group) if self.groups.is_waited_for(group) && self.group_has_room(group) => {
+                self.groups.waiting(group).and_then(VecDeque::pop_front)
+            }
+            HeldBy::Group(_) => None,
         };
         if let Some(id) = next {
             self.wake(id, Some(holder));
@@ -150,6 +163,12 @@ impl Shard {
                     session.holds_up.retain(|waiting| *waiting != id);
                 }
                 // It may have been the one that there was not enough room for.
+                self.wake_next(held_by);
+            }
+            HeldBy::Group(group) => {
+                if let Some(waiting) = self.groups.waiting(group) {
+                    waiting.retain(|waiting| *waiting != id);
+                }
                 self.wake_next(held_by);
             }
         }

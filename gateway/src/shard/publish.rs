@@ -231,11 +231,11 @@ impl Shard {
         self.give_up_waiting(now, id);
     }
 
-    /// Who makes the publish wait: a subscriber that is connected and full, an event of the same device that the backend refused
+    /// Who makes the publish wait: a subscriber that is connected and full, a group of such, an event of the same device that the backend refused
     /// and that is tried again, or the uplink. Where there is room nobody waits (any more), so a newcomer overtakes nobody.
     pub(super) fn who_holds_up(&self, id: ConnectionId, message: &Message) -> Option<HeldBy> {
-        if let Some(key) = self.full_subscriber(self.session_of(id), message) {
-            return Some(HeldBy::Subscriber(key));
+        if let Some(holder) = self.full_locally(self.session_of(id), message) {
+            return Some(holder);
         }
         let (_, acknowledge, _) = self.carried(id, &message.topic)?;
         if self.spooling.takes(acknowledge) {

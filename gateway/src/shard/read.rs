@@ -142,7 +142,11 @@ impl Shard {
     pub(super) fn made_progress(&mut self, now: Now, key: crate::session::SessionKey) {
         let Some(session) = self.sessions.get_mut(&key) else { return };
         (session.stalled_since, session.moved_at) = (None, now.boot);
-        if let Some(connection) = session.connection {
+        let (connection, is_member) = (session.connection, session.shared > 0);
+        if is_member {
+            self.groups_made_progress(now, key);
+        }
+        if let Some(connection) = connection {
             self.pump(now, connection);
         }
     }

@@ -1,14 +1,16 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
-use roost_wire::{Now, SettlementItem, TopicFilter};
+use roost_wire::{Now, SettlementItem};
 
 use super::Shard;
 use super::close::Farewell;
+use super::share::Leaving;
 use crate::link::FromShard;
 use crate::packet::{
     Packet, ProtocolVersion, QoS, ReasonCode, Suback, Subscribe, SubscribeFilter, Unsuback, Unsubscribe,
 };
 use crate::session::SessionKey;
+use crate::share::{Filter, Member};
 use crate::subscriptions::{Inserted, Subscription};
 use crate::{ConnectionId, Count, packet};
 
@@ -29,7 +31,7 @@ impl Shard {
 
     pub(super) fn unsubscribe(&mut self, now: Now, id: ConnectionId, unsubscribe: &Unsubscribe) {
         let Some(key) = self.session_of(id) else { return };
-        let reasons = unsubscribe.filters.iter().map(|text| self.revoke(key, text)).collect();
+        let reasons = unsubscribe.filters.iter().map(|text| self.revoke(now, key, text)).collect();
         let unsuback = Unsuback { packet_id: unsubscribe.packet_id, reasons, properties: None };
         self.send(now, id, &Packet::Unsuback(unsuback));
         // What waited behind retained messages that are not wanted any more.
@@ -50,22 +52,25 @@ impl Shard {
         asked: &SubscribeFilter,
         subscription_id: Option<packet::SubscriptionId>,
     ) -> ReasonCode {
-        let Ok(filter) = TopicFilter::parse(&asked.filter) else { return ReasonCode::TopicFilterInvalid };
-        if filter.is_shared() {
-            return ReasonCode::SharedSubscriptionsNotSupported;
-        }
+        let Ok(filter) = Filter::parse(&asked.filter) else { return ReasonCode::TopicFilterInvalid };
         let Some(session) = self.sessions.get_mut(&key) else { return ReasonCode::UnspecifiedError };
-        let is_known = self.subscriptions.subscription(&key, &filter).is_some();
+        let is_known = match &filter {
+            Filter::Own(filter) => self.subscriptions.subscription(&key, filter).is_some(),
+            Filter::Shared(filter) => self.groups.find(key, filter).is_some(),
+        };
         if !is_known && session.subscriptions >= self.config.limits.subscriptions_max {
             return ReasonCode::QuotaExceeded;
         }
         let options = asked.options;
         let subscription = Subscription { options, subscription_id };
-        let Ok(inserted) = self.subscriptions.insert(key, &filter, subscription) else {
+        let Some(inserted) = self.insert(key, &filter, subscription) else {
             return ReasonCode::QuotaExceeded;
         };
-        session.subscriptions += usize::from(inserted == Inserted::New);
-        self.owe_retained(key, &filter, subscription, inserted);
+        match &filter {
+            Filter::Own(filter) => self.owe_retained(key, filter, subscription, inserted),
+            // What is retained is not sent (MQTT5 §4.8.2).
+            Filter::Shared(_) => {}
+        }
         match options.qos {
             QoS::AtMostOnce => ReasonCode::Success,
             QoS::AtLeastOnce => ReasonCode::GrantedQos1,
@@ -73,14 +78,49 @@ impl Shard {
         }
     }
 
-    fn revoke(&mut self, key: SessionKey, text: &str) -> ReasonCode {
-        let Ok(filter) = TopicFilter::parse(text) else { return ReasonCode::TopicFilterInvalid };
-        if self.subscriptions.remove(&key, &filter).is_none() {
+    /// Makes a subscription of a session, or replaces it; `None` if there is no room for another.
+    pub(super) fn insert(
+        &mut self,
+        key: SessionKey,
+        filter: &Filter,
+        subscription: Subscription,
+    ) -> Option<Inserted> {
+        let session = self.sessions.get_mut(&key)?;
+        let (inserted, is_shared) = match filter {
+            Filter::Own(filter) => (self.subscriptions.insert(key, filter, subscription).ok()?, false),
+            Filter::Shared(filter) => {
+                let is_connected = session.connection.is_some();
+                let member = Member { session: key, subscription, is_connected };
+                (self.groups.join(filter, member).ok()?, true)
+            }
+        };
+        let is_new = inserted == Inserted::New;
+        session.subscriptions += usize::from(is_new);
+        session.shared += u32::from(is_new && is_shared);
+        Some(inserted)
+    }
+
+    fn revoke(&mut self, now: Now, key: SessionKey, text: &str) -> ReasonCode {
+        let Ok(filter) = Filter::parse(text) else { return ReasonCode::TopicFilterInvalid };
+        let existed = match &filter {
+            Filter::Own(filter) => self.subscriptions.remove(&key, filter).is_some(),
+            Filter::Shared(filter) => match self.groups.find(key, filter) {
+                Some(group) => {
+                    self.leave_group(key, group);
+                    self.hand_on(now, key, Leaving::Unsubscribed(group));
+                    true
+                }
+                None => false,
+            },
+        };
+        if !existed {
             return ReasonCode::NoSubscriptionExisted;
         }
         if let Some(session) = self.sessions.get_mut(&key) {
             session.subscriptions -= 1;
-            session.catch_up.cancel(&filter);
+            if let Filter::Own(filter) = &filter {
+                session.catch_up.cancel(filter);
+            }
         }
         ReasonCode::Success
     }

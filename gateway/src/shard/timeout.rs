@@ -33,7 +33,7 @@ impl Shard {
                     let expires_at = self.sessions.get(&key).and_then(|session| session.expires_at);
                     match expires_at {
                         Some(at) if at > now.boot => self.timers.set(TimerFor::Session(key), at),
-                        Some(_) => self.end_session(key, Count::SessionExpired),
+                        Some(_) => self.end_session(now, key, Count::SessionExpired),
                         None => {}
                     }
                 }
@@ -42,6 +42,7 @@ impl Shard {
                 TimerFor::Will(key) => self.will_due(now, key),
                 TimerFor::RetainedExpiry => self.expire_retained(now),
                 TimerFor::Give(key) => self.give_due(now, key),
+                TimerFor::Group(group) => self.group_due(now, group),
                 TimerFor::Retry(number) => {
                     if let Some(publication) = self.uplink.retry(number) {
                         self.publish_to_backend(publication);

@@ -7,6 +7,7 @@ use roost_wire::{BootTime, SessionRequest};
 use crate::ConnectionId;
 use crate::placement::Numbered;
 use crate::session::SessionKey;
+use crate::share::GroupKey;
 
 /// What a timer is for. Each has at most one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +30,8 @@ pub(super) enum TimerFor {
     RetainedExpiry,
     /// A session that is to be given away has not settled what it has on its way for long enough.
     Give(SessionKey),
+    /// Publishers have waited for long enough for the members of a group.
+    Group(GroupKey),
 }
 
 /// Timers in the order of their times. Setting and cancelling cost a walk down a tree. One that is moved to a later time

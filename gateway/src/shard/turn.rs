@@ -79,7 +79,7 @@ impl Shard {
             ToShard::Close { device, session, reason: roost_wire::CloseReason::TakenOver, forget } => {
                 self.close_elsewhere(now, &device, session, forget);
                 if forget {
-                    self.forget_elsewhere(&device, session);
+                    self.forget_elsewhere(now, &device, session);
                 }
             }
             ToShard::Forget { device, session } => self.doubt(now, &device, session),

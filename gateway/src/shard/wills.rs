@@ -17,6 +17,7 @@ use super::publish::Parts;
 use super::{Shard, TimerFor};
 use crate::packet::QoS;
 use crate::session::{DueWill, PendingWill, SessionKey, Will};
+use crate::share::GroupKey;
 use crate::{ConnectionId, Count, WillOnTakeover};
 
 /// The wills of a shard. Those that wait for their time are with their connections and sessions.
@@ -54,6 +55,11 @@ impl Wills {
     /// Whether the first of those whose time has come waits for that session's client.
     pub(super) fn wait_for(&self, key: SessionKey) -> bool {
         self.held_by == Some(HeldBy::Subscriber(key))
+    }
+
+    /// The same of that group's.
+    pub(super) fn wait_for_group(&self, group: GroupKey) -> bool {
+        self.held_by == Some(HeldBy::Group(group))
     }
 
     /// Whether none waits to be published.
@@ -173,8 +179,8 @@ impl Shard {
             return None;
         }
         let publisher = self.by_device.get(device).copied();
-        if let Some(key) = self.full_subscriber(publisher, message) {
-            return Some(HeldBy::Subscriber(key));
+        if let Some(holder) = self.full_locally(publisher, message) {
+            return Some(holder);
         }
         let (_, acknowledge, _) = self.carried_from(device, &message.topic)?;
         if self.spooling.takes(acknowledge) {
@@ -196,6 +202,12 @@ impl Shard {
         match held_by {
             None | Some(HeldBy::Refusal) => {}
             Some(HeldBy::Subscriber(_)) => self.count(Count::ParkedSubscriber),
+            Some(HeldBy::Group(group)) => {
+                if !self.groups.is_waited_for(group) {
+                    self.watch_group(now, group);
+                }
+                self.count(Count::ParkedGroup);
+            }
             Some(HeldBy::Uplink) => self.count(Count::ParkedUplink),
             Some(HeldBy::Spool) => self.count(Count::ParkedSpool),
         }

@@ -82,6 +82,9 @@ impl Shard {
             self.wake_next(HeldBy::Subscriber(key));
         }
         self.watch_stall(now, key);
+        if self.sessions.get(&key).is_some_and(|session| session.shared > 0) {
+            self.wake_for_groups_of(key);
+        }
     }
 
     /// Whether another PUBLISH may be added for the client; with QoS 1 or 2 it takes a place in its window.

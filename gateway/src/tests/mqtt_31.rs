@@ -49,7 +49,7 @@ fn it_has_no_empty_client_id_and_may_have_a_longer_one_than_it_says() {
 
 #[test]
 fn a_subscription_that_is_refused_ends_the_connection_since_no_suback_can_say_it() {
-    for filter in ["a/#/b", "$share/g/a"] {
+    for filter in ["a/#/b", "$share/g"] {
         let mut world = World::new();
         let client = world.connect(V31, "d");
         let body = [&[0, 1, 0, 1, b'b', 1, 0][..], &[filter.len() as u8], filter.as_bytes(), &[1]].concat();

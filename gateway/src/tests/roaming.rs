@@ -336,10 +336,10 @@ fn as_many_wait_as_may_and_the_next_begins_anew() {
 #[test]
 fn what_cannot_be_read_is_no_session() {
     let (mut world, client, request) = waiting();
-    arrive(&mut world, request, Bytes::from_static(b"\x03nonsense"));
+    arrive(&mut world, request, Bytes::from_static(b"\x04nonsense"));
     assert!(!connack(&mut world, client).unwrap().session_present);
     assert_eq!(world.count(Count::FetchUnreadable), 1);
-    let is_told = |notice: &crate::Notice| matches!(notice, crate::Notice::SessionUnreadable { why, .. } if why.contains("version 3"));
+    let is_told = |notice: &crate::Notice| matches!(notice, crate::Notice::SessionUnreadable { why, .. } if why.contains("version 4"));
     assert!(world.notices.iter().any(is_told), "{:?}", world.notices);
 }
 

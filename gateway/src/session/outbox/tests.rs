@@ -15,7 +15,7 @@ fn copy(payload: u32, qos: QoS) -> LocalCopy {
         properties: None,
     };
     let message = Arc::new(Message::from_publish(BootTime::default(), publish));
-    LocalCopy { message, qos, retain: false, subscription_ids: Vec::new() }
+    LocalCopy { message, qos, retain: false, subscription_ids: Vec::new(), share: None }
 }
 
 fn at_least_once(payload: u32) -> LocalCopy {
@@ -102,6 +102,8 @@ enum Step {
     Acknowledge(usize),
     /// The n-th of those at QoS 2 that are unacknowledged is refused.
     Refuse(usize),
+    /// The n-th of those that the client may not have is another's.
+    Take(usize),
     Disconnect,
 }
 
@@ -112,6 +114,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Send),
         4 => (0..8_usize).prop_map(Step::Acknowledge),
         1 => (0..8_usize).prop_map(Step::Refuse),
+        1 => (0..12_usize).prop_map(Step::Take),
         1 => Just(Step::Disconnect),
     ]
 }
@@ -185,6 +188,14 @@ proptest! {
                     let may_be = |known: &&Known| known.qos == QoS::ExactlyOnce && known.is_sent && !known.is_released;
                     if let Some(known) = model.iter().filter(may_be).nth(n).cloned() {
                         prop_assert!(outbox.refuse(known.packet_id.unwrap()));
+                        model.retain(|other| other.number != known.number);
+                    }
+                }
+                Step::Take(n) => {
+                    let place = outbox.taken() + n.saturating_sub(outbox.depth().inflight) as u64;
+                    if let Some(known) = model.iter().filter(|known| !known.is_released).nth(n).cloned() {
+                        let has_waited = known.packet_id.is_none();
+                        prop_assert_eq!(outbox.take_at(n), has_waited.then_some(place));
                         model.retain(|other| other.number != known.number);
                     }
                 }

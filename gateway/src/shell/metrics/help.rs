@@ -40,6 +40,7 @@ const MEANINGS: [(&str, &str); 44] = [
         "Times that more began to wait for a subscriber that acknowledges nothing than its queue may hold.",
     ),
     ("local_dropped", "Copies for local subscribers that were dropped, by reason."),
+    ("shares_handed_on", "Copies that a member of a group has left behind, and that went to another."),
     ("retained_changes", "Retained messages set and deleted, by what happened."),
     ("retained_refused", "Messages that could not be retained, by reason."),
     ("retained_deliveries", "Retained messages handed to new subscribers."),

@@ -1,0 +1,330 @@
+//! What is shared goes to one member of each group: the next in turn of those with room. What a member leaves behind goes to another.
+//!
+//! ```text
+//!  a message ──► a member whose client takes it at once ──► a connected one with room in its queue ──► one that is away, if no
+//!                connected one takes messages at QoS 1 or 2; else its publisher waits until a member has room
+//!
+//!  a member's connection ends ──► what waits, and what is in flight at QoS 1, goes to connected members; the rest stays with the session
+//!  its session ends           ──► ... to any member, but not what was sent at QoS 2 [MQTT-4.8.2-5]: that is dropped, and counted
+//!  it unsubscribes            ──► what waits goes to connected members; the rest is still the client's [MQTT-3.10.4-3]
+//!  it refuses a message       ──► that is dropped [MQTT-4.8.2-6]
+//! ```
+//! What is given on may fill a queue to twice its bounds: it was taken in before, so nobody can be made to wait for its place. While a
+//! queue is that full its member is passed over, and if all are publishers wait. Where twice the bounds do not suffice it stays where it
+//! is, or is dropped and counted with the session that ends.
+
+use std::sync::Arc;
+
+use roost_wire::Now;
+
+use super::close::Farewell;
+use super::connection::HeldBy;
+use super::{Shard, TimerFor};
+use crate::message::Message;
+use crate::packet::{QoS, ReasonCode};
+use crate::session::{LocalCopy, SessionKey, SharedCopy};
+use crate::share::{GroupKey, Member, Share};
+use crate::{ConnectionId, Count};
+
+/// What becomes of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// Its connection has ended, and its session is kept.
+    Away,
+    /// Its session ends; it is in no group any more.
+    Ended,
+    /// It is not in this group any more.
+    Unsubscribed(GroupKey),
+}
+
+/// Where a member is to have room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// In its client's window, with nothing before it.
+    AtOnce,
+    /// In its queue.
+    Queue,
+    /// In its queue, if that were twice as large.
+    Twice,
+}
+
+/// Which member is looked for: connected or away, and with which room.
+type Choice = (bool, Room);
+
+/// In that order. The third is for who has filled the queue with another copy of the same message.
+const FOR_NEW: &[Choice] =
+    &[(true, Room::AtOnce), (true, Room::Queue), (true, Room::Twice), (false, Room::Queue)];
+const FOR_WHAT_MAY_STAY: &[Choice] = &[(true, Room::AtOnce), (true, Room::Queue), (true, Room::Twice)];
+const FOR_WHAT_MUST_GO: &[Choice] = &[
+    (true, Room::AtOnce),
+    (true, Room::Queue),
+    (true, Room::Twice),
+    (false, Room::Queue),
+    (false, Room::Twice),
+];
+
+impl Shard {
+    // --- a message
+
+    /// A group that the message goes to at QoS 1 or 2, and whose connected members are all full.
+    pub(super) fn full_group(&self, message: &Message) -> Option<GroupKey> {
+        let (bytes, mut full) = (message.bytes(), None);
+        self.groups.visit_matches(&message.topic, |key| {
+            if full.is_none() && self.is_group_full(key, bytes) {
+                full = Some(key);
+            }
+        });
+        full
+    }
+
+    /// Whether some connected member would be made to wait for, and none has room.
+    fn is_group_full(&self, key: GroupKey, bytes: usize) -> bool {
+        let mut is_full = false;
+        for member in self.groups.members(key).iter().filter(|member| member.is_connected) {
+            if self.member_takes(member, bytes, QoS::AtLeastOnce, Room::Queue) {
+                return false;
+            }
+            is_full |= member.subscription.options.qos != QoS::AtMostOnce;
+        }
+        is_full
+    }
+
+    /// Gives the message to one member; tells whether any took it.
+    pub(super) fn share(
+        &mut self,
+        now: Now,
+        group: GroupKey,
+        message: &Arc<Message>,
+        published: QoS,
+    ) -> bool {
+        let share = Share { group, published };
+        match self.choose_member(share, message.bytes(), FOR_NEW) {
+            Some(member) => self.give_share(now, &member, message, share),
+            None => {
+                self.count(self.why_nobody_has_room(share));
+                false
+            }
+        }
+    }
+
+    fn why_nobody_has_room(&self, share: Share) -> Count {
+        let members = self.groups.members(share.group);
+        let is_kept =
+            |member: &Member| share.published.min(member.subscription.options.qos) != QoS::AtMostOnce;
+        if members.iter().any(|member| member.is_connected) {
+            Count::DroppedConnectionFull
+        } else if members.iter().any(is_kept) {
+            Count::DroppedQueueFull
+        } else {
+            Count::DroppedOffline
+        }
+    }
+
+    /// The next in turn that has room, and now has had its turn.
+    fn choose_member(&mut self, share: Share, bytes: usize, choices: &[Choice]) -> Option<Member> {
+        let (at, member) = choices.iter().find_map(|&(is_connected, room)| {
+            self.groups.next_in_turn(share.group, |member| {
+                member.is_connected == is_connected && self.member_takes(member, bytes, share.published, room)
+            })
+        })?;
+        self.groups.had_turn(share.group, at);
+        Some(member)
+    }
+
+    fn member_takes(&self, member: &Member, bytes: usize, published: QoS, room: Room) -> bool {
+        let Some(session) = self.sessions.get(&member.session) else { return false };
+        if published.min(member.subscription.options.qos) == QoS::AtMostOnce {
+            return session.connection.is_some_and(|id| self.has_room(id, member.session, false));
+        }
+        let limits = &self.config.limits;
+        let (messages_max, bytes_max) = (limits.queue_messages_max, limits.queue_bytes_max);
+        match room {
+            Room::AtOnce => {
+                !session.outbox.has_due()
+                    && session.connection.is_some_and(|id| self.has_room(id, member.session, true))
+            }
+            Room::Queue => !session.outbox.is_full_for(bytes, messages_max, bytes_max),
+            Room::Twice => !session.outbox.is_full_for(
+                bytes,
+                messages_max.saturating_mul(2),
+                bytes_max.saturating_mul(2),
+            ),
+        }
+    }
+
+    fn give_share(&mut self, now: Now, member: &Member, message: &Arc<Message>, share: Share) -> bool {
+        let Member { session, subscription, .. } = *member;
+        let copy = LocalCopy {
+            message: Arc::clone(message),
+            qos: share.published.min(subscription.options.qos),
+            retain: subscription.options.retain_as_published && message.retain,
+            subscription_ids: subscription.subscription_id.into_iter().collect(),
+            share: Some(share),
+        };
+        match copy.qos {
+            QoS::AtMostOnce => self.deliver_at_most_once(now, session, &copy),
+            QoS::AtLeastOnce | QoS::ExactlyOnce => self.enqueue(now, session, copy),
+        }
+    }
+
+    // --- what a member leaves behind
+
+    /// Gives on what a member has not acknowledged, in its order, as far as others have room.
+    pub(super) fn hand_on(&mut self, now: Now, key: SessionKey, leaving: Leaving) {
+        // Behind the first that there is no room for it is not looked for again: it would be overtaken.
+        let mut without_room: Vec<GroupKey> = Vec::new();
+        let mut from = match leaving {
+            Leaving::Away | Leaving::Ended => 0,
+            // What is in flight is completed with its client.
+            Leaving::Unsubscribed(_) => self.sessions.get(&key).map_or(0, |s| s.outbox.depth().inflight),
+        };
+        while let Some(found) = self.sessions.get(&key).and_then(|s| s.outbox.next_shared(from)) {
+            let group = found.share.group;
+            let may_go = !found.is_being_completed
+                && !found.message.is_expired(now.boot)
+                && leaving.leaves(group)
+                && !without_room.contains(&group);
+            let heir = match may_go {
+                true => self.choose_member(found.share, found.message.bytes(), leaving.choices()),
+                false => None,
+            };
+            if heir.is_none() && may_go {
+                without_room.push(group);
+            }
+            from = found.at;
+            match (heir, leaving) {
+                (Some(heir), _) => {
+                    self.take_shared(key, found.at);
+                    self.count(Count::ShareHandedOn);
+                    self.give_share(now, &heir, &found.message, found.share);
+                }
+                (None, Leaving::Ended) => {
+                    self.take_shared(key, found.at);
+                    self.count(self.why_it_ends(now, &found));
+                }
+                (None, Leaving::Away | Leaving::Unsubscribed(_)) => from += 1,
+            }
+        }
+    }
+
+    fn take_shared(&mut self, key: SessionKey, at: usize) {
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let before = session.outbox.depth();
+        session.take_shared(at);
+        self.depth.changed(before, session.outbox.depth());
+    }
+
+    fn why_it_ends(&self, now: Now, found: &SharedCopy) -> Count {
+        if found.is_being_completed {
+            Count::DroppedShareQos2
+        } else if found.message.is_expired(now.boot) {
+            Count::DroppedExpired
+        } else if self.groups.members(found.share.group).is_empty() {
+            Count::DroppedShareAlone
+        } else {
+            Count::DroppedShareFull
+        }
+    }
+
+    /// The session is in no group any more, and nobody waits for it there.
+    pub(super) fn leave_groups(&mut self, key: SessionKey) {
+        while let Some(group) = self.groups.next_of(key, None) {
+            self.leave_group(key, group);
+        }
+    }
+
+    pub(super) fn leave_group(&mut self, key: SessionKey, group: GroupKey) {
+        for id in self.groups.leave(key, group) {
+            self.wake(id, None);
+        }
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.shared -= 1;
+        }
+        // If those that are left are away, nobody waits for them.
+        self.wake_next(HeldBy::Group(group));
+    }
+
+    /// The client of a session in groups has come, or is gone.
+    pub(super) fn member_is_connected(&mut self, key: SessionKey, is_connected: bool) {
+        self.groups.set_connected(key, is_connected);
+        self.wake_for_groups_of(key);
+    }
+
+    // --- who waits
+
+    /// Whether a publisher that waits for the group may try.
+    pub(super) fn group_has_room(&self, key: GroupKey) -> bool {
+        !self.is_group_full(key, 0)
+    }
+
+    /// A member may have room: lets the next of those that wait for its groups try.
+    pub(super) fn wake_for_groups_of(&mut self, key: SessionKey) {
+        let mut last = None;
+        while let Some(group) = self.groups.next_of(key, last) {
+            self.wake_next(HeldBy::Group(group));
+            last = Some(group);
+        }
+    }
+
+    /// A member's client has acknowledged something.
+    pub(super) fn groups_made_progress(&mut self, now: Now, key: SessionKey) {
+        let mut last = None;
+        while let Some(group) = self.groups.next_of(key, last) {
+            self.groups.stalls_from(group, now.boot);
+            last = Some(group);
+        }
+    }
+
+    /// Somebody waits for a group for which nobody did.
+    pub(super) fn watch_group(&mut self, now: Now, group: GroupKey) {
+        self.groups.stalls_from(group, now.boot);
+        self.timers.set(TimerFor::Group(group), now.boot + self.config.limits.stall_timeout);
+    }
+
+    /// If somebody has waited for too long while no member's client acknowledged anything, those that are full are closed.
+    pub(super) fn group_due(&mut self, now: Now, group: GroupKey) {
+        let Some(since) = self.groups.stalled_since(group) else { return };
+        if !self.groups.is_waited_for(group) && !self.wills.wait_for_group(group) {
+            return;
+        }
+        let at = since + self.config.limits.stall_timeout;
+        if at > now.boot {
+            return self.timers.set(TimerFor::Group(group), at);
+        }
+        let stuck = |member: &Member| {
+            let session = self.sessions.get(&member.session)?;
+            let is_acknowledged = member.subscription.options.qos != QoS::AtMostOnce;
+            Some((
+                member.session,
+                session.connection.filter(|_| is_acknowledged && session.outbox.has_due())?,
+            ))
+        };
+        let stuck: Vec<(SessionKey, ConnectionId)> =
+            self.groups.members(group).iter().filter_map(stuck).collect();
+        // First, so that none is given what another leaves behind.
+        for (key, _) in &stuck {
+            self.groups.set_connected(*key, false);
+        }
+        for (_, id) in stuck {
+            self.close(now, id, Count::ClosedSlow, Farewell::Disconnect(ReasonCode::QuotaExceeded));
+        }
+    }
+}
+
+impl Leaving {
+    /// Whether what came through that group is left behind.
+    fn leaves(self, group: GroupKey) -> bool {
+        match self {
+            Self::Away | Self::Ended => true,
+            Self::Unsubscribed(left) => left == group,
+        }
+    }
+
+    /// To whom it may go.
+    fn choices(self) -> &'static [Choice] {
+        match self {
+            Self::Away | Self::Unsubscribed(_) => FOR_WHAT_MAY_STAY,
+            Self::Ended => FOR_WHAT_MUST_GO,
+        }
+    }
+}
