@@ -81,10 +81,11 @@ struct Group {
     stalled_since: BootTime,
 }
 
-/// Bound on the members of one group: whose turn it is may be found by looking at each. Some 20 µs if the last has room.
+/// Bound on the members of one group: whose turn it is may be found only by looking at each. Beyond: SUBACK 0x97.
 pub(crate) const MEMBERS_MAX: usize = 1_000;
 
-/// Bound on the shared subscriptions of a shard: a hundred bytes each in a group that is large, 500 in one that has no other.
+/// Bound on the shared subscriptions of a shard: some tens of bytes each in a large group, some hundreds in one that has no other. Beyond:
+/// SUBACK 0x97.
 pub(crate) const MEMBERSHIPS_MAX: u32 = 200_000;
 
 impl Groups {

@@ -205,6 +205,8 @@ impl Shard {
                 (None, Leaving::Away | Leaving::Unsubscribed(_)) => from += 1,
             }
         }
+        // Of one that stays connected the queue may have room now for what it subscribes to itself.
+        self.wake_next(HeldBy::Subscriber(key));
     }
 
     fn take_shared(&mut self, key: SessionKey, at: usize) {

@@ -177,6 +177,22 @@ fn a_member_that_unsubscribes_completes_what_was_sent_to_it_and_the_rest_goes_to
 }
 
 #[test]
+fn who_waits_for_a_member_goes_on_when_what_filled_its_queue_goes_to_another() {
+    let mut world = narrow();
+    let leaving = member(&mut world, "a");
+    world.subscribe(leaving, "local/x/own", QoS::AtLeastOnce);
+    let publisher = world.connect(V5, "p");
+    say(&mut world, publisher, 1..=3);
+    let waiting = world.connect(V5, "q");
+    world.publish(waiting, "local/x/own", qos1(1));
+    assert_eq!(world.read(waiting), [], "its queue is full");
+    let other = member(&mut world, "b");
+    world.read(leaving);
+    unsubscribe(&mut world, leaving, SHARED);
+    assert_eq!((world.read_pubacks(waiting).len(), heard(&mut world, other, true)), (1, vec![2, 3]));
+}
+
+#[test]
 fn what_waits_for_the_last_member_is_still_its_after_it_has_unsubscribed() {
     let mut world = narrow();
     let client = member(&mut world, "a");
