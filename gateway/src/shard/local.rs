@@ -41,11 +41,12 @@ impl Shard {
         let (messages_max, bytes_max, bytes) =
             (limits.queue_messages_max, limits.queue_bytes_max, message.bytes());
         limits.when_away_full == WhenAwayFull::Refuse
-            && self
+            && (self
                 .find_subscriber(publisher, message, |session| {
                     session.connection.is_none() && session.outbox.is_full_for(bytes, messages_max, bytes_max)
                 })
                 .is_some()
+                || self.is_for_full_group_away(message))
     }
 
     /// One of the sessions that are to get a message at QoS 1 or 2.
@@ -207,17 +208,18 @@ impl Shard {
         let (before, was_over) = (session.outbox.depth(), is_over(session));
         session.outbox.push(copy);
         self.depth.changed(before, session.outbox.depth());
-        if is_over(session) && !was_over {
+        let (connection, is_over_now) = (session.connection, is_over(session) && !was_over);
+        if is_over_now && self.sessions.get(&key).is_some_and(|session| self.is_stalled(session)) {
             self.counters.add(Count::SubscriberStalled);
         }
-        if let Some(id) = session.connection {
+        if let Some(id) = connection {
             self.pump(now, id);
         }
         true
     }
 
     /// Whether a session that is away has room for a message, or is made to have it.
-    fn make_place(&mut self, key: SessionKey, bytes: usize) -> bool {
+    pub(super) fn make_place(&mut self, key: SessionKey, bytes: usize) -> bool {
         let limits = &self.config.limits;
         let Some(session) = self.sessions.get_mut(&key) else { return false };
         let is_full = |session: &Session| {

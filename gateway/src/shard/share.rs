@@ -1,8 +1,9 @@
 //! What is shared goes to one member of each group: the next in turn of those with room. What a member leaves behind goes to another.
 //!
 //! ```text
-//!  a message ──► a member whose client takes it at once ──► a connected one with room in its queue ──► one that is away, if no
-//!                connected one takes messages at QoS 1 or 2; else its publisher waits until a member has room
+//!  a message ──► a member whose client takes it at once ──► a connected one with room in its queue ──► if all are stalled, one of
+//!                them, beyond its bounds ──► one that is away, if no connected one takes messages at QoS 1 or 2; else its publisher
+//!                waits until a member has room
 //!
 //!  a member's connection ends ──► what waits, and what is in flight at QoS 1, goes to connected members; the rest stays with the session
 //!  its session ends           ──► ... to any member, but not what was sent at QoS 2 [MQTT-4.8.2-5]: that is dropped, and counted
@@ -24,7 +25,7 @@ use crate::message::Message;
 use crate::packet::{QoS, ReasonCode};
 use crate::session::{LocalCopy, SessionKey, SharedCopy};
 use crate::share::{GroupKey, Member, Share};
-use crate::{ConnectionId, Count};
+use crate::{ConnectionId, Count, WhenAwayFull};
 
 /// What becomes of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,14 +47,24 @@ enum Room {
     Queue,
     /// In its queue, if that were twice as large.
     Twice,
+    /// In its queue, which may be longer since its client is stalled.
+    Stalled,
+    /// Whatever its queue holds: the oldest that waits there goes for it.
+    Made,
 }
 
 /// Which member is looked for: connected or away, and with which room.
 type Choice = (bool, Room);
 
 /// In that order. The third is for who has filled the queue with another copy of the same message.
-const FOR_NEW: &[Choice] =
-    &[(true, Room::AtOnce), (true, Room::Queue), (true, Room::Twice), (false, Room::Queue)];
+const FOR_NEW: &[Choice] = &[
+    (true, Room::AtOnce),
+    (true, Room::Queue),
+    (true, Room::Twice),
+    (true, Room::Stalled),
+    (false, Room::Queue),
+];
+const FOR_NEW_BEFORE_OLD: &[Choice] = &[(false, Room::Made)];
 const FOR_WHAT_MAY_STAY: &[Choice] = &[(true, Room::AtOnce), (true, Room::Queue), (true, Room::Twice)];
 const FOR_WHAT_MUST_GO: &[Choice] = &[
     (true, Room::AtOnce),
@@ -77,16 +88,32 @@ impl Shard {
         full
     }
 
-    /// Whether some connected member would be made to wait for, and none has room.
+    /// Whether publishers are to wait for the group: no connected member has room, and one that acknowledges may have some soon.
     fn is_group_full(&self, key: GroupKey, bytes: usize) -> bool {
         let mut is_full = false;
         for member in self.groups.members(key).iter().filter(|member| member.is_connected) {
             if self.member_takes(member, bytes, QoS::AtLeastOnce, Room::Queue) {
                 return false;
             }
-            is_full |= member.subscription.options.qos != QoS::AtMostOnce;
+            is_full |= member.subscription.options.qos != QoS::AtMostOnce
+                && !self.member_takes(member, bytes, QoS::AtLeastOnce, Room::Stalled);
         }
         is_full
+    }
+
+    /// Whether the message is for a group whose members are all away and have no room for it.
+    pub(super) fn is_for_full_group_away(&self, message: &Message) -> bool {
+        let (bytes, mut is_found) = (message.bytes(), false);
+        self.groups.visit_matches(&message.topic, |key| {
+            let members = self.groups.members(key);
+            let is_kept = |member: &Member| member.subscription.options.qos != QoS::AtMostOnce;
+            is_found |= members.iter().all(|member| !member.is_connected)
+                && members.iter().any(is_kept)
+                && !members.iter().any(|member| {
+                    is_kept(member) && self.member_takes(member, bytes, QoS::AtLeastOnce, Room::Queue)
+                });
+        });
+        is_found
     }
 
     /// Gives the message to one member; tells whether any took it.
@@ -98,7 +125,15 @@ impl Shard {
         published: QoS,
     ) -> bool {
         let share = Share { group, published };
-        match self.choose_member(share, message.bytes(), FOR_NEW) {
+        let mut member = self.choose_member(share, message.bytes(), FOR_NEW);
+        let drops_old = self.config.limits.when_away_full == WhenAwayFull::DropOldest;
+        if member.is_none() && drops_old && !self.groups.members(group).iter().any(|m| m.is_connected) {
+            member = self.choose_member(share, message.bytes(), FOR_NEW_BEFORE_OLD);
+            if let Some(member) = &member {
+                self.make_place(member.session, message.bytes());
+            }
+        }
+        match member {
             Some(member) => self.give_share(now, &member, message, share),
             None => {
                 self.count(self.why_nobody_has_room(share));
@@ -149,6 +184,8 @@ impl Shard {
                 messages_max.saturating_mul(2),
                 bytes_max.saturating_mul(2),
             ),
+            Room::Stalled => self.takes_another(session, bytes),
+            Room::Made => true,
         }
     }
 
@@ -280,18 +317,21 @@ impl Shard {
     /// Somebody waits for a group for which nobody did.
     pub(super) fn watch_group(&mut self, now: Now, group: GroupKey) {
         self.groups.stalls_from(group, now.boot);
-        self.timers.set(TimerFor::Group(group), now.boot + self.config.limits.stall_timeout);
+        self.timers.set(TimerFor::Group(group), now.boot + self.config.limits.stalled_after);
     }
 
-    /// If somebody has waited for too long while no member's client acknowledged anything, those that are full are closed.
+    /// If all members are stalled by now nobody waits for them any more. If somebody has waited for too long while no member's client
+    /// acknowledged anything, those that are full are closed.
     pub(super) fn group_due(&mut self, now: Now, group: GroupKey) {
         let Some(since) = self.groups.stalled_since(group) else { return };
         if !self.groups.is_waited_for(group) && !self.wills.wait_for_group(group) {
             return;
         }
-        let at = since + self.config.limits.stall_timeout;
+        self.wake_next(HeldBy::Group(group));
+        let limits = &self.config.limits;
+        let at = since + limits.patience;
         if at > now.boot {
-            return self.timers.set(TimerFor::Group(group), at);
+            return self.timers.set(TimerFor::Group(group), at.min(now.boot + limits.stalled_after));
         }
         let stuck = |member: &Member| {
             let session = self.sessions.get(&member.session)?;

@@ -13,13 +13,17 @@ use crate::packet::{
     Ack, Delivery, Packet, QoS, ReasonCode, RetainHandling, SubscribeOptions, Text, Unsubscribe, Will,
     WillProperties,
 };
-use crate::{ConnectionId, Count, Limits};
+use crate::{ConnectionId, Count, Limits, WhenAwayFull};
 
 pub(super) const SHARED: &str = "$share/g/local/+";
 
 /// A gateway whose clients take one message at a time, with room for two more in the queue of each.
 pub(super) fn narrow() -> World {
-    World::with(Limits { inflight_max: NonZeroU16::MIN, queue_messages_max: 2, ..limits() })
+    World::with(narrow_limits())
+}
+
+fn narrow_limits() -> Limits {
+    Limits { inflight_max: NonZeroU16::MIN, queue_messages_max: 2, ..limits() }
 }
 
 /// A client with a clean session that shares.
@@ -282,7 +286,7 @@ fn publishers_that_wait_go_on_when_a_member_joins_and_when_the_last_one_leaves()
 }
 
 #[test]
-fn who_takes_nothing_while_publishers_wait_for_the_group_is_disconnected() {
+fn a_member_that_takes_nothing_is_disconnected_and_another_gets_what_it_leaves() {
     let mut world = narrow();
     let [first, second] = ["a", "b"].map(|name| member(&mut world, name));
     let publisher = world.connect(V5, "p");
@@ -290,16 +294,52 @@ fn who_takes_nothing_while_publishers_wait_for_the_group_is_disconnected() {
     world.pass_with_lease(Duration::from_secs(3_600));
     assert!(!world.is_closed(first) && !world.is_closed(second), "nobody waits");
     say(&mut world, publisher, 7..=9);
+    assert_eq!(
+        world.read_pubacks(publisher).len(),
+        9,
+        "nor then: they are stalled, and more is kept for them"
+    );
     world.pass_with_lease(Duration::from_secs(29));
     let got = world.read_publishes(second).remove(0);
     world.puback(second, got.delivery.packet_id().unwrap());
-    world.pass_with_lease(Duration::from_secs(29));
-    assert!(!world.is_closed(first) && !world.is_closed(second), "one of them has taken something");
     world.pass_with_lease(Duration::from_secs(1));
     assert_eq!(world.closed_with(first), Some(ReasonCode::QuotaExceeded));
-    assert_eq!(world.closed_with(second), Some(ReasonCode::QuotaExceeded));
-    assert_eq!(world.count(Count::ClosedSlow), 2);
-    assert_eq!(world.read_pubacks(publisher).len(), 9, "and the publisher goes on");
+    assert!(!world.is_closed(second), "it has taken something");
+    assert_eq!(world.count(Count::ClosedSlow), 1);
+    assert_eq!(world.take_publishes(second, true).len(), 8, "and it gets what the other has left");
+}
+
+#[test]
+fn publishers_wait_for_a_group_that_takes_nothing_until_their_patience_is_over() {
+    let mut world = World::with(Limits { stalled_queue_factor: 1, ..narrow_limits() });
+    let members = ["a", "b"].map(|name| member(&mut world, name));
+    let publisher = world.connect(V5, "p");
+    say(&mut world, publisher, 1..=7);
+    world.pass_with_lease(Duration::from_millis(4_999));
+    assert_eq!(world.read_pubacks(publisher).len(), 6);
+    assert!(members.iter().all(|id| !world.is_closed(*id)));
+    world.pass_with_lease(Duration::from_millis(1));
+    assert!(members.iter().all(|id| world.closed_with(*id) == Some(ReasonCode::QuotaExceeded)));
+    assert_eq!((world.count(Count::ClosedSlow), world.read_pubacks(publisher).len()), (2, 1));
+}
+
+#[test]
+fn a_group_of_which_all_are_away_and_full_loses_what_the_gateway_is_told_to_lose() {
+    let full = ReasonCode::QuotaExceeded;
+    for (when_away_full, told, kept) in [
+        (WhenAwayFull::DropNewest, ReasonCode::NoMatchingSubscribers, [1, 2]),
+        (WhenAwayFull::DropOldest, ReasonCode::Success, [2, 3]),
+        (WhenAwayFull::Refuse, full, [1, 2]),
+    ] {
+        let mut world = World::with(Limits { when_away_full, ..narrow_limits() });
+        let client = kept_member(&mut world, "a");
+        world.cut(client);
+        let publisher = world.connect(V5, "p");
+        say(&mut world, publisher, 1..=3);
+        assert_eq!(world.read_pubacks(publisher).last().map(|(_, reason)| *reason), Some(told));
+        let client = world.connect_as(persistent(V5, "a"));
+        assert_eq!(heard(&mut world, client, true), kept, "{when_away_full:?}");
+    }
 }
 
 #[test]

@@ -145,16 +145,7 @@ fn a_topic_that_comes_again_goes_out_as_an_alias_as_far_as_there_are_any() {
     );
     assert_eq!(
         world.spellings(subscriber),
-        [
-            new("local/a", 1),
-            new("local/b", 2),
-            by(1),
-            by(1),
-            by(2),
-            whole("local/c"),
-            by(2),
-            by(1)
-        ]
+        [new("local/a", 1), new("local/b", 2), by(1), by(1), by(2), whole("local/c"), by(2), by(1)]
     );
 }
 

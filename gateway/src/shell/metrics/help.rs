@@ -7,7 +7,7 @@ pub(super) fn of(metric: &str) -> &'static str {
     known.map_or("", |(_, meaning)| meaning)
 }
 
-const MEANINGS: [(&str, &str); 44] = [
+const MEANINGS: [(&str, &str); 45] = [
     ("connections_opened", "Transport connections taken."),
     ("connects_accepted", "CONNECTs accepted."),
     ("connects_refused", "CONNECTs refused and connections ended before one, by reason."),
