@@ -10,6 +10,7 @@ mod bad_configuration;
 mod bad_packets;
 mod busy;
 mod chaos;
+mod comings_and_goings;
 mod command_line;
 mod cut_link;
 mod delivery_limit;

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a check that cannot read its files fails loudly")]
 
+mod conformance;
 mod promises;
 mod purity;
 mod rooms;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-const PAGES: [&str; 2] = ["README.md", "docs/guarantees.md"];
+const PAGES: [&str; 3] = ["README.md", "docs/guarantees.md", "docs/conformance.md"];
 const HEAD: &str = "| lost | twice | out of order |";
 
 /// The tests that a page names, each with its file, from the page's folder: ``[`test`](file)`` and `[label]: file "test"`.

@@ -211,6 +211,31 @@ fn a_client_that_wants_no_problem_information_gets_it_only_where_it_always_may_c
     }
 }
 
+/// With the plain packet as the largest that the peer takes, and one byte more each time, up to all that there is to say.
+#[test]
+fn no_packet_grows_beyond_its_maximum_for_what_it_says_besides() {
+    let v5 = Encoder::new(ProtocolVersion::V5);
+    for packet in talkative_packets() {
+        // What a PUBLISH carries is its publisher's, and not the gateway's to leave out [MQTT-3.3.2-17].
+        if matches!(packet, Packet::Publish(_)) {
+            continue;
+        }
+        let len = |max| {
+            let encoder = Encoder { packet_bytes_max: max, ..v5 };
+            let mut out = BytesMut::new();
+            encoder.encode(&packet, &mut out).map(|()| out.len() as u32)
+        };
+        let whole = v5.encoded_len(&packet).unwrap() as u32;
+        let plain = (1..whole).find(|max| len(*max).is_ok()).unwrap();
+        assert!(plain + 10 < whole, "{packet:?}");
+        for max in plain..=whole {
+            let sent = len(max).unwrap();
+            assert!(sent <= max, "{sent} bytes where {max} are taken: {packet:?}");
+        }
+        assert_eq!((len(plain), len(whole)), (Ok(plain), Ok(whole)), "{packet:?}");
+    }
+}
+
 #[test]
 fn an_encoder_takes_the_clients_wishes_from_its_connect() {
     let mut connect = Connect {
