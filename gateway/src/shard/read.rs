@@ -155,7 +155,7 @@ impl Shard {
         let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
         let wish = disconnect.properties.as_ref().and_then(|p| p.session_expiry_interval_s);
         if let Some(seconds) = wish {
-            // A session that was to end with its connection cannot be kept after all [MQTT-3.14.2-2].
+            // A session that was to end with its connection cannot be kept after all [MQTT5 §3.14.2.2.2].
             if !client.asked_for_expiry && seconds > 0 {
                 let farewell = Farewell::Disconnect(ReasonCode::ProtocolError);
                 return self.close(now, id, Count::ClosedProtocol, farewell);

@@ -280,7 +280,7 @@ fn a_session_that_was_to_end_cannot_be_kept_at_the_goodbye() {
     let mut world = World::new();
     let client = world.connect(V5, "d");
     world.send(client, goodbye(60));
-    assert_eq!(world.closed_with(client), Some(ReasonCode::ProtocolError), "[MQTT-3.14.2-2]");
+    assert_eq!(world.closed_with(client), Some(ReasonCode::ProtocolError), "[MQTT5 §3.14.2.2.2]");
     let client = world.connect_as(persistent(V5, "d"));
     world.send(client, goodbye(0));
     assert!(world.is_closed(client));

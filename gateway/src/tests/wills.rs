@@ -130,7 +130,7 @@ fn a_goodbye_with_any_other_reason_publishes_it() {
     }
 }
 
-/// [MQTT-3.14.2-2] makes it a protocol error.
+/// [MQTT5 §3.14.2.2.2] makes it a protocol error.
 #[test]
 fn a_goodbye_that_is_none_publishes_it() {
     let (mut world, watcher) = watched();
