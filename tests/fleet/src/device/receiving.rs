@@ -14,6 +14,10 @@ impl Device {
         }
         let is_qos_2 = plan.traffic.qos() == QoS::ExactlyOnce;
         match packet {
+            // It has asked for a clean start, and has none [MQTT-3.2.2-4].
+            Packet::Connack(connack) if connack.session_present && !plan.mqtt.persistent => {
+                self.protest(plan, now, effects);
+            }
             Packet::Connack(connack) if connack.reason == ReasonCode::Success => {
                 self.accepted(plan, now, &connack, effects);
             }

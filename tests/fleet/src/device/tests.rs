@@ -307,6 +307,20 @@ fn what_is_no_business_of_a_client_ends_the_connection() {
     assert_eq!(Stamp::read(&Bytes::from_static(b"hello"), 7), None);
 }
 
+#[test]
+fn a_session_that_it_has_not_is_no_business_of_its_own() {
+    for (persistent, closed) in [(false, 1), (true, 0)] {
+        let mut plan = plan();
+        plan.mqtt.persistent = persistent;
+        let mut world = World::new(plan);
+        world.give(Input::Tick);
+        world.give(Input::Opened(Login::default()));
+        let session_present = true;
+        world.give(Input::Received(Packet::Connack(Connack { session_present, ..Connack::default() })));
+        assert_eq!((world.closed, world.count(Count::ProtocolError)), (closed, u64::from(closed)));
+    }
+}
+
 /// A device of QoS 2 with a session, online, that has published one message.
 fn with_one_published(v5: bool) -> World {
     let mut plan = plan();
