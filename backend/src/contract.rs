@@ -1,6 +1,6 @@
 //! The names of the mesh's exchanges and queues, and the durable part of them as one [`Topology`].
 
-use roost_wire::{GatewayId, Incarnation, LinkId, ShardId};
+use roost_wire::{BroadcastPrefix, GatewayId, Incarnation, LinkId, Message, ShardId};
 
 use crate::{DeadLetter, DeadLetterStrategy, Exchange, ExchangeKind, Overflow, Queue, Topology};
 
@@ -36,6 +36,11 @@ pub const SIGHTINGS_MAX: u32 = 500_000;
 /// The most commands that wait for a router, which takes them at tens of thousands a second. When it is reached senders get
 /// a nack: the mesh does not have it.
 pub const COMMANDS_MAX: u32 = 1_000_000;
+
+/// The most broadcasts that wait for a gateway whose subscribers are slow: some minutes of a busy topic, 10 MB at 1 KiB each. When it is
+/// reached the oldest leave for the gateway's [`missed_queue`], which it counts: refusing the newest instead would have their publisher
+/// send them again to all the others.
+pub const BROADCASTS_MAX: u32 = 10_000;
 
 /// How often a message may come back to the quorum queues of the mesh: as good as always. What comes back is no poison there:
 /// the router rejects by itself what it cannot read, and a message comes back only when the router's link was lost. RabbitMQ 4
@@ -99,10 +104,55 @@ pub fn control_queue(gateway: &GatewayId, incarnation: Incarnation, link: LinkId
     format!("roost.control.{gateway}.{incarnation}.{link}")
 }
 
+/// Broadcasts for one link of a gateway. Beside the inbox, so that a command never waits behind broadcasts.
+#[must_use]
+pub fn broadcast_queue(gateway: &GatewayId, incarnation: Incarnation, link: LinkId) -> String {
+    format!("roost.broadcast.{gateway}.{incarnation}.{link}")
+}
+
+/// Broadcasts that a link's [`broadcast_queue`] had no room or no time for, to be counted by its gateway.
+#[must_use]
+pub fn missed_queue(gateway: &GatewayId, incarnation: Incarnation, link: LinkId) -> String {
+    format!("roost.missed.{gateway}.{incarnation}.{link}")
+}
+
+/// Why a message is in a [`missed_queue`]: whether its `expiration` has passed, else there was no room for it.
+#[must_use]
+pub fn has_expired(message: &Message) -> bool {
+    message.properties.text("x-first-death-reason") == Some("expired")
+}
+
+/// The two queues of one link of a gateway for broadcasts, bound once for each prefix; none without a prefix.
+#[must_use]
+pub fn broadcasts(
+    gateway: &GatewayId,
+    incarnation: Incarnation,
+    link: LinkId,
+    prefixes: &[BroadcastPrefix],
+) -> Topology {
+    if prefixes.is_empty() {
+        return Topology::default();
+    }
+    let (own, missed) =
+        (broadcast_queue(gateway, incarnation, link), missed_queue(gateway, incarnation, link));
+    let dead_letter = DeadLetter {
+        exchange: MESH.to_owned(),
+        routing_key: Some(missed.clone()),
+        strategy: DeadLetterStrategy::AtMostOnce,
+    };
+    let bounded =
+        |name: &str| Queue { length_max: Some((BROADCASTS_MAX, Overflow::DropHead)), ..Queue::of_link(name) };
+    // First where the dead letters go, then what may have some.
+    let queues = Topology::of(bounded(&missed)).bind(&missed, MESH, &missed);
+    let queues = queues.and(Topology::of(Queue { dead_letter: Some(dead_letter), ..bounded(&own) }));
+    prefixes.iter().fold(queues, |queues, prefix| queues.bind(&own, FANOUT, prefix.binding_key()))
+}
+
 /// Whether a queue is one of those that the mesh's own processes read.
 #[must_use]
 pub fn is_inner_queue(name: &str) -> bool {
-    let kinds = ["router", "expired", "sightings", "settle", "lock", "inbox", "control"];
+    let kinds =
+        ["router", "expired", "sightings", "settle", "lock", "inbox", "control", "broadcast", "missed"];
     let kind = name.strip_prefix("roost.").and_then(|rest| rest.split_once('.'));
     kind.is_some_and(|(kind, _)| kinds.contains(&kind))
 }
@@ -209,11 +259,34 @@ mod tests {
             lock_queue(shard),
             inbox_queue(&gateway, Incarnation(1), LinkId(1)),
             control_queue(&gateway, Incarnation(1), LinkId(1)),
+            broadcast_queue(&gateway, Incarnation(1), LinkId(1)),
+            missed_queue(&gateway, Incarnation(1), LinkId(1)),
         ];
         assert!(inner.iter().all(|name| is_inner_queue(name)), "{inner:?}");
         for other in [DEAD, UNROUTED, "answers", "roost.router", "roost.routers.0", "my.roost.router.0", ""] {
             assert!(!is_inner_queue(other), "{other}");
         }
+    }
+
+    #[test]
+    fn a_links_broadcasts_are_bound_by_prefix_and_what_has_no_room_is_counted() {
+        let gateway = GatewayId::parse("eu-1").unwrap();
+        let topology =
+            |prefixes: &[BroadcastPrefix]| broadcasts(&gateway, Incarnation(1), LinkId(2), prefixes);
+        assert_eq!(topology(&[]), Topology::default());
+        let prefixes = ["broadcast/", "fleet/eu/"].map(|text| BroadcastPrefix::parse(text).unwrap());
+        let topology = topology(&prefixes);
+        assert!(topology.queues.iter().all(|queue| {
+            queue.life == QueueLife::Link && queue.length_max == Some((BROADCASTS_MAX, Overflow::DropHead))
+        }));
+        let own = broadcast_queue(&gateway, Incarnation(1), LinkId(2));
+        let fanout = topology.bindings.iter().filter(|binding| binding.exchange == FANOUT);
+        let keys: Vec<_> = fanout.map(|binding| (binding.queue.as_str(), binding.key.as_str())).collect();
+        assert_eq!(keys, [(own.as_str(), "broadcast.#"), (own.as_str(), "fleet.eu.#")]);
+        let queue = topology.queues.iter().find(|queue| queue.name == own).unwrap();
+        let dead_letter = queue.dead_letter.as_ref().unwrap();
+        let key = dead_letter.routing_key.as_deref().unwrap();
+        assert!(topology.has_place_for(&dead_letter.exchange, key), "{dead_letter:?}");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use roost_backend::contract;
 use roost_wire::envelope::header;
 use roost_wire::{
-    CommandRequest, Event, Presence, PresenceState, Qos, Receipt, ReceiptReason, ReceiptState, SessionId,
-    WallTime,
+    Broadcast, CommandRequest, Event, Presence, PresenceState, Qos, Receipt, ReceiptReason, ReceiptState,
+    SessionId, WallTime,
 };
 
 use crate::document::{self, Node};
@@ -127,6 +127,26 @@ fn the_headers_are_the_codes() {
         keys(at(&schema("commandHeaders"), "properties")),
         headers(command.into_message(contract::DOWN))
     );
+    let broadcast = Broadcast {
+        retain: true,
+        payload_is_utf8: true,
+        response_topic: roost_wire::Topic::parse("r").ok(),
+        correlation_data: Some(vec![1].into()),
+        user_properties: vec![("a".to_owned(), "b".to_owned())],
+        trace: event().trace,
+        ..Broadcast::new("a/b".parse().unwrap(), Vec::new().into())
+    };
+    let mut of_services = headers(broadcast.clone().into_message(contract::FANOUT));
+    of_services.insert(header::ORIGIN.to_owned());
+    assert_eq!(keys(at(&schema("broadcastHeaders"), "properties")), of_services);
+    let plain = Broadcast::new(broadcast.topic, Vec::new().into());
+    assert_eq!(
+        words(at(&schema("broadcastHeaders"), "required")),
+        headers(plain.into_message(contract::FANOUT))
+    );
+    let mut of_devices = headers(event().into_message(contract::UP));
+    of_devices.insert(header::ORIGIN.to_owned());
+    assert_eq!(headers(event().into_broadcast(contract::FANOUT)), of_devices);
     let dead = at(&file, "components/messages/dead/headers/properties");
     assert_eq!(keys(dead), set([header::REASON]));
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use roost_backend::AmqpAddress;
 use roost_wire::{AnswerTopic, GatewayId, Region, ResponseInformation};
 
+use crate::fanout::FanoutSettings;
 use crate::section::Section;
 use crate::spool::SpoolSettings;
 use crate::tracing::TracingSettings;
@@ -34,6 +35,8 @@ pub struct GatewaySettings {
     pub limits: GatewayLimits,
     /// `uplink`
     pub uplink: UplinkSettings,
+    /// `fanout`
+    pub fanout: FanoutSettings,
     /// `spool`
     pub spool: SpoolSettings,
     /// `answer_topic`: where devices answer commands, with `{device}` as one level.
@@ -223,6 +226,7 @@ impl GatewaySettings {
             amqp: default_amqp(),
             limits: GatewayLimits::default(),
             uplink: UplinkSettings::default(),
+            fanout: FanoutSettings::default(),
             spool: SpoolSettings::default(),
             answer_topic: AnswerTopic::default(),
             response_information: None,
@@ -244,6 +248,7 @@ impl GatewaySettings {
         let amqp = root.or("amqp", default_amqp(), parsed::<AmqpAddress>);
         let limits = GatewayLimits::read(root.section("limits"));
         let uplink = UplinkSettings::read(root.section("uplink"));
+        let fanout = FanoutSettings::read(root.section("fanout"));
         let spool = SpoolSettings::read(root.section("spool"));
         let answer_topic = root.or("answer_topic", AnswerTopic::default(), parsed::<AnswerTopic>);
         let response_information = root.optional("response_information", parsed::<ResponseInformation>);
@@ -269,6 +274,7 @@ impl GatewaySettings {
             amqp,
             limits,
             uplink,
+            fanout,
             spool,
             answer_topic,
             response_information,

@@ -15,6 +15,7 @@ pub mod backend;
 #[cfg(test)]
 mod contract;
 pub mod document;
+pub mod fanout;
 pub mod gateway;
 mod nearest;
 mod problem;
@@ -28,6 +29,7 @@ pub mod uplink;
 mod value;
 
 pub use backend::{BackendLimits, BackendSettings, User};
+pub use fanout::FanoutSettings;
 pub use gateway::{
     AwayFull, DrainSettings, GatewayLimits, GatewaySettings, MeshSettings, OnTakeover, SessionSettings,
     WillSettings,

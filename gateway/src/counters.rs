@@ -283,6 +283,8 @@ counts! {
     RetainedExpired => "retained_changes", change "expired";
     /// Retained messages deleted: there was no room for the one that came after, which was not refused.
     RetainedDisplaced => "retained_changes", change "displaced";
+    /// Retained broadcasts that changed nothing: a newer one of their topic was here before.
+    RetainedStale => "retained_changes", change "stale";
     /// Messages not retained: as many are as may be.
     RetainedMessagesFull => "retained_refused", "messages_full";
     /// Messages not retained: they have as many bytes as they may.
@@ -305,6 +307,26 @@ counts! {
     WillExpired => "wills_ended", outcome "expired";
     /// Wills that ended with the gateway, whose grace was over.
     WillDraining => "wills_ended", outcome "draining";
+    /// Broadcasts of services and of other gateways' devices that a subscriber here took.
+    BroadcastDelivered => "broadcasts", outcome "delivered";
+    /// Broadcasts that nobody here subscribes to, or nobody who could take them.
+    BroadcastUnwanted => "broadcasts", outcome "unwanted";
+    /// Broadcasts of devices here that came back: their subscribers had them.
+    BroadcastOwn => "broadcasts", outcome "own";
+    /// How often broadcasts had to wait for a subscriber that is connected and full.
+    BroadcastWaited => "broadcasts_waited", "";
+    /// Broadcasts dropped: a header or property is missing or wrong.
+    BroadcastInvalid => "broadcasts_dropped", "invalid";
+    /// Broadcasts dropped: the topic is below no prefix of this gateway.
+    BroadcastTopic => "broadcasts_dropped", "topic";
+    /// Broadcasts dropped: longer than a packet may be.
+    BroadcastTooLarge => "broadcasts_dropped", "too_large";
+    /// Broadcasts dropped: their expiry has passed.
+    BroadcastExpired => "broadcasts_dropped", "expired";
+    /// Broadcasts dropped: this gateway's queue of them was full, the oldest first.
+    BroadcastQueueFull => "broadcasts_dropped", "queue_full";
+    /// Broadcasts dropped: as many of them as may be wait here, of links that were lost.
+    BroadcastBacklog => "broadcasts_dropped", "backlog";
     /// PUBACKs from clients that fit nothing sent.
     PubackUnknown => "pubacks_ignored", "unknown_packet_id";
     /// PUBRECs from clients that fit nothing sent.

@@ -73,7 +73,9 @@ pub use counters::{Count, Counters};
 pub use hints::Hints;
 pub use limits::{Limits, WhenAwayFull, WillOnTakeover};
 pub use notice::Notice;
-pub use placement::{ConnectionId, Placement, PublishOrigin, PublishToken, ShardIndex, SpoolNumber};
+pub use placement::{
+    BroadcastNumber, ConnectionId, Placement, PublishOrigin, PublishToken, ShardIndex, SpoolNumber,
+};
 pub use publication::{OnLoss, Publication, PublishOutcome};
 pub use spool::SpoolState;
 pub use trace::{Begun, Ending, EventFate, MessageTrace};

@@ -85,6 +85,11 @@ pub struct Limits {
     pub uplink_bytes_max: usize,
     /// What becomes of an event whose spool is full.
     pub when_spool_full: WhenFull,
+    /// Broadcasts that wait for a subscriber that is connected and full. The broker keeps the next ones meanwhile; beyond, as after links
+    /// that were lost: dropped and counted.
+    pub broadcasts_max: usize,
+    /// Topic, payload and property bytes of the same. Beyond: as above.
+    pub broadcast_bytes_max: usize,
     /// Commands written or waiting for one device. Beyond: returned as `full`. The router's window is as large.
     pub device_commands_max: usize,
     /// Commands written or waiting in the shard. Beyond: returned as `full`.
@@ -180,6 +185,10 @@ impl Default for Limits {
             uplink_events_max: 2_000,
             uplink_bytes_max: 32 * 1024 * 1024,
             when_spool_full: WhenFull::Withhold,
+            // Five times what the broker sends ahead.
+            broadcasts_max: 1_000,
+            // As many bytes as the broker may send ahead of the largest packets, and a quarter more.
+            broadcast_bytes_max: 64 * 1024 * 1024,
             device_commands_max: 16,
             commands_max: 10_000,
             command_bytes_max: 64 * 1024 * 1024,

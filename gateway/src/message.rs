@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use roost_wire::BootTime;
+use roost_wire::envelope::header;
+use roost_wire::{BootTime, Broadcast};
 
 use crate::packet::{
-    Delivery, Publish, PublishProperties, PublishPropertiesRef, PublishRef, SubscriptionId, Text,
+    BinaryData, Delivery, PayloadFormat, Publish, PublishProperties, PublishPropertiesRef, PublishRef,
+    SubscriptionId, Text, UserProperty,
 };
+use crate::trace;
 
 /// A message that a client published. It shares no read buffer except for a large payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +44,39 @@ impl Message {
             properties,
             expires_at: expiry_s.map(|s| now + Duration::from_secs(s.into())),
         }
+    }
+
+    /// What a service, or a device of another gateway, has published for all gateways, received `now`. `None` if a text or a length in it
+    /// is one that MQTT does not carry.
+    pub(crate) fn from_broadcast(now: BootTime, broadcast: Broadcast) -> Option<Self> {
+        let text = |text: Option<String>| text.map(Text::parse).transpose();
+        let mut user_properties = Vec::with_capacity(broadcast.user_properties.len());
+        for (name, value) in broadcast.user_properties {
+            user_properties
+                .push(UserProperty { name: Text::parse(name).ok()?, value: Text::parse(value).ok()? });
+        }
+        if let Some(trace) = broadcast.trace.filter(|_| trace::said(&user_properties).is_none()) {
+            user_properties.push(UserProperty {
+                name: Text::from_static(header::TRACEPARENT),
+                value: Text::parse(trace.to_string()).ok()?,
+            });
+        }
+        let properties = PublishProperties {
+            payload_format: broadcast.payload_is_utf8.then_some(PayloadFormat::Utf8),
+            content_type: text(broadcast.content_type).ok()?,
+            response_topic: text(broadcast.response_topic.map(String::from)).ok()?,
+            correlation_data: broadcast.correlation_data.map(BinaryData::parse).transpose().ok()?,
+            user_properties,
+            ..PublishProperties::default()
+        };
+        let is_plain = properties == PublishProperties::default();
+        Some(Self {
+            topic: Text::parse(String::from(broadcast.topic)).ok()?,
+            payload: broadcast.payload,
+            retain: broadcast.retain,
+            properties: (!is_plain).then(|| Box::new(properties)),
+            expires_at: broadcast.expires_in_ms.map(|ms| now + Duration::from_millis(ms)),
+        })
     }
 
     /// The same message in memory of its own, for one that is kept for long.

@@ -64,6 +64,11 @@ pub enum Notice {
         /// Why.
         why: Count,
     },
+    /// A broadcast of a service or of another gateway's device was dropped.
+    BroadcastDropped {
+        /// Why.
+        why: Count,
+    },
 }
 
 impl Notice {
@@ -78,6 +83,7 @@ impl Notice {
             | Self::SharedClientId { device, .. }
             | Self::PublishRefused { device, .. } => Some(device),
             Self::Refused { device, .. } => device.as_ref(),
+            Self::BroadcastDropped { .. } => None,
         }
     }
 }

@@ -32,6 +32,10 @@ pub enum PublishOrigin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpoolNumber(pub u64);
 
+/// The shell's number for a broadcast that it has given to a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BroadcastNumber(pub u64);
+
 /// The place of one shard among those of its process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {

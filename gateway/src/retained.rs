@@ -4,10 +4,11 @@
 //! one topic, and if that one does not match it knows the next that may; so it sees what a walk down a tree of levels would see, and never
 //! all that there is. It may be left and gone on with later, whatever was set and deleted meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use roost_wire::{BootTime, Device, TopicFilter};
+use roost_wire::{BootTime, Device, TopicFilter, WallTime};
 
 use crate::message::Message;
 use crate::packet::QoS;
@@ -25,7 +26,27 @@ pub(crate) struct Retained {
     bytes: usize,
     expiries: BTreeSet<(BootTime, String)>,
     next_number: u64,
+    /// Broadcasts that were deleted not long ago, and with what.
+    deleted: BTreeMap<String, Stamp>,
+    /// The same, as they are forgotten.
+    deletions: VecDeque<(BootTime, String, Stamp)>,
 }
+
+/// When a broadcast was published. Of two with the same topic the one with the greater stamp is kept, at every gateway; of two with the
+/// same stamp, which are of one origin, the one that came later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stamp {
+    pub(crate) at: WallTime,
+    /// The incarnation of the gateway that a device has published it to; 0 for a service.
+    pub(crate) origin: u64,
+}
+
+/// For how long a deletion is remembered, so that an older broadcast that comes late brings nothing back. A link that was lost is
+/// there again within seconds, and what was published meanwhile comes within seconds more.
+const DELETED_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// The most deletions that are remembered: 2 MB. The oldest are forgotten for newer ones.
+const DELETED_MAX: usize = 10_000;
 
 /// One of them.
 #[derive(Debug)]
@@ -33,7 +54,10 @@ pub(crate) struct Kept {
     pub(crate) message: Arc<Message>,
     /// The quality of service that it was published with.
     pub(crate) qos: QoS,
-    pub(crate) publisher: Device,
+    /// None for a service.
+    pub(crate) publisher: Option<Device>,
+    /// Of a broadcast.
+    stamp: Option<Stamp>,
     /// Greater than that of all that were set before.
     pub(crate) number: u64,
 }
@@ -87,6 +111,8 @@ impl Retained {
             bytes: 0,
             expiries: BTreeSet::new(),
             next_number: 0,
+            deleted: BTreeMap::new(),
+            deletions: VecDeque::new(),
         }
     }
 
@@ -109,7 +135,13 @@ impl Retained {
     ///
     /// # Errors
     /// [`Full`] if it does not fit; then nothing has changed.
-    pub(crate) fn set(&mut self, message: Arc<Message>, qos: QoS, publisher: Device) -> Result<(), Full> {
+    pub(crate) fn set(
+        &mut self,
+        message: Arc<Message>,
+        qos: QoS,
+        publisher: Option<Device>,
+        stamp: Option<Stamp>,
+    ) -> Result<(), Full> {
         let key = key_of(&message.topic);
         let before = self.kept.get(&key).map(|kept| kept.message.bytes());
         if before.is_none() && self.kept.len() >= self.messages_max {
@@ -126,13 +158,40 @@ impl Retained {
         }
         let number = self.next_number;
         self.next_number += 1;
-        self.kept.insert(key, Kept { message, qos, publisher, number });
+        self.kept.insert(key, Kept { message, qos, publisher, stamp, number });
         Ok(())
     }
 
     /// Deletes the message of a topic; whether there was one.
     pub(crate) fn delete(&mut self, topic: &str) -> bool {
         self.remove(&key_of(topic))
+    }
+
+    /// Whether a newer broadcast of this topic is kept, or has deleted it not long ago.
+    pub(crate) fn has_newer(&mut self, now: BootTime, topic: &str, stamp: Stamp) -> bool {
+        self.forget_deleted(now);
+        let key = key_of(topic);
+        let kept = self.kept.get(&key).and_then(|kept| kept.stamp);
+        kept.max(self.deleted.get(&key).copied()) > Some(stamp)
+    }
+
+    /// A broadcast has deleted this topic's message, whether there was one or not.
+    pub(crate) fn remember_deleted(&mut self, now: BootTime, topic: &str, stamp: Stamp) {
+        let key = key_of(topic);
+        self.deleted.insert(key.clone(), stamp);
+        self.deletions.push_back((now + DELETED_FOR, key, stamp));
+        self.forget_deleted(now);
+    }
+
+    fn forget_deleted(&mut self, now: BootTime) {
+        let is_over = |until: BootTime, len: usize| until <= now || len > DELETED_MAX;
+        while self.deletions.front().is_some_and(|(until, ..)| is_over(*until, self.deletions.len())) {
+            let Some((_, key, stamp)) = self.deletions.pop_front() else { return };
+            // Another deletion of the topic has its own time.
+            if self.deleted.get(&key) == Some(&stamp) {
+                self.deleted.remove(&key);
+            }
+        }
     }
 
     /// Deletes what has expired, and says how many those were.

@@ -2,9 +2,10 @@
 //!
 //! Where to look: [`Input`] and [`Output`] are the border. A connection's bytes are read in `read`, its CONNECT answered
 //! in `connect` (it may have to `fetch` the session from another gateway, which has to `give` it), a PUBLISH goes through `publish` (its topic may be one of the `aliases`, and it may have to `park`) to `local` subscribers and the uplink, a command comes through
-//! `command`, what is shared goes to one of its group in `share`, what QoS 2 has more stands in `exactly_once`, all of both leave through `write`, and so does what was retained (`retain`); `close` ends a connection (`wills` come from it), `timeout` watches over it, `drain` ends all.
+//! `command`, what is shared goes to one of its group in `share`, what QoS 2 has more stands in `exactly_once`, all of both leave through `write`, and so does what was retained (`retain`); `broadcasts` come from other gateways and from services; `close` ends a connection (`wills` come from it), `timeout` watches over it, `drain` ends all.
 
 mod aliases;
+mod broadcasts;
 mod close;
 mod command;
 mod connect;
@@ -35,6 +36,7 @@ mod write;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use broadcasts::Broadcasts;
 use connection::Connection;
 use doubts::Doubts;
 use drain::DrainState;
@@ -44,7 +46,9 @@ pub use hand_over::HandOver;
 pub use input::{Backend, Input};
 use local::Match;
 pub use output::Output;
-use roost_wire::{AnswerTopic, BootTime, Device, GatewayId, Incarnation, Now, Region, TraceIds};
+use roost_wire::{
+    AnswerTopic, BootTime, BroadcastPrefix, Device, GatewayId, Incarnation, Now, Region, TraceIds,
+};
 use spooling::Spooling;
 use takeovers::Takeovers;
 use timers::{TimerFor, Timers};
@@ -77,6 +81,8 @@ pub struct ShardConfig {
     pub limits: Limits,
     /// What becomes an event.
     pub uplink: UplinkRules,
+    /// What is published below these is for the subscribers of every gateway. Bounded by whoever reads them.
+    pub broadcasts: Vec<BroadcastPrefix>,
     /// Where devices answer commands.
     pub answers: AnswerTopic,
     /// What clients are told for their own use.
@@ -114,6 +120,7 @@ pub struct Shard {
     uplink_line: VecDeque<ConnectionId>,
     spooling: Spooling,
     wills: Wills,
+    broadcasts: Broadcasts,
     backend: Backend,
     /// Whose turn it is to have commands delivered here.
     turn: Turn,
@@ -189,6 +196,10 @@ pub struct Gauges {
     pub wills: usize,
     /// Their size.
     pub will_bytes: usize,
+    /// Broadcasts that wait for a subscriber.
+    pub broadcasts: usize,
+    /// Their size.
+    pub broadcast_bytes: usize,
 }
 
 /// Bound on the subscriptions of a whole shard that are not shared: 100 to 200 bytes each. Beyond: SUBACK 0x97.
@@ -211,6 +222,7 @@ impl Shard {
             uplink_line: VecDeque::new(),
             spooling: Spooling::new(),
             wills: Wills::default(),
+            broadcasts: Broadcasts::default(),
             counters: Counters::default(),
             connections: HashMap::default(),
             sessions: HashMap::default(),
@@ -262,12 +274,15 @@ impl Shard {
             Input::Backend(backend) => self.backend = backend,
             Input::Delivery { link, delivery } => self.deliver_command(now, link, delivery),
             Input::Session(arrival) => self.session_arrived(now, *arrival),
+            Input::Broadcast { number, message } => self.broadcast_came(now, number, &message),
+            Input::BroadcastMissed { has_expired } => self.broadcast_missed(has_expired),
             Input::Link(word) => self.link_says(now, word),
             Input::Drain { grace } => self.start_drain(now, grace),
             Input::Tick => self.tick(now),
         }
         loop {
             self.publish_wills(now);
+            self.publish_broadcasts(now);
             let Some(todo) = self.todo.pop_front() else { break };
             match todo {
                 Todo::Read(connection) => self.read(now, connection),
@@ -326,6 +341,8 @@ impl Shard {
             retained_bytes: self.retained.bytes(),
             wills: self.wills.len(),
             will_bytes: self.wills.bytes(),
+            broadcasts: self.broadcasts.len(),
+            broadcast_bytes: self.broadcasts.bytes(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod answers;
 mod backpressure;
+mod broadcasts;
 mod commands;
 mod connecting;
 mod draining;

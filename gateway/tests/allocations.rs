@@ -36,6 +36,7 @@ impl Stage {
             hash_seed: 1,
             limits: Limits::default(),
             uplink: UplinkRules::default(),
+            broadcasts: Vec::new(),
             answers: roost_wire::AnswerTopic::default(),
             hints: Hints::default(),
             trace_ids: None,

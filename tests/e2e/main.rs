@@ -8,6 +8,7 @@ mod away;
 mod bad_commands;
 mod bad_configuration;
 mod bad_packets;
+mod broadcasts;
 mod busy;
 mod chaos;
 mod comings_and_goings;

@@ -8,7 +8,7 @@ use roost_harness::{Family, PATIENCE, eventually};
 use crate::busy::{Busy, PRIVATE};
 
 /// Only trouble sets these, or they are set for a moment only; each with where a test sets it, or why none can be sure to.
-const QUIET: [(&str, &str); 92] = [
+const QUIET: [(&str, &str); 97] = [
     ("roost_backend_blocked_total", "backend: embedded::core::tests, a full memory"),
     ("roost_backend_connections_refused_total", "backend: tests/embedded, the bound on connections"),
     ("roost_backend_dead_lettered_total", "e2e: expired"),
@@ -21,6 +21,11 @@ const QUIET: [(&str, &str); 92] = [
     ("roost_backend_refused_total", "backend: embedded::core::tests::publishing"),
     ("roost_backend_requeued_total", "backend: embedded::core::tests::settling"),
     ("roost_gateway_accepts_failed_total", "needs a process without free descriptors"),
+    ("roost_gateway_broadcast_bytes", "gateway: tests::broadcasts"),
+    ("roost_gateway_broadcasts_dropped_total", "e2e: broadcasts"),
+    ("roost_gateway_broadcasts_total", "e2e: broadcasts"),
+    ("roost_gateway_broadcasts_waited_total", "gateway: tests::broadcasts"),
+    ("roost_gateway_broadcasts_waiting", "e2e: broadcasts"),
     ("roost_gateway_commands_dropped_total", "gateway: tests::commands"),
     ("roost_gateway_connections_paused", "gateway: tests::backpressure"),
     ("roost_gateway_control_ignored_total", "gateway: tests::link_reports"),

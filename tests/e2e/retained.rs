@@ -8,7 +8,7 @@ const RETAIN: u8 = 0b0001;
 const QOS_1: u8 = 0b0010;
 
 /// Publishes at QoS 1 with RETAIN, and waits for the PUBACK.
-async fn retain(raw: &mut RawMqtt, level: u8, topic: &str, payload: &[u8]) {
+pub(crate) async fn retain(raw: &mut RawMqtt, level: u8, topic: &str, payload: &[u8]) {
     let mut body = u16::try_from(topic.len()).expect("it is short").to_be_bytes().to_vec();
     body.extend_from_slice(topic.as_bytes());
     body.extend_from_slice(&[0, 1]);

@@ -1,13 +1,15 @@
-//! Messages with a payload of somebody's: events on the way up, commands on the way down, each with its headers.
+//! Messages with a payload of somebody's: events on the way up, commands on the way down, broadcasts to all gateways, each with its headers.
 //!
 //! The payload is the body, untouched; what the mesh adds travels in headers named `roost-…` ([`header`]).
 
+mod broadcast;
 mod command;
 mod delivery;
 mod event;
 pub mod header;
 mod session;
 
+pub use broadcast::{Broadcast, BroadcastError, BroadcastOrigin};
 pub use command::{CommandError, CommandProblem, CommandRequest, Offline, ReceiptsWanted};
 pub use delivery::{Delivery, DeliveryError};
 pub use event::{Event, EventError};

@@ -11,12 +11,14 @@
 //! - Up goes an [`Event`]; down goes a [`CommandRequest`], which the router takes into custody and hands
 //!   to one gateway as a [`Delivery`]. All three travel as a [`Message`]: the payload is the body, untouched; the rest are
 //!   headers. Together they are the mesh's [`envelope`]s.
+//! - To the subscribers of all gateways goes a [`Broadcast`]; which topics are such, a [`BroadcastPrefix`] says.
 //! - A session that moves between two gateways is a body that only they read, in a [`SessionHandOver`] and a [`SessionArrival`].
 //! - Gateways tell the router where devices are ([`SightingReport`]) and what became of commands ([`SettlementReport`]); the
 //!   router answers with [`ControlReport`]. These are ours alone: JSON, versioned, bounded ([`mesh`]).
 //! - The router tells the sender ([`Receipt`]) and whoever listens ([`Presence`]).
 
 mod answer_topic;
+mod broadcast_prefix;
 mod control;
 mod device;
 pub mod envelope;
@@ -35,11 +37,13 @@ mod trace;
 mod turn;
 
 pub use answer_topic::{AnswerTopic, AnswerTopicError};
+pub use broadcast_prefix::{BroadcastPrefix, BroadcastPrefixError};
 pub use control::{CloseReason, Control, ControlReport, SessionAnswer};
 pub use device::{Device, DeviceId, DeviceParseError};
 pub use envelope::{
-    CommandError, CommandProblem, CommandRequest, Delivery, DeliveryError, Event, EventError, Offline, Qos,
-    ReceiptsWanted, SessionArrival, SessionError, SessionHandOver,
+    Broadcast, BroadcastError, BroadcastOrigin, CommandError, CommandProblem, CommandRequest, Delivery,
+    DeliveryError, Event, EventError, Offline, Qos, ReceiptsWanted, SessionArrival, SessionError,
+    SessionHandOver,
 };
 pub use key::{KeyError, RoutingKey};
 pub use message::{DeliveryMode, HeaderValue, Headers, Message, Properties};

@@ -42,7 +42,7 @@ async fn next(events: &mut mpsc::Receiver<ConsumerEvent>) -> ConsumerEvent {
     event.expect("the consumer lives")
 }
 
-async fn next_delivery(events: &mut mpsc::Receiver<ConsumerEvent>) -> Delivered {
+pub(crate) async fn next_delivery(events: &mut mpsc::Receiver<ConsumerEvent>) -> Delivered {
     loop {
         if let ConsumerEvent::Delivery(delivered) = next(events).await {
             return delivered;

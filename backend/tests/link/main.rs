@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a scenario that cannot go on fails loudly")]
 
+mod broadcasts;
 mod broker;
 mod consuming;
 mod message;
@@ -42,6 +43,7 @@ macro_rules! all_scenarios {
                 tokens_of_an_older_link_are_ignored, rejected_messages_go_back_or_away,
                 no_more_is_delivered_than_prefetched, a_cancelled_consumer_comes_back_with_its_queue,
                 one_router_at_a_time_is_the_active_consumer;
+            broadcasts: the_oldest_broadcasts_make_room_and_are_counted;
             message: every_kind_of_header_arrives_as_it_was_sent;
         }
     };

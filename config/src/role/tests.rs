@@ -38,6 +38,10 @@ fn what_is_written_is_what_is_meant() {
     assert_eq!(settings.uplink.rules[0].exchange, "mine");
     assert!(settings.uplink.except.is_empty());
     assert_eq!(settings.shutdown_grace, Duration::from_secs(5));
+    let text = format!("{GATEWAY}fanout: {{prefixes: [broadcast/, fleet/eu/]}}\n");
+    let Ok(Settings::Gateway(settings)) = Settings::read("f", &text) else { panic!("{}", problems(&text)) };
+    let prefixes: Vec<_> = settings.fanout.prefixes.iter().map(|prefix| prefix.as_str()).collect();
+    assert_eq!(prefixes, ["broadcast/", "fleet/eu/"]);
     let text = format!("{ROUTER}tracing: {{ otlp: 'http://127.0.0.1:4318', sample: 1 }}\n");
     let Ok(Settings::Router(settings)) = Settings::read("f", &text) else { panic!("{}", problems(&text)) };
     let tracing = settings.tracing.unwrap();
@@ -102,6 +106,19 @@ fn every_mistake_is_found_where_it_is() {
             "uplink:\n  rules:\n    - {filter: a, order: fresh}\n",
             "f.yaml:6:26: order: only what is spooled has a backlog to overtake: it needs acknowledge: spooled",
         ),
+        (
+            "fanout:\n  prefixes: [a/, broadcast]\n",
+            r#"f.yaml:5:18: prefix "broadcast" does not end with /: it is made of whole levels"#,
+        ),
+        (
+            "fanout: {prefixes: [a/, a/b/]}\n",
+            "f.yaml:4:25: a/b/ and a/ cover the same topics: leave one of them out",
+        ),
+        (
+            "fanout: {prefixes: [a/, a/]}\n",
+            "f.yaml:4:25: a/ and a/ cover the same topics: leave one of them out",
+        ),
+        ("fanout: {prefixes: a/}\n", "f.yaml:4:20: prefixes: expected a list, found text"),
         ("spool: {bytes_max: 1000}\n", "f.yaml:4:20: bytes_max: 1000 is not in 1048576 to 17592186044416"),
         (
             "uplink:\n  rules:\n    - {filter: a, order: soon}\n",
@@ -219,14 +236,14 @@ fn the_examples_name_every_key_there_is() {
     let strange = "wwwwwwwwwwwwww";
     let gateway = format!(
         "{GATEWAY}{strange}: 1\nlimits: {{{strange}: 1}}\nmesh: {{{strange}: 1}}\n\
-         uplink: {{{strange}: 1, rules: [{{filter: a, {strange}: 1}}]}}\n"
+         fanout: {{{strange}: 1}}\nuplink: {{{strange}: 1, rules: [{{filter: a, {strange}: 1}}]}}\n"
     );
     let router = format!("{ROUTER}{strange}: 1\nmailbox: {{{strange}: 1}}\nlifetime: {{{strange}: 1}}\n");
     let backend = format!(
         "{BACKEND}{strange}: 1\nlimits: {{{strange}: 1}}\nusers: [{{name: a, password: b, {strange}: 1}}]\n"
     );
     for (text, sections, example) in
-        [(gateway, 5, GATEWAY_EXAMPLE), (router, 3, ROUTER_EXAMPLE), (backend, 3, BACKEND_EXAMPLE)]
+        [(gateway, 6, GATEWAY_EXAMPLE), (router, 3, ROUTER_EXAMPLE), (backend, 3, BACKEND_EXAMPLE)]
     {
         let said = problems(&text);
         assert_eq!(said.lines().count(), sections, "{said}");

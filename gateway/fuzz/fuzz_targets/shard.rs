@@ -35,6 +35,7 @@ fuzz_target!(|steps: Vec<Step>| {
         hash_seed: 1,
         limits: Limits { queue_messages_max: 4, uplink_events_max: 4, ..Limits::default() },
         uplink: UplinkRules::default(),
+        broadcasts: Vec::new(),
         answers: roost_wire::AnswerTopic::default(),
         hints: roost_gateway::Hints::default(),
         trace_ids: None,
@@ -98,6 +99,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 Output::HandOver { .. } => panic!("there is one shard"),
                 Output::Spool { .. } => panic!("there is no spool"),
                 Output::Publish(publication) => events.push_back(*publication),
+                Output::BroadcastTaken { .. } => panic!("there is no prefix"),
                 Output::Link(_) | Output::Notice(_) | Output::Trace(_) | Output::Drained => {}
             }
         }

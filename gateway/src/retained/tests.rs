@@ -23,7 +23,7 @@ fn message(topic: &str, payload: &[u8], expiry_s: Option<u32>) -> Arc<Message> {
 }
 
 fn set(store: &mut Retained, topic: &str, payload: &[u8]) -> Result<(), Full> {
-    store.set(message(topic, payload, None), QoS::AtLeastOnce, "d".parse().unwrap())
+    store.set(message(topic, payload, None), QoS::AtLeastOnce, "d".parse().ok(), None)
 }
 
 fn store_of(topics: &[&str]) -> Retained {
@@ -108,7 +108,7 @@ fn what_expires_is_deleted_at_its_time() {
     let mut store = Retained::new(10, 1_000);
     let at = |s: u64| BootTime::from_micros(s * 1_000_000);
     for (topic, expiry_s) in [("a", Some(30)), ("b", Some(10)), ("c", None), ("d", Some(10))] {
-        store.set(message(topic, b"x", expiry_s), QoS::AtMostOnce, "d".parse().unwrap()).unwrap();
+        store.set(message(topic, b"x", expiry_s), QoS::AtMostOnce, "d".parse().ok(), None).unwrap();
     }
     // Replaced by one that does not expire.
     set(&mut store, "d", b"y").unwrap();

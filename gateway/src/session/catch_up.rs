@@ -131,7 +131,7 @@ impl Owed {
             QoS::AtLeastOnce | QoS::ExactlyOnce => pass == Pass::AtLeastOnce,
         };
         // [MQTT-3.8.3-3]
-        let is_own = options.no_local && kept.publisher == *subscriber;
+        let is_own = options.no_local && kept.publisher.as_ref() == Some(subscriber);
         let is_owed = is_of_pass && !is_own && kept.number < self.before && !kept.message.is_expired(now);
         is_owed.then(|| LocalCopy {
             message: kept.message.clone(),

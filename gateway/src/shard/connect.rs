@@ -128,8 +128,9 @@ impl Shard {
             }
         })?;
         let topic = &will.message().topic;
-        let is_carried =
-            self.config.uplink.carried(topic).is_some() || self.config.answers.may_be_answer(topic);
+        let is_carried = self.config.uplink.carried(topic).is_some()
+            || self.config.answers.may_be_answer(topic)
+            || self.is_broadcast(topic);
         if is_carried && !headers_fit(will.message()) {
             return Err(refused(
                 ReasonCode::QuotaExceeded,

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use roost_wire::{Delivery, LinkId, SessionArrival};
+use roost_wire::{Delivery, LinkId, Message, SessionArrival};
 
 use super::HandOver;
 use crate::link::ToShard;
-use crate::{ConnectionId, PublishOutcome, PublishToken, SpoolNumber, SpoolState};
+use crate::{BroadcastNumber, ConnectionId, PublishOutcome, PublishToken, SpoolNumber, SpoolState};
 
 /// One thing that happened. Inputs about a connection that the shard has closed are ignored, so the shell need not
 /// track who closed first.
@@ -68,6 +68,19 @@ pub enum Input {
     },
     /// The session that a device had elsewhere came through an inbox. Acknowledge it to the broker at once.
     Session(Box<SessionArrival>),
+    /// A message came through this gateway's queue of broadcasts. Acknowledge it to the broker when [`super::Output::BroadcastTaken`] says
+    /// so, and let the broker send no more than a few hundred before: more than [`crate::Limits::broadcasts_max`] are dropped.
+    Broadcast {
+        /// Names it.
+        number: BroadcastNumber,
+        /// The message.
+        message: Box<Message>,
+    },
+    /// A message came through the queue of those that the queue of broadcasts lost. Acknowledge it at once.
+    BroadcastMissed {
+        /// Whether its time was over, else there was no room for it.
+        has_expired: bool,
+    },
     /// A word from the link, from [`crate::link::LinkOutput::ToShard`].
     Link(ToShard),
     /// Stop taking new clients and publishes, let what is outstanding finish, then close the clients: ends with

@@ -30,9 +30,7 @@ impl Shard {
     /// A connected session that has no place for this message at QoS 1 or 2.
     fn full_subscriber(&self, publisher: Option<SessionKey>, message: &Message) -> Option<SessionKey> {
         let bytes = message.bytes();
-        self.find_subscriber(publisher, message, |session| {
-            session.connection.is_some() && !self.takes_another(session, bytes)
-        })
+        self.find_subscriber(publisher, message, |session| self.is_full_for(session, bytes))
     }
 
     /// Whether the message is for a session that is away and has no room for it, and its publisher is to be told so.
@@ -65,6 +63,11 @@ impl Shard {
             }
         });
         found
+    }
+
+    /// Whether a session is connected and has no place for a message of that size.
+    pub(super) fn is_full_for(&self, session: &Session, bytes: usize) -> bool {
+        session.connection.is_some() && !self.takes_another(session, bytes)
     }
 
     /// Whether a message may be put behind those that wait for a connected session: within its bounds, or beyond them if it is stalled, so

@@ -5,7 +5,9 @@ use roost_wire::Event;
 
 use super::HandOver;
 use crate::link::FromShard;
-use crate::{ConnectionId, MessageTrace, Notice, Publication, ShardIndex, SpoolNumber, UplinkOrder};
+use crate::{
+    BroadcastNumber, ConnectionId, MessageTrace, Notice, Publication, ShardIndex, SpoolNumber, UplinkOrder,
+};
 
 /// One effect, to be performed in the order given.
 #[derive(Debug)]
@@ -56,6 +58,11 @@ pub enum Output {
         exchange: String,
         /// What comes first after an outage.
         order: UplinkOrder,
+    },
+    /// The subscribers here have a broadcast, or it is counted as dropped: acknowledge it to the broker.
+    BroadcastTaken {
+        /// Which.
+        number: BroadcastNumber,
     },
     /// A word to the link, as [`crate::link::LinkInput::FromShard`].
     Link(FromShard),

@@ -29,6 +29,9 @@ pub(super) struct Parts {
 /// What a client's publish breaks. It costs the client its connection.
 pub(super) struct Unacceptable(pub(super) Count, pub(super) ReasonCode);
 
+/// How what the mesh itself carries goes, where no rule says anything.
+const UNRULED: (&str, Acknowledge, UplinkOrder) = ("", Acknowledge::Confirmed, UplinkOrder::Strict);
+
 /// AMQP's header frame takes 128 KiB by default; the mesh's own headers and the encoding of many pairs need their part.
 const HEADERS_BYTES_MAX: usize = 96 * 1024;
 
@@ -136,8 +139,8 @@ impl Shard {
         Ok(())
     }
 
-    /// The exchange that a client's publish goes to: that of answers, if it is one of this client, or what the rules say; `None` if it
-    /// stays here.
+    /// The exchange that a client's publish goes to: that of answers, if it is one of this client, that of broadcasts, or what the rules say;
+    /// `None` if it stays here.
     fn exchange(&self, id: ConnectionId, topic: &str) -> Option<&str> {
         self.carried(id, topic).map(|(exchange, _, _)| exchange)
     }
@@ -147,8 +150,18 @@ impl Shard {
         let device = self.config.answers.may_be_answer(topic).then(|| self.device_of(id)).flatten();
         match device {
             Some(device) => self.carried_from(device, topic),
-            None => self.config.uplink.carried(topic),
+            None => self.carried_by_topic(topic),
         }
+    }
+
+    /// A broadcast goes to all gateways instead of where the rules say, and how they say it: services bind to that exchange as well.
+    fn carried_by_topic(&self, topic: &str) -> Option<(&str, Acknowledge, UplinkOrder)> {
+        let by_rule = self.config.uplink.carried(topic);
+        if !self.is_broadcast(topic) {
+            return by_rule;
+        }
+        let (_, acknowledge, order) = by_rule.unwrap_or(UNRULED);
+        Some((contract::FANOUT, acknowledge, order))
     }
 
     /// The same for what is published in the name of a device.
@@ -159,11 +172,11 @@ impl Shard {
     ) -> Option<(&str, Acknowledge, UplinkOrder)> {
         let answers = &self.config.answers;
         let is_answer = answers.may_be_answer(topic) && answers.is_answer(&device.id, topic);
-        match (is_answer, self.config.uplink.carried(topic)) {
-            (false, carried) => carried,
-            (true, Some((_, acknowledge, order))) => Some((contract::ANSWERS, acknowledge, order)),
-            (true, None) => Some((contract::ANSWERS, Acknowledge::Confirmed, UplinkOrder::Strict)),
+        if !is_answer {
+            return self.carried_by_topic(topic);
         }
+        let (_, acknowledge, order) = self.config.uplink.carried(topic).unwrap_or(UNRULED);
+        Some((contract::ANSWERS, acknowledge, order))
     }
 
     /// Why an event could not carry the message's headers through AMQP.

@@ -8,7 +8,7 @@ use roost_wire::{Device, Now, TopicFilter};
 use super::{Shard, TimerFor};
 use crate::message::Message;
 use crate::packet::{ProtocolVersion, QoS, RetainHandling};
-use crate::retained::{Full, Next};
+use crate::retained::{Full, Next, Stamp};
 use crate::session::{CatchUp, LocalCopy, Pass, Session, SessionKey};
 use crate::subscriptions::{Inserted, Subscription};
 use crate::{ConnectionId, Count};
@@ -35,7 +35,8 @@ impl Shard {
         let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return Ok(()) };
         let Some(session) = self.sessions.get(&client.session) else { return Ok(()) };
         let (version, device) = (client.version(), session.device.clone());
-        match self.retain(now, device, message, qos) {
+        let stamp = self.stamp_here(now, &message.topic);
+        match self.retain(now, Some(device), message, qos, stamp) {
             Err(why) if version == ProtocolVersion::V5 && qos != QoS::AtMostOnce => Err(why),
             Err(why) => {
                 self.retain_nothing(message, why);
@@ -46,22 +47,31 @@ impl Shard {
     }
 
     /// Keeps a message, or deletes what was kept if it has no payload [MQTT-3.3.1-6], [MQTT-3.3.1-7]. The error says what there is no room for.
+    /// A broadcast, which has a stamp, changes nothing if a newer one of its topic was here before it: so all gateways keep the same one.
     pub(super) fn retain(
         &mut self,
         now: Now,
-        publisher: Device,
+        publisher: Option<Device>,
         message: &Message,
         qos: QoS,
+        stamp: Option<Stamp>,
     ) -> Result<(), Count> {
+        if stamp.is_some_and(|stamp| self.retained.has_newer(now.boot, &message.topic, stamp)) {
+            self.count(Count::RetainedStale);
+            return Ok(());
+        }
         if message.payload.is_empty() {
             if self.retained.delete(&message.topic) {
                 self.count(Count::RetainedDeleted);
+            }
+            if let Some(stamp) = stamp {
+                self.retained.remember_deleted(now.boot, &message.topic, stamp);
             }
             return Ok(());
         }
         // What is kept for long shares no read buffer.
         let own = Arc::new(message.detached());
-        self.retained.set(own, qos, publisher).map_err(|full| match full {
+        self.retained.set(own, qos, publisher, stamp).map_err(|full| match full {
             Full::Messages => Count::RetainedMessagesFull,
             Full::Bytes => Count::RetainedBytesFull,
         })?;

@@ -314,6 +314,20 @@ impl Shard {
         }
     }
 
+    /// A will or a broadcast waits for one now where it waited for another.
+    pub(super) fn watch_holders(&mut self, now: Now, before: Option<HeldBy>, held_by: Option<HeldBy>) {
+        for holder in [before, held_by] {
+            if let Some(HeldBy::Subscriber(key)) = holder {
+                self.watch_stall(now, key);
+            }
+        }
+        if let Some(HeldBy::Group(group)) = held_by.filter(|_| before != held_by)
+            && !self.groups.is_waited_for(group)
+        {
+            self.watch_group(now, group);
+        }
+    }
+
     /// Somebody waits for a group for which nobody did.
     pub(super) fn watch_group(&mut self, now: Now, group: GroupKey) {
         self.groups.stalls_from(group, now.boot);
@@ -324,7 +338,9 @@ impl Shard {
     /// acknowledged anything, those that are full are closed.
     pub(super) fn group_due(&mut self, now: Now, group: GroupKey) {
         let Some(since) = self.groups.stalled_since(group) else { return };
-        if !self.groups.is_waited_for(group) && !self.wills.wait_for_group(group) {
+        let holder = HeldBy::Group(group);
+        let message_waits = self.wills.wait_for(holder) || self.broadcasts.wait_for(holder);
+        if !self.groups.is_waited_for(group) && !message_waits {
             return;
         }
         self.wake_next(HeldBy::Group(group));

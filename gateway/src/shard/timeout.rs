@@ -61,12 +61,12 @@ impl Shard {
 
     /// Others wait for a session's client from now on, or no more.
     pub(super) fn watch_stall(&mut self, now: Now, key: SessionKey) {
-        let will_waits = self.wills.wait_for(key);
+        let message_waits = self.a_message_waits_for(key);
         let limits = &self.config.limits;
         let Some(session) = self.sessions.get_mut(&key) else { return };
         let Some(id) = session.connection else { return };
         let is_over = session.outbox.is_over(limits.queue_messages_max, limits.queue_bytes_max);
-        let is_waited_for = !session.holds_up.is_empty() || will_waits;
+        let is_waited_for = !session.holds_up.is_empty() || message_waits;
         if !is_waited_for && !session.hold.has_waiting() && !is_over {
             session.stalled_since = None;
             return;
@@ -80,7 +80,13 @@ impl Shard {
 
     /// Whether publishers wait for a session's client.
     fn is_waited_for(&self, key: SessionKey, session: &Session) -> bool {
-        !session.holds_up.is_empty() || self.wills.wait_for(key)
+        !session.holds_up.is_empty() || self.a_message_waits_for(key)
+    }
+
+    /// Whether a will or a broadcast does.
+    fn a_message_waits_for(&self, key: SessionKey) -> bool {
+        let holder = HeldBy::Subscriber(key);
+        self.wills.wait_for(holder) || self.broadcasts.wait_for(holder)
     }
 
     fn connection_due(&mut self, now: Now, id: ConnectionId) {

@@ -17,7 +17,6 @@ use super::publish::Parts;
 use super::{Shard, TimerFor};
 use crate::packet::QoS;
 use crate::session::{DueWill, PendingWill, SessionKey, Will};
-use crate::share::GroupKey;
 use crate::{ConnectionId, Count, WillOnTakeover};
 
 /// The wills of a shard. Those that wait for their time are with their connections and sessions.
@@ -52,14 +51,9 @@ impl Wills {
         self.bytes -= bytes;
     }
 
-    /// Whether the first of those whose time has come waits for that session's client.
-    pub(super) fn wait_for(&self, key: SessionKey) -> bool {
-        self.held_by == Some(HeldBy::Subscriber(key))
-    }
-
-    /// The same of that group's.
-    pub(super) fn wait_for_group(&self, group: GroupKey) -> bool {
-        self.held_by == Some(HeldBy::Group(group))
+    /// Whether the first of those whose time has come waits for that one.
+    pub(super) fn wait_for(&self, holder: HeldBy) -> bool {
+        self.held_by == Some(holder)
     }
 
     /// Whether none waits to be published.
@@ -194,20 +188,11 @@ impl Shard {
         if before == held_by {
             return;
         }
-        for holder in [before, held_by] {
-            if let Some(HeldBy::Subscriber(key)) = holder {
-                self.watch_stall(now, key);
-            }
-        }
+        self.watch_holders(now, before, held_by);
         match held_by {
             None | Some(HeldBy::Refusal) => {}
             Some(HeldBy::Subscriber(_)) => self.count(Count::ParkedSubscriber),
-            Some(HeldBy::Group(group)) => {
-                if !self.groups.is_waited_for(group) {
-                    self.watch_group(now, group);
-                }
-                self.count(Count::ParkedGroup);
-            }
+            Some(HeldBy::Group(_)) => self.count(Count::ParkedGroup),
             Some(HeldBy::Uplink) => self.count(Count::ParkedUplink),
             Some(HeldBy::Spool) => self.count(Count::ParkedSpool),
         }
@@ -217,8 +202,9 @@ impl Shard {
     fn publish_will(&mut self, now: Now, will: DueWill) {
         let DueWill { device, message, qos, .. } = will;
         self.count(Count::WillPublished);
+        let stamp = self.stamp_here(now, &message.topic);
         if message.retain
-            && let Err(why) = self.retain(now, device.clone(), &message, qos)
+            && let Err(why) = self.retain(now, Some(device.clone()), &message, qos, stamp)
         {
             self.retain_nothing(&message, why);
         }

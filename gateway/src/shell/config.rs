@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use roost_backend::AmqpAddress;
 use roost_ops::TracingConfig;
-use roost_wire::{AnswerTopic, GatewayId, Region, ShardId};
+use roost_wire::{AnswerTopic, BroadcastPrefix, GatewayId, Region, ShardId};
 
 use super::spool::SpoolConfig;
 use crate::{Hints, Limits, UplinkRules};
@@ -33,6 +33,8 @@ pub struct GatewayConfig {
     pub limits: Limits,
     /// What becomes an event.
     pub uplink: UplinkRules,
+    /// What is published below these is for the subscribers of every gateway that has them too.
+    pub broadcasts: Vec<BroadcastPrefix>,
     /// Where events wait whose rule says `spooled`.
     pub spool: Option<SpoolConfig>,
     /// Where devices answer commands.
@@ -69,6 +71,7 @@ impl GatewayConfig {
             lease: Self::LEASE,
             limits: Limits::default(),
             uplink: UplinkRules::default(),
+            broadcasts: Vec::new(),
             spool: None,
             answers: AnswerTopic::default(),
             hints: Hints::default(),

@@ -106,9 +106,9 @@ impl Gateway {
         let topology = || Topology::contract(ROUTERS);
         let (uplink, uplink_events) = publisher(to("uplink"), topology(), PublisherConfig::default());
         let (mesh, mesh_events) = publisher(to("mesh"), topology(), PublisherConfig::default());
-        let gateway = config.id.clone();
+        let (gateway, prefixes) = (config.id.clone(), config.broadcasts.clone());
         let (consumer, consumer_events) =
-            consumer(to("inbox"), move |link| inbox_plan(&gateway, incarnation, ROUTERS, link));
+            consumer(to("inbox"), move |link| inbox_plan(&gateway, incarnation, ROUTERS, &prefixes, link));
 
         let resource = Resource {
             service: "roost-gateway",
@@ -238,6 +238,7 @@ fn shard_config(config: &GatewayConfig, incarnation: Incarnation) -> ShardConfig
         hash_seed: rand::random(),
         limits: config.limits.clone(),
         uplink: config.uplink.clone(),
+        broadcasts: config.broadcasts.clone(),
         answers: config.answers.clone(),
         hints: config.hints.clone(),
         trace_ids: config.tracing.as_ref().map(|tracing| TraceIds::new(rand::random(), tracing.sample)),

@@ -171,6 +171,16 @@ impl Snapshot {
                     g.wills,
                 ),
                 ("roost_gateway_will_bytes", "Bytes of these wills, and 256 for each.", g.will_bytes),
+                (
+                    "roost_gateway_broadcasts_waiting",
+                    "Broadcasts that wait for a subscriber that is connected and full.",
+                    g.broadcasts,
+                ),
+                (
+                    "roost_gateway_broadcast_bytes",
+                    "Bytes of the topics, payloads and properties of these broadcasts.",
+                    g.broadcast_bytes,
+                ),
             ],
         );
         let help = "For how long commands may be delivered if no heartbeat is answered; 0 without a lease.";

@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use roost_backend::contract::{ROUTERS, control_queue, inbox_queue};
+use roost_backend::contract::{
+    ROUTERS, broadcast_queue, broadcasts, control_queue, inbox_queue, missed_queue,
+};
 use roost_backend::shell::{ConsumePlan, ConsumeQueue, Consumer, ConsumerEvent, PublisherEvent};
 use roost_backend::{Queue, Topology};
 use roost_ops::Readiness;
-use roost_wire::{GatewayId, Incarnation, LinkId};
+use roost_wire::{BroadcastPrefix, GatewayId, Incarnation, LinkId};
 use tokio::sync::mpsc;
 
 use super::links::LinkName;
@@ -28,8 +30,13 @@ const INBOX_PREFETCH: u16 = 1_000;
 /// The same for all else.
 const CONTROL_PREFETCH: u16 = 500;
 
+/// The same for broadcasts, which are acknowledged when the subscribers have them: with packets as large as they may be by default 50 MiB.
+const BROADCAST_PREFETCH: u16 = 200;
+
 /// Their places in the plan.
 const INBOX: usize = 0;
+const CONTROL: usize = 1;
+const BROADCASTS: usize = 2;
 
 /// How many events are taken in at once, so that their effects leave together.
 const BATCH: usize = 256;
@@ -50,20 +57,30 @@ impl Side {
     }
 }
 
-/// What the gateway consumes over its `link`-th connection: two queues that are that link's own.
+/// What the gateway consumes over its `link`-th connection: two queues that are that link's own, and two more if anything is a broadcast.
 #[must_use]
-pub fn inbox_plan(gateway: &GatewayId, incarnation: Incarnation, shards: u16, link: LinkId) -> ConsumePlan {
+pub fn inbox_plan(
+    gateway: &GatewayId,
+    incarnation: Incarnation,
+    shards: u16,
+    prefixes: &[BroadcastPrefix],
+    link: LinkId,
+) -> ConsumePlan {
     let inbox = inbox_queue(gateway, incarnation, link);
     let control = control_queue(gateway, incarnation, link);
     let own = Topology::of(Queue::of_link(&inbox)).and(Topology::of(Queue::of_link(&control)));
-    let own = own.bind(&control, ROUTERS, "");
-    ConsumePlan {
-        topology: Topology::contract(shards).and(own),
-        queues: vec![
-            ConsumeQueue { name: inbox, prefetch: INBOX_PREFETCH },
-            ConsumeQueue { name: control, prefetch: CONTROL_PREFETCH },
-        ],
+    let own = own.bind(&control, ROUTERS, "").and(broadcasts(gateway, incarnation, link, prefixes));
+    let mut queues = vec![
+        ConsumeQueue { name: inbox, prefetch: INBOX_PREFETCH },
+        ConsumeQueue { name: control, prefetch: CONTROL_PREFETCH },
+    ];
+    if !prefixes.is_empty() {
+        let name = broadcast_queue(gateway, incarnation, link);
+        queues.push(ConsumeQueue { name, prefetch: BROADCAST_PREFETCH });
+        let name = missed_queue(gateway, incarnation, link);
+        queues.push(ConsumeQueue { name, prefetch: CONTROL_PREFETCH });
     }
+    ConsumePlan { topology: Topology::contract(shards).and(own), queues }
 }
 
 /// Carries the events of one publisher until it is closed.
@@ -155,12 +172,17 @@ pub(super) async fn consumer(
                 }
                 world.borrow_mut().link_down(link);
             }
+            // Acknowledged when its subscribers have it.
+            ConsumerEvent::Delivery(delivered) if delivered.queue == BROADCASTS => {
+                world.borrow_mut().broadcast(delivered);
+            }
             ConsumerEvent::Delivery(delivered) => {
                 // The router's journal keeps every command until it is settled: nothing is lost by this.
                 consumer.ack(delivered.token);
                 match delivered.queue {
                     INBOX => world.borrow_mut().inbox(current, delivered),
-                    _ => world.borrow_mut().control(current, delivered),
+                    CONTROL => world.borrow_mut().control(current, delivered),
+                    _ => world.borrow_mut().broadcast_missed(&delivered),
                 }
             }
         }

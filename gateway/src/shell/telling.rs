@@ -76,6 +76,11 @@ impl Telling {
                     tracing::warn!(tenant, device, reason, left_out, "publish refused");
                 }
             }
+            Notice::BroadcastDropped { why } => {
+                if let Some(left_out) = self.may_tell(now, *why) {
+                    tracing::warn!(reason = why.reason(), left_out, "broadcast dropped");
+                }
+            }
         }
     }
 

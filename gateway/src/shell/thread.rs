@@ -70,6 +70,7 @@ async fn live(parts: Parts) -> std::io::Result<()> {
     )));
     let own = || Rc::clone(&world);
     let consumer = Rc::new(parts.consumer);
+    world.borrow_mut().consumer = Some(Rc::clone(&consumer));
     let (uplink_events, mesh_events) = (parts.uplink_events, parts.mesh_events);
     let mut tasks = JoinSet::new();
     tasks.spawn_local(pumps::publisher(own(), Side::Uplink, readiness.clone(), uplink_events));
@@ -117,6 +118,7 @@ async fn live(parts: Parts) -> std::io::Result<()> {
     }
     spool::marked(&world).await;
     tasks.shutdown().await;
+    world.borrow_mut().consumer = None;
     let spool = world.borrow_mut().spool.take();
     if let Some((core, disk)) = spool {
         spool::close(core, disk).await;

@@ -1,12 +1,13 @@
 //! One shard, its sockets, and the gateway's link: everything that one thread owns.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use roost_backend::shell::{ConsumerFigures, Delivered, Published};
+use roost_backend::contract;
+use roost_backend::shell::{Consumer, ConsumerFigures, Delivered, DeliveryToken, Published};
 use roost_log::LogStatus;
 use roost_ops::{Readiness, now};
 use roost_wire::mesh::Report as _;
@@ -25,7 +26,7 @@ use crate::link::{FromShard, Link, LinkInput, LinkOutput};
 use crate::placement::Numbered;
 use crate::shard::{Backend, Input, Output, Shard};
 use crate::spool::{Spool, SpoolInput, SpoolOutput};
-use crate::{ConnectionId, Notice, PublishOrigin, PublishOutcome, PublishToken, ShardIndex};
+use crate::{BroadcastNumber, ConnectionId, Notice, PublishOrigin, PublishOutcome, PublishToken, ShardIndex};
 
 /// What is read at once, at most. One buffer serves all connections.
 const READ_BYTES: usize = 64 * 1024;
@@ -47,6 +48,11 @@ pub(super) struct World {
     uplink: Outbox,
     mesh: Outbox,
     pub(super) spool: Option<(Spool, Disk)>,
+    /// Answers broadcasts.
+    pub(super) consumer: Option<Rc<Consumer>>,
+    next_broadcast: u64,
+    /// Broadcasts of the present link that the shard has not taken, no more than the broker sends ahead.
+    broadcasts: BTreeMap<BroadcastNumber, DeliveryToken>,
     /// What the spool's log said last.
     pub(super) spool_status: LogStatus,
     read_buffer: BytesMut,
@@ -82,6 +88,9 @@ impl World {
             to_flush: Vec::new(),
             uplink,
             mesh,
+            consumer: None,
+            next_broadcast: 0,
+            broadcasts: BTreeMap::new(),
             spool: None,
             spool_status: LogStatus::default(),
             read_buffer: BytesMut::new(),
@@ -199,6 +208,8 @@ impl World {
     }
 
     pub(super) fn link_down(&mut self, link: LinkId) {
+        // Its queues are gone, and nothing of them can be acknowledged any more.
+        self.broadcasts.clear();
         self.link.handle(now(), LinkInput::Down { link });
         self.perform();
     }
@@ -230,6 +241,19 @@ impl World {
                 tracing::warn!(%error, "dropped a message from the inbox");
             }
         }
+    }
+
+    /// A broadcast, from the present link's queue of them.
+    pub(super) fn broadcast(&mut self, delivered: Delivered) {
+        let number = BroadcastNumber(self.next_broadcast);
+        self.next_broadcast += 1;
+        self.broadcasts.insert(number, delivered.token);
+        self.feed(Input::Broadcast { number, message: Box::new(delivered.message) });
+    }
+
+    /// A broadcast that the present link's queue of them has lost.
+    pub(super) fn broadcast_missed(&mut self, delivered: &Delivered) {
+        self.feed(Input::BroadcastMissed { has_expired: contract::has_expired(&delivered.message) });
     }
 
     /// A report, from the control queue of this link.
@@ -371,6 +395,11 @@ impl World {
                 if let Some((spool, _)) = &mut self.spool {
                     let shard = SHARD;
                     spool.handle(now, SpoolInput::Store { shard, number, event, exchange, order });
+                }
+            }
+            Output::BroadcastTaken { number } => {
+                if let (Some(token), Some(consumer)) = (self.broadcasts.remove(&number), &self.consumer) {
+                    consumer.ack(token);
                 }
             }
             Output::Link(word) => {

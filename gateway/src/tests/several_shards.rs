@@ -23,6 +23,7 @@ fn shard(index: u16) -> Shard {
         hash_seed: 3,
         limits: limits(),
         uplink: UplinkRules::default(),
+        broadcasts: Vec::new(),
         answers: roost_wire::AnswerTopic::default(),
         hints: crate::Hints::default(),
         trace_ids: None,

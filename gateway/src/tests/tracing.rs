@@ -215,9 +215,10 @@ fn connections_are_told_with_their_device_and_why_they_end() {
             | Notice::SharedClientId { .. }
             | Notice::SessionFetched { .. }
             | Notice::SessionUnreadable { .. } => (notice.device(), None),
-            Notice::Closed { why, .. } | Notice::Refused { why, .. } | Notice::PublishRefused { why, .. } => {
-                (notice.device(), Some(*why))
-            }
+            Notice::Closed { why, .. }
+            | Notice::Refused { why, .. }
+            | Notice::PublishRefused { why, .. }
+            | Notice::BroadcastDropped { why } => (notice.device(), Some(*why)),
         })
         .collect();
     let other = "w".parse().unwrap();

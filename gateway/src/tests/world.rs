@@ -37,6 +37,8 @@ pub(super) struct World {
     pub(super) events: VecDeque<Publication>,
     /// Events that were given to the spool, and that it has not called safe.
     pub(super) spooled: VecDeque<(SpoolNumber, roost_wire::Event, UplinkOrder)>,
+    /// Broadcasts that may be acknowledged.
+    pub(super) taken: Vec<u64>,
     /// Reports that the test has not answered yet; none unless `holds_reports`.
     pub(super) reports: VecDeque<Publication>,
     pub(super) holds_reports: bool,
@@ -75,6 +77,22 @@ struct End {
 
 pub(super) fn limits() -> Limits {
     Limits { session_transfer: Duration::from_secs(2), ..Limits::default() }
+}
+
+fn shard_config() -> ShardConfig {
+    ShardConfig {
+        gateway: "eu-1".parse().unwrap(),
+        region: "eu".parse().unwrap(),
+        incarnation: Incarnation(7),
+        placement: Placement::ALONE,
+        hash_seed: 11,
+        limits: limits(),
+        uplink: UplinkRules::default(),
+        broadcasts: Vec::new(),
+        answers: roost_wire::AnswerTopic::default(),
+        hints: Hints::default(),
+        trace_ids: None,
+    }
 }
 
 pub(super) fn id(n: u16) -> PacketId {
@@ -178,19 +196,18 @@ impl World {
         trace_ids: Option<roost_wire::TraceIds>,
         hints: Hints,
     ) -> Self {
-        let incarnation = Incarnation(7);
-        let shard = ShardConfig {
-            gateway: "eu-1".parse().unwrap(),
-            region: "eu".parse().unwrap(),
-            incarnation,
-            placement: Placement::ALONE,
-            hash_seed: 11,
-            limits,
-            uplink,
-            answers: roost_wire::AnswerTopic::default(),
-            hints,
-            trace_ids,
-        };
+        Self::of(ShardConfig { limits, uplink, trace_ids, hints, ..shard_config() })
+    }
+
+    /// As [`World::new`], with something else in the shard's configuration.
+    pub(super) fn configured(change: impl FnOnce(&mut ShardConfig)) -> Self {
+        let mut config = shard_config();
+        change(&mut config);
+        Self::connected(Self::of(config))
+    }
+
+    fn of(shard: ShardConfig) -> Self {
+        let incarnation = shard.incarnation;
         let link = LinkConfig {
             gateway: "eu-1".parse().unwrap(),
             region: "eu".parse().unwrap(),
@@ -215,6 +232,7 @@ impl World {
             events: VecDeque::new(),
             reports: VecDeque::new(),
             spooled: VecDeque::new(),
+            taken: Vec::new(),
             holds_reports: false,
             sightings: Vec::new(),
             settlements: Vec::new(),
@@ -321,6 +339,7 @@ impl World {
             Output::HandOver { .. } => panic!("there is one shard"),
             Output::Publish(publication) => self.events.push_back(*publication),
             Output::Spool { number, event, order, .. } => self.spooled.push_back((number, *event, order)),
+            Output::BroadcastTaken { number } => self.taken.push(number.0),
             Output::Link(word) => {
                 self.link.handle(self.now, LinkInput::FromShard { shard: ShardIndex(0), word })
             }

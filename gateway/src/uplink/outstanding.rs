@@ -231,7 +231,7 @@ impl<W> Uplink<W> {
         let publication = Publication {
             token: PublishToken::new(self.origin, number),
             message: outstanding.message(),
-            mandatory: true,
+            mandatory: !outstanding.is_broadcast(),
             on_loss,
         };
         self.outstanding.insert(number, outstanding);
@@ -256,9 +256,15 @@ impl<W> Uplink<W> {
 }
 
 impl<W> Outstanding<W> {
+    /// Whether it goes to the other gateways. That none of them wants it is no fault.
+    fn is_broadcast(&self) -> bool {
+        self.stage == Stage::Event && self.exchange == contract::FANOUT
+    }
+
     fn message(&self) -> Message {
         let event = self.event.clone();
         match self.stage {
+            Stage::Event if self.is_broadcast() => event.into_broadcast(&self.exchange),
             Stage::Event => event.into_message(&self.exchange),
             Stage::Unrouted => event.into_message(contract::UNROUTED),
             Stage::Dead => {

@@ -75,7 +75,7 @@ impl SyntheticGateway {
             PublisherConfig { queue_max: REPORTS_MAX, events_max: REPORTS_MAX, ..PublisherConfig::default() };
         let (publisher, outcomes) = publisher(amqp.clone(), Topology::contract(1), bounds);
         let planned = id.clone();
-        let (consumer, events) = consumer(amqp, move |link| inbox_plan(&planned, incarnation, 1, link));
+        let (consumer, events) = consumer(amqp, move |link| inbox_plan(&planned, incarnation, 1, &[], link));
         let accepted_at = now().boot;
         let present = (1..).map(SessionId).zip(devices);
         let present = present.map(|(session, device)| (device, (session, accepted_at))).collect();

@@ -43,7 +43,9 @@ pub struct Publication {
     pub reply_to: Option<String>,
     /// The `correlation_id` property; only lapin writes it.
     pub correlation_id: Option<String>,
-    /// Headers, all of them text.
+    /// The header `roost-retain`; only lapin writes it.
+    pub retain: Option<bool>,
+    /// Other headers, all of them text.
     pub headers: Vec<(String, String)>,
 }
 

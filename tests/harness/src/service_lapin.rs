@@ -133,6 +133,9 @@ fn properties(publication: &Publication) -> BasicProperties {
     for (name, value) in &publication.headers {
         headers.insert(name.as_str().into(), AMQPValue::LongString(LongString::from(value.as_str())));
     }
+    if let Some(retain) = publication.retain {
+        headers.insert("roost-retain".into(), AMQPValue::Boolean(retain));
+    }
     let mut properties = BasicProperties::default()
         .with_delivery_mode(if publication.persistent { 2 } else { 1 })
         .with_headers(headers);

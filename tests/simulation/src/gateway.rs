@@ -115,6 +115,7 @@ impl GatewayNode {
             hash_seed: chance.bits(),
             limits: self.limits.clone(),
             uplink: self.rules(),
+            broadcasts: Vec::new(),
             answers: AnswerTopic::default(),
             hints: roost_gateway::Hints::default(),
             trace_ids: None,
@@ -239,7 +240,7 @@ impl GatewayNode {
             End::Mesh => run.mesh.connect(),
             End::Inbox => {
                 let (id, incarnation) = (&self.id, run.incarnation);
-                let plan = |link| -> ConsumePlan { inbox_plan(id, incarnation, 1, link) };
+                let plan = |link| -> ConsumePlan { inbox_plan(id, incarnation, 1, &[], link) };
                 run.inbox.connect(plan)
             }
             End::Publisher | End::Reports | End::Commands => return Vec::new(),
@@ -527,6 +528,7 @@ impl Run {
                 let spool = self.spool.as_mut().expect("a rule says so only where there is one");
                 spool.handle(now, SpoolInput::Store { shard: SHARD, number, event, exchange, order });
             }
+            Output::BroadcastTaken { .. } => unreachable!("there is no prefix"),
             Output::Trace(_) => unreachable!("nobody traces"),
             Output::Drained => unreachable!("nobody drains"),
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Qos, header};
+use super::{BroadcastOrigin, Qos, header};
 use crate::{
     DeliveryMode, Device, GatewayId, HeaderValue, Incarnation, Message, Properties, Region, RoutingKey,
     Topic, TraceContext, WallTime,
@@ -108,6 +108,17 @@ impl Event {
         }
         let routing_key = RoutingKey::for_event(&self.device, &self.topic).as_str().to_owned();
         Message { exchange: exchange.to_owned(), routing_key, properties, body: self.payload }
+    }
+
+    /// The event as a broadcast, an AMQP message to `exchange`: with the topic alone as its key, and the header by which its own gateway
+    /// knows it. Else as [`Event::into_message`], so that services may read it as an event.
+    #[must_use]
+    pub fn into_broadcast(self, exchange: &str) -> Message {
+        let routing_key = RoutingKey::for_topic(&self.topic).as_str().to_owned();
+        let origin = BroadcastOrigin::header_value(&self.gateway, self.incarnation);
+        let mut message = Message { routing_key, ..self.into_message(exchange) };
+        message.properties.set(header::ORIGIN, origin);
+        message
     }
 
     /// Reads an event back, as a service in Rust would.

@@ -24,6 +24,8 @@ pub const SEQUENCE: &str = "roost-seq";
 pub const REPLAYED: &str = "roost-replayed";
 /// The DUP flag the device published with.
 pub const DUP: &str = "roost-dup";
+/// The gateway, and its run, that took a broadcast in from a device.
+pub const ORIGIN: &str = "roost-origin";
 /// v5 user properties: a list of pairs, in order, names repeated as they came.
 pub const USER_PROPERTIES: &str = "roost-user-properties";
 /// v5 Response Topic.

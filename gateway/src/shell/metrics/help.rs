@@ -7,7 +7,7 @@ pub(super) fn of(metric: &str) -> &'static str {
     known.map_or("", |(_, meaning)| meaning)
 }
 
-const MEANINGS: [(&str, &str); 45] = [
+const MEANINGS: [(&str, &str); 48] = [
     ("connections_opened", "Transport connections taken."),
     ("connects_accepted", "CONNECTs accepted."),
     ("connects_refused", "CONNECTs refused and connections ended before one, by reason."),
@@ -46,6 +46,9 @@ const MEANINGS: [(&str, &str); 45] = [
     ("retained_deliveries", "Retained messages handed to new subscribers."),
     ("retained_left_behind", "Subscriptions whose retained messages did not all move with their session."),
     ("wills_ended", "Wills that are kept no more, by outcome."),
+    ("broadcasts", "Broadcasts that came from services and other gateways, by outcome."),
+    ("broadcasts_waited", "How often broadcasts had to wait for a subscriber that is connected and full."),
+    ("broadcasts_dropped", "Broadcasts that came and were dropped, by reason."),
     ("pubacks_ignored", "PUBACKs from clients that were ignored, by reason."),
     (
         "packet_ids_unknown",

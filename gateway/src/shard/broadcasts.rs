@@ -1,0 +1,201 @@
+//! Broadcasts: what was published for the subscribers of all gateways, on its way to those of this one.
+//!
+//! ```text
+//!  a device here ──► its subscribers here, at once ──► the uplink, as any event, to `roost.fanout`
+//!  the queue of this gateway's link ─┬─ published here: done ──────────────────────────────────────────┐
+//!                                    ├─ no broadcast: counted ─────────────────────────────────────────┤
+//!                                    └─ in line ──► nobody who is connected is full ──► subscribers ───┴─► taken
+//! ```
+//! Those in line keep their order. As long as they are not taken the broker sends no more than its prefetch, so a subscriber that is full
+//! slows the line, and neither commands nor what clients publish.
+
+use std::collections::VecDeque;
+
+use roost_wire::{Broadcast, Device, Now, Qos};
+
+use super::connection::HeldBy;
+use super::{Output, Shard};
+use crate::message::Message;
+use crate::packet::QoS;
+use crate::retained::Stamp;
+use crate::{BroadcastNumber, Count, Notice};
+
+/// The broadcasts of a shard that its subscribers do not have yet, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Broadcasts {
+    line: VecDeque<Waiting>,
+    bytes: usize,
+    /// The full subscriber, or group, for which the first of them waits.
+    held_by: Option<HeldBy>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    number: BroadcastNumber,
+    message: Message,
+    qos: QoS,
+    publisher: Option<Device>,
+    stamp: Stamp,
+}
+
+impl Broadcasts {
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.line.len()
+    }
+
+    /// How many bytes they have.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether the first of them waits for that one.
+    pub(super) fn wait_for(&self, holder: HeldBy) -> bool {
+        self.held_by == Some(holder)
+    }
+
+    fn push(&mut self, waiting: Waiting) {
+        self.bytes += waiting.message.bytes();
+        self.line.push_back(waiting);
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let first = self.line.pop_front()?;
+        self.bytes -= first.message.bytes();
+        Some(first)
+    }
+}
+
+impl Shard {
+    /// Whether the subscribers of every gateway are to have what is published to this topic.
+    pub(super) fn is_broadcast(&self, topic: &str) -> bool {
+        self.config.broadcasts.iter().any(|prefix| prefix.covers(topic))
+    }
+
+    /// Which of two retained messages is the newer one is the same at every gateway: what a device has published here counts from now.
+    pub(super) fn stamp_here(&self, now: Now, topic: &str) -> Option<Stamp> {
+        self.is_broadcast(topic).then_some(Stamp { at: now.wall, origin: self.config.incarnation.0 })
+    }
+
+    /// A message has come through the queue of broadcasts.
+    pub(super) fn broadcast_came(
+        &mut self,
+        now: Now,
+        number: BroadcastNumber,
+        message: &roost_wire::Message,
+    ) {
+        match self.judge_broadcast(now, number, message) {
+            Ok(waiting) => self.broadcasts.push(waiting),
+            Err(why) => {
+                self.count(why);
+                if why.metric() == Count::BroadcastInvalid.metric() {
+                    self.outputs.push_back(Output::Notice(Box::new(Notice::BroadcastDropped { why })));
+                }
+                self.outputs.push_back(Output::BroadcastTaken { number });
+            }
+        }
+    }
+
+    /// The queue of broadcasts had no room, or no time, for a message.
+    pub(super) fn broadcast_missed(&mut self, has_expired: bool) {
+        let why = if has_expired { Count::BroadcastExpired } else { Count::BroadcastQueueFull };
+        self.count(why);
+        self.outputs.push_back(Output::Notice(Box::new(Notice::BroadcastDropped { why })));
+    }
+
+    fn judge_broadcast(
+        &self,
+        now: Now,
+        number: BroadcastNumber,
+        message: &roost_wire::Message,
+    ) -> Result<Waiting, Count> {
+        let broadcast = Broadcast::from_message(message).map_err(|_| Count::BroadcastInvalid)?;
+        let (gateway, incarnation) = (&self.config.gateway, self.config.incarnation);
+        let is_own = |origin: &roost_wire::BroadcastOrigin| {
+            origin.gateway == *gateway && origin.incarnation == incarnation
+        };
+        if broadcast.origin.as_ref().is_some_and(is_own) {
+            return Err(Count::BroadcastOwn);
+        }
+        if !self.is_broadcast(broadcast.topic.as_str()) {
+            return Err(Count::BroadcastTopic);
+        }
+        let qos = match broadcast.qos {
+            Qos::AtMostOnce => QoS::AtMostOnce,
+            Qos::AtLeastOnce | Qos::ExactlyOnce => QoS::AtLeastOnce,
+        };
+        let (publisher, stamp) = match &broadcast.origin {
+            Some(origin) => {
+                let stamp = Stamp { at: origin.received_at, origin: origin.incarnation.0 };
+                (Some(origin.device.clone()), stamp)
+            }
+            // A service has no clock that is ours: it counts from its arrival.
+            None => (None, Stamp { at: now.wall, origin: 0 }),
+        };
+        let message = Message::from_broadcast(now.boot, broadcast).ok_or(Count::BroadcastInvalid)?;
+        let limits = &self.config.limits;
+        if message.bytes() > limits.decode.packet_bytes_max as usize {
+            return Err(Count::BroadcastTooLarge);
+        }
+        let is_full = self.broadcasts.len() >= limits.broadcasts_max
+            || self.broadcasts.bytes() + message.bytes() > limits.broadcast_bytes_max;
+        if is_full {
+            return Err(Count::BroadcastBacklog);
+        }
+        Ok(Waiting { number, message, qos, publisher, stamp })
+    }
+
+    /// Gives the subscribers those that wait, as far as nothing holds them up.
+    pub(super) fn publish_broadcasts(&mut self, now: Now) {
+        while let Some(first) = self.broadcasts.line.front() {
+            let held_by = self.who_holds_up_broadcast(now, first);
+            self.broadcasts_wait_for(now, held_by);
+            if held_by.is_some() {
+                return;
+            }
+            let Some(next) = self.broadcasts.pop() else { return };
+            self.publish_broadcast(now, next);
+        }
+    }
+
+    fn who_holds_up_broadcast(&self, now: Now, first: &Waiting) -> Option<HeldBy> {
+        let Waiting { message, qos, .. } = first;
+        if *qos == QoS::AtMostOnce || message.is_expired(now.boot) {
+            return None;
+        }
+        // To ask the one who held it up costs less than to ask all.
+        let still = self.broadcasts.held_by.filter(|holder| match holder {
+            HeldBy::Subscriber(key) => {
+                let session = self.sessions.get(key);
+                session.is_some_and(|session| self.is_full_for(session, message.bytes()))
+                    && self.subscriptions.granted_qos(key, &message.topic) > Some(QoS::AtMostOnce)
+            }
+            HeldBy::Group(_) | HeldBy::Uplink | HeldBy::Spool | HeldBy::Refusal => false,
+        });
+        still.or_else(|| self.full_locally(None, message))
+    }
+
+    fn broadcasts_wait_for(&mut self, now: Now, held_by: Option<HeldBy>) {
+        let before = std::mem::replace(&mut self.broadcasts.held_by, held_by);
+        if before == held_by {
+            return;
+        }
+        self.counters.add_many(Count::BroadcastWaited, u64::from(held_by.is_some()));
+        self.watch_holders(now, before, held_by);
+    }
+
+    fn publish_broadcast(&mut self, now: Now, next: Waiting) {
+        let Waiting { number, message, qos, publisher, stamp } = next;
+        self.outputs.push_back(Output::BroadcastTaken { number });
+        if message.is_expired(now.boot) {
+            return self.count(Count::BroadcastExpired);
+        }
+        if message.retain
+            && let Err(why) = self.retain(now, publisher, &message, qos, Some(stamp))
+        {
+            self.retain_nothing(&message, why);
+        }
+        let had_locally = self.deliver_locally(now, None, &message, qos);
+        self.count(if had_locally { Count::BroadcastDelivered } else { Count::BroadcastUnwanted });
+    }
+}
