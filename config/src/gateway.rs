@@ -37,6 +37,8 @@ pub struct GatewaySettings {
     pub uplink: UplinkSettings,
     /// `fanout`
     pub fanout: FanoutSettings,
+    /// `sys_interval_s`: how often the topics below `$SYS/` are told anew; zero: there are none.
+    pub sys_interval: Duration,
     /// `spool`
     pub spool: SpoolSettings,
     /// `answer_topic`: where devices answer commands, with `{device}` as one level.
@@ -210,6 +212,8 @@ pub const SESSION_TRANSFER: Duration = Duration::from_secs(2);
 pub const STALLED_QUEUE_FACTOR: usize = 8;
 /// 5 s: a radio's handover; who needs longer does not take such rates.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+/// 10 s: mosquitto's, whose users the topics are for.
+pub const SYS_INTERVAL: Duration = Duration::from_secs(10);
 /// 30 s: what systemd and Kubernetes give before they kill.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
@@ -227,6 +231,7 @@ impl GatewaySettings {
             limits: GatewayLimits::default(),
             uplink: UplinkSettings::default(),
             fanout: FanoutSettings::default(),
+            sys_interval: SYS_INTERVAL,
             spool: SpoolSettings::default(),
             answer_topic: AnswerTopic::default(),
             response_information: None,
@@ -249,6 +254,7 @@ impl GatewaySettings {
         let limits = GatewayLimits::read(root.section("limits"));
         let uplink = UplinkSettings::read(root.section("uplink"));
         let fanout = FanoutSettings::read(root.section("fanout"));
+        let sys_interval = root.or("sys_interval_s", SYS_INTERVAL, seconds(0..=3_600));
         let spool = SpoolSettings::read(root.section("spool"));
         let answer_topic = root.or("answer_topic", AnswerTopic::default(), parsed::<AnswerTopic>);
         let response_information = root.optional("response_information", parsed::<ResponseInformation>);
@@ -275,6 +281,7 @@ impl GatewaySettings {
             limits,
             uplink,
             fanout,
+            sys_interval,
             spool,
             answer_topic,
             response_information,

@@ -195,6 +195,8 @@ counts! {
     WrittenBytesQos2 => "payload_sent_bytes", qos "2";
     /// Publishes refused: the topic is not one that the mesh carries.
     PublishTopicInvalid => "publishes_refused", "topic";
+    /// Publishes refused: the topic is below `$SYS`, which is the gateway's own.
+    PublishReserved => "publishes_refused", "reserved";
     /// Publishes refused: the payload is not the UTF-8 it says it is.
     PublishPayloadFormat => "publishes_refused", "payload_format";
     /// Publishes refused: topic and properties do not fit AMQP's headers.

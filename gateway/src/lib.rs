@@ -64,6 +64,7 @@ mod share;
 pub mod shell;
 pub mod spool;
 pub mod subscriptions;
+mod sys;
 #[cfg(test)]
 mod tests;
 mod trace;

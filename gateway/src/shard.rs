@@ -2,7 +2,7 @@
 //!
 //! Where to look: [`Input`] and [`Output`] are the border. A connection's bytes are read in `read`, its CONNECT answered
 //! in `connect` (it may have to `fetch` the session from another gateway, which has to `give` it), a PUBLISH goes through `publish` (its topic may be one of the `aliases`, and it may have to `park`) to `local` subscribers and the uplink, a command comes through
-//! `command`, what is shared goes to one of its group in `share`, what QoS 2 has more stands in `exactly_once`, all of both leave through `write`, and so does what was retained (`retain`); `broadcasts` come from other gateways and from services; `close` ends a connection (`wills` come from it), `timeout` watches over it, `drain` ends all.
+//! `command`, what is shared goes to one of its group in `share`, what QoS 2 has more stands in `exactly_once`, all of both leave through `write`, and so does what was retained (`retain`) and what the gateway tells of itself (`sys`); `broadcasts` come from other gateways and from services; `close` ends a connection (`wills` come from it), `timeout` watches over it, `drain` ends all.
 
 mod aliases;
 mod broadcasts;
@@ -27,6 +27,7 @@ mod retain;
 mod share;
 mod spooling;
 mod subscribe;
+mod sys;
 mod takeovers;
 mod timeout;
 mod timers;
@@ -35,6 +36,7 @@ mod wills;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
 
 use broadcasts::Broadcasts;
 use connection::Connection;
@@ -50,6 +52,7 @@ use roost_wire::{
     AnswerTopic, BootTime, BroadcastPrefix, Device, GatewayId, Incarnation, Now, Region, TraceIds,
 };
 use spooling::Spooling;
+use sys::Sys;
 use takeovers::Takeovers;
 use timers::{TimerFor, Timers};
 use turn::Turn;
@@ -83,6 +86,8 @@ pub struct ShardConfig {
     pub uplink: UplinkRules,
     /// What is published below these is for the subscribers of every gateway. Bounded by whoever reads them.
     pub broadcasts: Vec<BroadcastPrefix>,
+    /// How often clients that subscribe to them are told the topics below `$SYS/` anew; zero: there are none.
+    pub sys_interval: Duration,
     /// Where devices answer commands.
     pub answers: AnswerTopic,
     /// What clients are told for their own use.
@@ -121,6 +126,7 @@ pub struct Shard {
     spooling: Spooling,
     wills: Wills,
     broadcasts: Broadcasts,
+    sys: Sys,
     backend: Backend,
     /// Whose turn it is to have commands delivered here.
     turn: Turn,
@@ -223,6 +229,7 @@ impl Shard {
             spooling: Spooling::new(),
             wills: Wills::default(),
             broadcasts: Broadcasts::default(),
+            sys: Sys::default(),
             counters: Counters::default(),
             connections: HashMap::default(),
             sessions: HashMap::default(),
@@ -262,6 +269,7 @@ impl Shard {
     /// Takes in one thing that happened.
     pub fn handle(&mut self, now: Now, input: Input) {
         self.now = now.boot;
+        self.begin_sys(now);
         match input {
             Input::Opened { connection, entropy } => self.opened(now, connection, entropy),
             Input::HandedOver(hand_over) => self.handed_over(now, *hand_over),
@@ -301,6 +309,7 @@ impl Shard {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
             connection.outgoing.is_listed = false;
             if let Some(bytes) = connection.outgoing.hand_over() {
+                self.sys.traffic.packets_sent += u64::from(connection.outgoing.take_packets());
                 return Some(Output::Write { connection: id, bytes });
             }
         }

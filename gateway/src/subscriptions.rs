@@ -206,6 +206,11 @@ impl<K: Copy + Eq + Hash> SubscriptionTree<K> {
         Some((granted?, ids))
     }
 
+    /// Whether any filter begins with this very level.
+    pub fn has_level(&self, level: &str) -> bool {
+        self.child(ROOT, level).is_some()
+    }
+
     /// What one subscriber subscribes to, the newest first.
     pub fn subscriptions_of(&self, key: &K) -> impl Iterator<Item = (TopicFilter, &Subscription)> {
         self.entries_of(key).map(|entry| (self.filter(entry.node), &entry.subscription))

@@ -28,6 +28,7 @@ mod sharing_left;
 mod sharing_walk;
 mod spooling;
 mod subscribing;
+mod sys;
 mod topic_aliases;
 mod traces;
 mod tracing;

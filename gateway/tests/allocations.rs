@@ -37,6 +37,7 @@ impl Stage {
             limits: Limits::default(),
             uplink: UplinkRules::default(),
             broadcasts: Vec::new(),
+            sys_interval: std::time::Duration::ZERO,
             answers: roost_wire::AnswerTopic::default(),
             hints: Hints::default(),
             trace_ids: None,

@@ -72,6 +72,7 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
         lease: mesh.lease,
         limits,
         uplink: rules(uplink),
+        sys_interval: settings.sys_interval,
         broadcasts: settings.fanout.prefixes.clone(),
         spool: data.as_ref().map(|data| spool(data, &settings.spool, uplink)),
         answers: answer_topic.clone(),

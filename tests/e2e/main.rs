@@ -44,6 +44,7 @@ mod sharing;
 mod spans;
 mod spool;
 mod supersede;
+mod sys_topics;
 mod told_to_devices;
 mod topic_aliases;
 mod unknown_device;

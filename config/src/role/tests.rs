@@ -119,6 +119,7 @@ fn every_mistake_is_found_where_it_is() {
             "f.yaml:4:25: a/ and a/ cover the same topics: leave one of them out",
         ),
         ("fanout: {prefixes: a/}\n", "f.yaml:4:20: prefixes: expected a list, found text"),
+        ("sys_interval_s: 4000\n", "f.yaml:4:17: sys_interval_s: 4000 is not in 0 to 3600"),
         ("spool: {bytes_max: 1000}\n", "f.yaml:4:20: bytes_max: 1000 is not in 1048576 to 17592186044416"),
         (
             "uplink:\n  rules:\n    - {filter: a, order: soon}\n",

@@ -36,6 +36,7 @@ fuzz_target!(|steps: Vec<Step>| {
         limits: Limits { queue_messages_max: 4, uplink_events_max: 4, ..Limits::default() },
         uplink: UplinkRules::default(),
         broadcasts: Vec::new(),
+        sys_interval: std::time::Duration::ZERO,
         answers: roost_wire::AnswerTopic::default(),
         hints: roost_gateway::Hints::default(),
         trace_ids: None,

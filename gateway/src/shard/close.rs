@@ -73,7 +73,12 @@ impl Shard {
             self.paused -= 1;
         }
         if farewell != Farewell::Gone {
+            let flushed = match farewell {
+                Farewell::FlushAndDisconnect(_) => connection.outgoing.take_packets(),
+                Farewell::Gone | Farewell::None | Farewell::Disconnect(_) | Farewell::Connack(..) => 0,
+            };
             let last = last_words(&mut connection, farewell, self.config.hints.server_reference.as_ref());
+            self.sys.traffic.packets_sent += u64::from(flushed) + u64::from(!last.is_empty());
             self.outputs.push_back(Output::Close { connection: id, last });
         }
         if let Some(mut client) = connection.client {

@@ -14,6 +14,7 @@ use crate::packet::{
     Connack, ConnackProperties, Connect, Encoder, Packet, ProtocolVersion, ReasonCode, Text,
 };
 use crate::session::{Pending, Session, SessionKey, Will, WillError};
+use crate::sys;
 use crate::{ConnectionId, Count, Notice};
 
 /// Why a CONNECT is refused.
@@ -128,6 +129,9 @@ impl Shard {
             }
         })?;
         let topic = &will.message().topic;
+        if sys::is_below(topic) {
+            return Err(refused(ReasonCode::NotAuthorized, "the will's topic is the gateway's own"));
+        }
         let is_carried = self.config.uplink.carried(topic).is_some()
             || self.config.answers.may_be_answer(topic)
             || self.is_broadcast(topic);

@@ -38,6 +38,8 @@ pub(super) struct Outgoing {
     taken: u64,
     /// When the socket last took anything, or began to have something to take.
     moved_at: BootTime,
+    /// How many packets were added since somebody asked.
+    packets: u32,
     /// Whether the connection stands in the shard's list of those that have something to hand over.
     pub(super) is_listed: bool,
 }
@@ -168,6 +170,12 @@ impl Outgoing {
             self.moved_at = now;
         }
         self.encoded += (self.buffer.len() - before) as u64;
+        self.packets = self.packets.saturating_add(1);
+    }
+
+    /// How many packets were added since the last call.
+    pub(super) fn take_packets(&mut self) -> u32 {
+        std::mem::take(&mut self.packets)
     }
 
     /// Everything that the shell has not had yet, if it holds nothing: one write at a time.

@@ -140,6 +140,25 @@ impl Shard {
         was_taken
     }
 
+    /// Gives a message that the gateway itself publishes, at QoS 0, to those who subscribe to it and are connected.
+    pub(super) fn deliver_to_the_present(&mut self, now: Now, message: &Arc<Message>) {
+        let mut matches = std::mem::take(&mut self.matches);
+        self.collect_matches(None, message, &mut matches);
+        for found in matches.drain(..) {
+            if self.sessions.get(&found.key).is_none_or(|session| session.connection.is_none()) {
+                continue;
+            }
+            let copy = LocalCopy {
+                message: Arc::clone(message),
+                qos: QoS::AtMostOnce,
+                retain: found.retain_as_published && message.retain,
+                subscription_ids: found.subscription_ids,
+            };
+            self.deliver_at_most_once(now, found.key, &copy);
+        }
+        self.matches = matches;
+    }
+
     /// Merges each session's matching subscriptions: the highest quality of service and all their identifiers.
     fn collect_matches(&self, publisher: Option<SessionKey>, message: &Message, matches: &mut Vec<Match>) {
         self.subscriptions.visit_matches(&message.topic, |key, subscription| {

@@ -11,6 +11,7 @@ use crate::message::Message;
 use crate::packet::{Delivery, PayloadFormat, ProtocolVersion, Publish, QoS, ReasonCode};
 use crate::session::Publisher;
 use crate::spool::WhenFull;
+use crate::sys;
 use crate::trace::{self, Begun, Ending};
 use crate::uplink::{EventEnd, Next, Waiter, retry};
 use crate::{
@@ -391,6 +392,9 @@ pub(super) fn headers_fit(message: &Message) -> bool {
 fn refusal_of(publish: &Publish) -> Option<(Count, ReasonCode)> {
     if Topic::check(&publish.topic).is_err() {
         return Some((Count::PublishTopicInvalid, ReasonCode::TopicNameInvalid));
+    }
+    if sys::is_below(&publish.topic) {
+        return Some((Count::PublishReserved, ReasonCode::NotAuthorized));
     }
     let is_as_declared = publish.payload_is_as_declared();
     (!is_as_declared).then_some((Count::PublishPayloadFormat, ReasonCode::PayloadFormatInvalid))

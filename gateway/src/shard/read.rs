@@ -23,6 +23,7 @@ impl Shard {
 
     pub(super) fn received(&mut self, now: Now, id: ConnectionId, bytes: BytesMut) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
+        self.sys.traffic.bytes_received += bytes.len() as u64;
         if let Some(client) = &mut connection.client {
             client.heard_at = now.boot;
         }
@@ -38,7 +39,10 @@ impl Shard {
         while !self.must_wait(id) {
             let Some(connection) = self.connections.get_mut(&id) else { return };
             match connection.decoder.decode(&mut connection.unread) {
-                Ok(Some(packet)) => self.packet(now, id, packet),
+                Ok(Some(packet)) => {
+                    self.sys.traffic.packets_received += 1;
+                    self.packet(now, id, packet);
+                }
                 Ok(None) => break,
                 Err(error) => return self.undecodable(now, id, error),
             }

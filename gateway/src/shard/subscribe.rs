@@ -17,6 +17,7 @@ use crate::{ConnectionId, Count, packet};
 impl Shard {
     pub(super) fn subscribe(&mut self, now: Now, id: ConnectionId, subscribe: &Subscribe) {
         let Some(key) = self.session_of(id) else { return };
+        self.prepare_sys(now, subscribe);
         let subscription_id = subscribe.properties.as_ref().and_then(|p| p.subscription_id);
         let grant = |filter| self.grant(key, filter, subscription_id);
         let reasons: Vec<_> = subscribe.filters.iter().map(grant).collect();

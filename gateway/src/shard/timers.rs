@@ -26,6 +26,8 @@ pub(super) enum TimerFor {
     Retained(SessionKey),
     /// The delay of the will of a session that is away is over.
     Will(SessionKey),
+    /// What the gateway tells of itself is told anew.
+    Sys,
     /// The next retained message expires.
     RetainedExpiry,
     /// A session that is to be given away has not settled what it has on its way for long enough.

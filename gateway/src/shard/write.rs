@@ -54,6 +54,7 @@ impl Shard {
 
     pub(super) fn written(&mut self, now: Now, id: ConnectionId, bytes: usize) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
+        self.sys.traffic.bytes_sent += bytes as u64;
         connection.outgoing.take(now.boot, bytes);
         if connection.client.is_none() {
             return;

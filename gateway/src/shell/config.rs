@@ -33,6 +33,8 @@ pub struct GatewayConfig {
     pub limits: Limits,
     /// What becomes an event.
     pub uplink: UplinkRules,
+    /// How often clients that subscribe to them are told the topics below `$SYS/` anew; zero: there are none.
+    pub sys_interval: Duration,
     /// What is published below these is for the subscribers of every gateway that has them too.
     pub broadcasts: Vec<BroadcastPrefix>,
     /// Where events wait whose rule says `spooled`.
@@ -50,6 +52,9 @@ impl GatewayConfig {
     pub const HEARTBEAT: Duration = Duration::from_secs(3);
     /// Longer than a broker's failover, shorter than a person's patience.
     pub const LEASE: Duration = Duration::from_secs(10);
+
+    /// As mosquitto's, whose users those topics are for.
+    pub const SYS_INTERVAL: Duration = Duration::from_secs(10);
 
     /// A gateway with the defaults.
     #[must_use]
@@ -71,6 +76,7 @@ impl GatewayConfig {
             lease: Self::LEASE,
             limits: Limits::default(),
             uplink: UplinkRules::default(),
+            sys_interval: Self::SYS_INTERVAL,
             broadcasts: Vec::new(),
             spool: None,
             answers: AnswerTopic::default(),

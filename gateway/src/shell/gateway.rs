@@ -239,6 +239,7 @@ fn shard_config(config: &GatewayConfig, incarnation: Incarnation) -> ShardConfig
         limits: config.limits.clone(),
         uplink: config.uplink.clone(),
         broadcasts: config.broadcasts.clone(),
+        sys_interval: config.sys_interval,
         answers: config.answers.clone(),
         hints: config.hints.clone(),
         trace_ids: config.tracing.as_ref().map(|tracing| TraceIds::new(rand::random(), tracing.sample)),

@@ -24,6 +24,7 @@ fn shard(index: u16) -> Shard {
         limits: limits(),
         uplink: UplinkRules::default(),
         broadcasts: Vec::new(),
+        sys_interval: std::time::Duration::ZERO,
         answers: roost_wire::AnswerTopic::default(),
         hints: crate::Hints::default(),
         trace_ids: None,

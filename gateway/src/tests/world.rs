@@ -89,6 +89,7 @@ fn shard_config() -> ShardConfig {
         limits: limits(),
         uplink: UplinkRules::default(),
         broadcasts: Vec::new(),
+        sys_interval: Duration::ZERO,
         answers: roost_wire::AnswerTopic::default(),
         hints: Hints::default(),
         trace_ids: None,

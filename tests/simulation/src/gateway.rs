@@ -116,6 +116,7 @@ impl GatewayNode {
             limits: self.limits.clone(),
             uplink: self.rules(),
             broadcasts: Vec::new(),
+            sys_interval: std::time::Duration::ZERO,
             answers: AnswerTopic::default(),
             hints: roost_gateway::Hints::default(),
             trace_ids: None,

@@ -1,0 +1,115 @@
+//! `$SYS`: what the gateway tells of itself to clients that subscribe to that.
+//!
+//! ```text
+//!           ┌────────────── the interval is over: the loads are sampled ◄─────────────┐
+//!  nobody subscribes ── the first SUBSCRIBE below $SYS ──► told: all are retained ────┤
+//!           ▲                                               the interval is over: ────┘
+//!           └─ nobody subscribes any more: none is retained    what has changed is
+//! ```
+//! They are told at QoS 0, whatever a subscription is granted, and wait for nobody: the next value comes soon. They go to this gateway's
+//! clients only, and are no events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roost_wire::{BootTime, Now};
+
+use super::{Shard, TimerFor};
+use crate::message::Message;
+use crate::packet::{Subscribe, Text};
+use crate::retained::Full;
+use crate::sys::{self, Figures, Loads, Traffic};
+use crate::{Count, sys::QOS};
+
+/// What a shard remembers for that.
+#[derive(Debug, Default)]
+pub(super) struct Sys {
+    pub(super) traffic: Traffic,
+    started_at: Option<BootTime>,
+    sampled_at: BootTime,
+    loads: Loads,
+    connected_max: usize,
+    /// The values that were told last, in their order; none while nobody subscribes.
+    told: Vec<String>,
+}
+
+impl Shard {
+    /// With the first thing that happens, time begins.
+    pub(super) fn begin_sys(&mut self, now: Now) {
+        let interval = self.config.sys_interval;
+        if self.sys.started_at.is_none() && !interval.is_zero() {
+            (self.sys.started_at, self.sys.sampled_at) = (Some(now.boot), now.boot);
+            self.timers.set(TimerFor::Sys, now.boot + interval);
+        }
+    }
+
+    /// The interval is over.
+    pub(super) fn sys_due(&mut self, now: Now) {
+        self.timers.set(TimerFor::Sys, now.boot + self.config.sys_interval);
+        self.sys.connected_max = self.sys.connected_max.max(self.connected);
+        let totals = self.sys_figures(now).totals();
+        self.sys.loads.sample(now.boot.since(self.sys.sampled_at), totals);
+        self.sys.sampled_at = now.boot;
+        if self.subscriptions.has_level(sys::LEVEL) {
+            self.tell_sys(now);
+        } else {
+            self.forget_sys(now);
+        }
+    }
+
+    /// A client is about to subscribe: if it is the first one to ask for them, the values are there for it.
+    pub(super) fn prepare_sys(&mut self, now: Now, subscribe: &Subscribe) {
+        let asks = subscribe.filters.iter().any(|asked| sys::is_below(&asked.filter));
+        if asks && self.sys.told.is_empty() && self.sys.started_at.is_some() {
+            self.tell_sys(now);
+        }
+    }
+
+    fn sys_figures(&self, now: Now) -> Figures<'_> {
+        Figures {
+            uptime: self.sys.started_at.map_or(Duration::ZERO, |at| now.boot.since(at)),
+            counters: &self.counters,
+            gauges: self.gauges(),
+            traffic: self.sys.traffic,
+            connected_max: self.sys.connected_max.max(self.connected),
+        }
+    }
+
+    /// Publishes what has changed, as retained.
+    fn tell_sys(&mut self, now: Now) {
+        let values = self.sys_figures(now).values(&self.sys.loads);
+        let told = std::mem::take(&mut self.sys.told);
+        for (at, (topic, value)) in values.iter().enumerate() {
+            if told.get(at) != Some(value) {
+                self.tell_one(now, topic, value);
+            }
+        }
+        self.sys.told = values.into_iter().map(|(_, value)| value).collect();
+    }
+
+    fn tell_one(&mut self, now: Now, topic: &str, value: &str) {
+        let Ok(topic) = Text::parse(topic) else { return };
+        let message = Arc::new(Message {
+            topic,
+            payload: bytes::Bytes::copy_from_slice(value.as_bytes()),
+            retain: true,
+            properties: None,
+            expires_at: None,
+        });
+        match self.retained.set(Arc::clone(&message), QOS, None, None) {
+            Ok(()) => {}
+            Err(Full::Messages) => self.count(Count::RetainedMessagesFull),
+            Err(Full::Bytes) => self.count(Count::RetainedBytesFull),
+        }
+        self.deliver_to_the_present(now, &message);
+    }
+
+    fn forget_sys(&mut self, now: Now) {
+        if std::mem::take(&mut self.sys.told).is_empty() {
+            return;
+        }
+        for (topic, _) in self.sys_figures(now).values(&self.sys.loads) {
+            self.retained.delete(&topic);
+        }
+    }
+}
