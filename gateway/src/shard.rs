@@ -174,6 +174,8 @@ pub struct Gauges {
     pub sessions: usize,
     /// Subscriptions, shared ones among them.
     pub subscriptions: usize,
+    /// Shared subscriptions.
+    pub shared_subscriptions: usize,
     /// Events that the backend has not answered.
     pub uplink_events: usize,
     /// Commands written or waiting.
@@ -336,6 +338,7 @@ impl Shard {
             sessions_connected: self.connected,
             sessions: self.sessions.len(),
             subscriptions: self.subscriptions.len() + self.groups.memberships(),
+            shared_subscriptions: self.groups.memberships(),
             uplink_events: self.uplink.len(),
             commands: self.commands,
             connections_paused: self.paused,

@@ -103,7 +103,7 @@ impl Figures<'_> {
 
     /// Every topic with its value, always in the same order.
     pub(crate) fn values(&self, loads: &Loads) -> Vec<(String, String)> {
-        let Gauges { sessions, sessions_connected, subscriptions, .. } = self.gauges;
+        let Gauges { sessions, sessions_connected, subscriptions, shared_subscriptions, .. } = self.gauges;
         let (retained, queued) = (self.gauges.retained_messages, self.gauges.queued_messages);
         let stored = retained + queued + self.gauges.inflight_messages;
         let stored_bytes = self.gauges.retained_bytes + self.gauges.queued_bytes;
@@ -127,6 +127,7 @@ impl Figures<'_> {
             ("store/messages/count", stored.to_string()),
             ("store/messages/bytes", stored_bytes.to_string()),
             ("subscriptions/count", subscriptions.to_string()),
+            ("shared_subscriptions/count", shared_subscriptions.to_string()),
             ("retained messages/count", retained.to_string()),
             ("publish/messages/received", received.to_string()),
             ("publish/messages/sent", sent.to_string()),

@@ -153,6 +153,7 @@ impl Shard {
                 qos: QoS::AtMostOnce,
                 retain: found.retain_as_published && message.retain,
                 subscription_ids: found.subscription_ids,
+                share: None,
             };
             self.deliver_at_most_once(now, found.key, &copy);
         }
