@@ -265,7 +265,7 @@ impl Groups {
         }
     }
 
-    /// Since when nothing was acknowledged, if anybody waits.
+    /// Since when somebody has waited and nothing was acknowledged; of no meaning while nobody waits. `None` if the group has ended.
     pub(crate) fn stalled_since(&self, key: GroupKey) -> Option<BootTime> {
         self.groups.get(&key).map(|group| group.stalled_since)
     }

@@ -16,6 +16,9 @@ const SUBSCRIBER: ConnectionId = ConnectionId(2);
 const BATCH: u16 = 50;
 const BATCHES: u16 = 200;
 
+const OWN: &str = "local/a";
+const SHARED: &str = "$share/g/local/a";
+
 /// A shard with a publisher and a subscriber of its local topic.
 struct Stage {
     shard: Shard,
@@ -27,7 +30,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new() -> Self {
+    fn new(filter: &'static str) -> Self {
         let shard = Shard::new(ShardConfig {
             gateway: "eu-1".parse().expect("a gateway id"),
             region: "eu".parse().expect("a region"),
@@ -49,7 +52,7 @@ impl Stage {
             stage.receive(connection, bytes_of(&[connect(id)]));
         }
         let filters = vec![SubscribeFilter {
-            filter: Text::from_static("local/a"),
+            filter: Text::from_static(filter),
             options: SubscribeOptions { qos: QoS::AtLeastOnce, ..SubscribeOptions::default() },
         }];
         let subscribe = Subscribe { packet_id: PacketId::FIRST, filters, properties: None };
@@ -142,8 +145,8 @@ fn publishes(is_acknowledged: bool) -> BytesMut {
 }
 
 /// Allocations of the shard for each publish, once everything has its size.
-fn allocations_per_publish(is_acknowledged: bool) -> f64 {
-    let mut stage = Stage::new();
+fn allocations_per_publish(is_acknowledged: bool, filter: &'static str) -> f64 {
+    let mut stage = Stage::new(filter);
     // Before it is counted: what one read brings is in a buffer that the shell uses again.
     let warm = BATCHES / 4;
     let reads: Vec<BytesMut> = (0..warm + BATCHES).map(|_| publishes(is_acknowledged)).collect();
@@ -166,12 +169,21 @@ fn allocations_per_publish(is_acknowledged: bool) -> f64 {
 /// Those of the message that its copies share, of what matches, and of what is written.
 #[test]
 fn a_publish_at_qos_0_allocates_a_handful_of_times() {
-    let each = allocations_per_publish(false);
+    let each = allocations_per_publish(false, OWN);
     assert!(each < 5.5, "{each} allocations for each publish");
 }
 
 #[test]
 fn a_publish_at_qos_1_allocates_a_handful_of_times() {
-    let each = allocations_per_publish(true);
+    let each = allocations_per_publish(true, OWN);
     assert!(each < 6.5, "{each} allocations for each publish");
+}
+
+#[test]
+fn a_publish_to_a_group_allocates_no_more() {
+    for is_acknowledged in [false, true] {
+        let (own, shared) =
+            (allocations_per_publish(is_acknowledged, OWN), allocations_per_publish(is_acknowledged, SHARED));
+        assert!(shared <= own, "{shared} allocations for each publish, {own} to a subscriber of its own");
+    }
 }

@@ -53,25 +53,32 @@ enum Room {
     Made,
 }
 
-/// Which member is looked for: connected or away, and with which room.
-type Choice = (bool, Room);
+/// Which member is looked for, and where it is to have room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Candidate {
+    Connected(Room),
+    Away(Room),
+}
 
 /// In that order. The third is for who has filled the queue with another copy of the same message.
-const FOR_NEW: &[Choice] = &[
-    (true, Room::AtOnce),
-    (true, Room::Queue),
-    (true, Room::Twice),
-    (true, Room::Stalled),
-    (false, Room::Queue),
+const FOR_NEW: &[Candidate] = &[
+    Candidate::Connected(Room::AtOnce),
+    Candidate::Connected(Room::Queue),
+    Candidate::Connected(Room::Twice),
+    Candidate::Away(Room::Queue),
 ];
-const FOR_NEW_BEFORE_OLD: &[Choice] = &[(false, Room::Made)];
-const FOR_WHAT_MAY_STAY: &[Choice] = &[(true, Room::AtOnce), (true, Room::Queue), (true, Room::Twice)];
-const FOR_WHAT_MUST_GO: &[Choice] = &[
-    (true, Room::AtOnce),
-    (true, Room::Queue),
-    (true, Room::Twice),
-    (false, Room::Queue),
-    (false, Room::Twice),
+const FOR_NEW_BEFORE_OLD: &[Candidate] = &[Candidate::Away(Room::Made)];
+const FOR_WHAT_MAY_STAY: &[Candidate] = &[
+    Candidate::Connected(Room::AtOnce),
+    Candidate::Connected(Room::Queue),
+    Candidate::Connected(Room::Twice),
+];
+const FOR_WHAT_MUST_GO: &[Candidate] = &[
+    Candidate::Connected(Room::AtOnce),
+    Candidate::Connected(Room::Queue),
+    Candidate::Connected(Room::Twice),
+    Candidate::Away(Room::Queue),
+    Candidate::Away(Room::Twice),
 ];
 
 impl Shard {
@@ -156,11 +163,15 @@ impl Shard {
     }
 
     /// The next in turn that has room, and now has had its turn.
-    fn choose_member(&mut self, share: Share, bytes: usize, choices: &[Choice]) -> Option<Member> {
-        let (at, member) = choices.iter().find_map(|&(is_connected, room)| {
+    fn choose_member(&mut self, share: Share, bytes: usize, candidates: &[Candidate]) -> Option<Member> {
+        let next = |is_connected, room| {
             self.groups.next_in_turn(share.group, |member| {
                 member.is_connected == is_connected && self.member_takes(member, bytes, share.published, room)
             })
+        };
+        let (at, member) = candidates.iter().find_map(|candidate| match *candidate {
+            Candidate::Connected(room) => next(true, room),
+            Candidate::Away(room) => next(false, room),
         })?;
         self.groups.had_turn(share.group, at);
         Some(member)
@@ -222,7 +233,7 @@ impl Shard {
                 && leaving.leaves(group)
                 && !without_room.contains(&group);
             let heir = match may_go {
-                true => self.choose_member(found.share, found.message.bytes(), leaving.choices()),
+                true => self.choose_member(found.share, found.message.bytes(), leaving.heirs()),
                 false => None,
             };
             if heir.is_none() && may_go {
@@ -379,7 +390,7 @@ impl Leaving {
     }
 
     /// To whom it may go.
-    fn choices(self) -> &'static [Choice] {
+    fn heirs(self) -> &'static [Candidate] {
         match self {
             Self::Away | Self::Unsubscribed(_) => FOR_WHAT_MAY_STAY,
             Self::Ended => FOR_WHAT_MUST_GO,

@@ -95,6 +95,8 @@ struct Mesh {
     device: Roamer,
     /// Of what the device subscribes to, and of what is published there.
     qos: QoS,
+    /// To what: as any, or as the only member of a group.
+    filter: &'static str,
     /// The ids under which events went to the backend, by payload.
     events: BTreeMap<String, BTreeSet<String>>,
     count: u64,
@@ -105,7 +107,7 @@ fn device() -> Device {
 }
 
 impl Mesh {
-    fn new(qos: QoS) -> Self {
+    fn new(qos: QoS, filter: &'static str) -> Self {
         // It connects as often as it likes.
         let limits = Limits { takeovers_burst: 1_000_000, ..limits() };
         let mut gateways = [World::roaming_with(limits.clone()), World::roaming_with(limits)];
@@ -130,6 +132,7 @@ impl Mesh {
                 got: BTreeSet::new(),
             },
             qos,
+            filter,
             events: BTreeMap::new(),
             count: 0,
         }
@@ -325,7 +328,7 @@ impl Mesh {
         self.device.home = at;
         if !connack.session_present {
             self.device.owed.clear();
-            self.gateways[at].subscribe(client, "local/t", self.qos);
+            self.gateways[at].subscribe(client, self.filter, self.qos);
         }
         self.device.peer.connected(&mut self.gateways[at], client, connack);
     }
@@ -395,8 +398,10 @@ proptest! {
     fn what_a_session_took_comes_once_wherever_its_device_goes(
         steps in proptest::collection::vec(step(), 1..150),
         exactly_once in any::<bool>(),
+        is_shared in any::<bool>(),
     ) {
-        let mut mesh = Mesh::new(if exactly_once { QoS::ExactlyOnce } else { QoS::AtLeastOnce });
+        let qos = if exactly_once { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
+        let mut mesh = Mesh::new(qos, if is_shared { "$share/g/local/+" } else { "local/t" });
         for step in steps {
             mesh.step(step);
         }
