@@ -271,7 +271,8 @@ counts! {
     DroppedLate => "local_dropped", "session_late";
     /// Local copies dropped: they were sent at QoS 2 to a member of a group whose session has ended. [MQTT-4.8.2-5]
     DroppedShareQos2 => "local_dropped", "share_sent_at_qos_2";
-    /// Local copies dropped: the session of a member of a group has ended, and the others have no room.
+    /// Local copies dropped: no member of a group has room for what another has left with its session, or for a message of which one member
+    /// gets more copies than it has room for, being in many groups.
     DroppedShareFull => "local_dropped", "share_queues_full";
     /// Local copies dropped: the session of the last member of a group has ended.
     DroppedShareAlone => "local_dropped", "share_without_member";

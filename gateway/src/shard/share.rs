@@ -60,7 +60,7 @@ enum Candidate {
     Away(Room),
 }
 
-/// In that order. The third is for who has filled the queue with another copy of the same message.
+/// In that order. The third is for who has filled the queue with other copies of the same message, as a member of several groups.
 const FOR_NEW: &[Candidate] = &[
     Candidate::Connected(Room::AtOnce),
     Candidate::Connected(Room::Queue),
@@ -153,7 +153,10 @@ impl Shard {
         let members = self.groups.members(share.group);
         let is_kept =
             |member: &Member| share.published.min(member.subscription.options.qos) != QoS::AtMostOnce;
-        if members.iter().any(|member| member.is_connected) {
+        let mut connected = members.iter().filter(|member| member.is_connected);
+        if connected.clone().any(is_kept) {
+            Count::DroppedShareFull
+        } else if connected.next().is_some() {
             Count::DroppedConnectionFull
         } else if members.iter().any(is_kept) {
             Count::DroppedQueueFull

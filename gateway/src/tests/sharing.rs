@@ -164,6 +164,19 @@ fn one_client_gets_a_copy_for_each_of_its_groups_and_one_for_itself() {
 }
 
 #[test]
+fn a_client_in_many_groups_gets_of_one_message_what_twice_its_queue_holds() {
+    let mut world = World::with(Limits { inflight_max: NonZeroU16::MIN, queue_bytes_max: 100, ..limits() });
+    let client = world.connect(V5, "a");
+    for n in 0..6 {
+        world.subscribe(client, &format!("$share/g{n}/local/+"), QoS::AtLeastOnce);
+    }
+    let publisher = world.connect(V5, "p");
+    world.send(publisher, Packet::Publish(publish_packet("local/t", &[b'7'; 50], qos1(1))));
+    assert_eq!(world.take_publishes(client, true).len(), 4, "one in flight, three of 57 bytes in the queue");
+    assert_eq!(world.count(Count::DroppedShareFull), 2);
+}
+
+#[test]
 fn a_member_that_subscribes_again_is_still_one_with_the_new_options() {
     let mut world = World::new();
     let [first, second] = ["a", "b"].map(|name| member(&mut world, name));
