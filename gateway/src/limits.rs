@@ -53,7 +53,7 @@ pub struct Limits {
     pub inflight_max: NonZeroU16,
     /// Messages waiting for one session. Beyond: publishers wait for one whose client acknowledges, however slowly. For one that is *stalled*,
     /// whose client has acknowledged nothing for `stalled_after`, more is kept, see `stalled_queue_factor`. For one that is away
-    /// `when_away_full` says what becomes of the message. What a member of a group has left behind may fill the queue of another to twice that.
+    /// `when_away_full` says what becomes of the message. What a member of a group has left behind may fill the queue of another as far as that of one that is stalled, and at least to twice.
     pub queue_messages_max: usize,
     /// Payload and topic bytes waiting for one session. Beyond: as above.
     pub queue_bytes_max: usize,

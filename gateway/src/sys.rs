@@ -244,7 +244,7 @@ mod tests {
         let mut loads = Loads::default();
         loads.sample(Duration::from_secs(60), figures.totals());
         let values = figures.values(&loads);
-        assert_eq!(values.len(), 21 + LOADS.len() * SPANS.len());
+        assert_eq!(values.len(), 22 + LOADS.len() * SPANS.len());
         let topics: BTreeSet<&str> = values.iter().map(|(topic, _)| topic.as_str()).collect();
         assert_eq!(topics.len(), values.len());
         let value = |name: &str| {

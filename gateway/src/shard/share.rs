@@ -10,9 +10,9 @@
 //!  it unsubscribes            ──► what waits goes to connected members; the rest is still the client's [MQTT-3.10.4-3]
 //!  it refuses a message       ──► that is dropped [MQTT-4.8.2-6]
 //! ```
-//! What is given on may fill a queue to twice its bounds: it was taken in before, so nobody can be made to wait for its place. While a
-//! queue is that full its member is passed over, and if all are publishers wait. Where twice the bounds do not suffice it stays where it
-//! is, or is dropped and counted with the session that ends.
+//! What is given on may fill a queue beyond its bounds, as far as that of a stalled client, and at least to twice: it was taken in before, so
+//! nobody can be made to wait for its place. While a queue is that full its member is passed over, and if all are publishers wait. Where
+//! that does not suffice it stays where it is, or is dropped and counted with the session that ends.
 
 use std::sync::Arc;
 
@@ -45,10 +45,8 @@ enum Room {
     AtOnce,
     /// In its queue.
     Queue,
-    /// In its queue, if that were twice as large.
-    Twice,
-    /// In its queue, which may be longer since its client is stalled.
-    Stalled,
+    /// Beyond its queue's bounds.
+    Overflow,
     /// Whatever its queue holds: the oldest that waits there goes for it.
     Made,
 }
@@ -64,21 +62,21 @@ enum Candidate {
 const FOR_NEW: &[Candidate] = &[
     Candidate::Connected(Room::AtOnce),
     Candidate::Connected(Room::Queue),
-    Candidate::Connected(Room::Twice),
+    Candidate::Connected(Room::Overflow),
     Candidate::Away(Room::Queue),
 ];
 const FOR_NEW_BEFORE_OLD: &[Candidate] = &[Candidate::Away(Room::Made)];
 const FOR_WHAT_MAY_STAY: &[Candidate] = &[
     Candidate::Connected(Room::AtOnce),
     Candidate::Connected(Room::Queue),
-    Candidate::Connected(Room::Twice),
+    Candidate::Connected(Room::Overflow),
 ];
 const FOR_WHAT_MUST_GO: &[Candidate] = &[
     Candidate::Connected(Room::AtOnce),
     Candidate::Connected(Room::Queue),
-    Candidate::Connected(Room::Twice),
+    Candidate::Connected(Room::Overflow),
     Candidate::Away(Room::Queue),
-    Candidate::Away(Room::Twice),
+    Candidate::Away(Room::Overflow),
 ];
 
 impl Shard {
@@ -103,7 +101,7 @@ impl Shard {
                 return false;
             }
             is_full |= member.subscription.options.qos != QoS::AtMostOnce
-                && !self.member_takes(member, bytes, QoS::AtLeastOnce, Room::Stalled);
+                && self.sessions.get(&member.session).is_some_and(|session| self.is_full_for(session, bytes));
         }
         is_full
     }
@@ -193,12 +191,12 @@ impl Shard {
                     && session.connection.is_some_and(|id| self.has_room(id, member.session, true))
             }
             Room::Queue => !session.outbox.is_full_for(bytes, messages_max, bytes_max),
-            Room::Twice => !session.outbox.is_full_for(
-                bytes,
-                messages_max.saturating_mul(2),
-                bytes_max.saturating_mul(2),
-            ),
-            Room::Stalled => self.takes_another(session, bytes),
+            Room::Overflow => {
+                let factor = limits.stalled_queue_factor.max(2);
+                let (messages_max, bytes_max) =
+                    (messages_max.saturating_mul(factor), bytes_max.saturating_mul(factor));
+                !session.outbox.is_full_for(bytes, messages_max, bytes_max)
+            }
             Room::Made => true,
         }
     }

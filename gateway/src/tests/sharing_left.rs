@@ -115,7 +115,7 @@ fn what_waits_for_a_session_that_ends_goes_to_another_one_connected_or_not() {
 }
 
 #[test]
-fn what_is_given_on_may_fill_a_queue_twice_and_then_stays_with_a_session_that_is_kept() {
+fn what_is_given_on_may_fill_a_queue_beyond_its_bounds_and_then_stays_with_a_session_that_is_kept() {
     let mut world = narrow();
     let publisher = world.connect(V5, "p");
     let full = member(&mut world, "full");
