@@ -316,6 +316,14 @@ counts! {
     BroadcastUnwanted => "broadcasts", outcome "unwanted";
     /// Broadcasts of devices here that came back: their subscribers had them.
     BroadcastOwn => "broadcasts", outcome "own";
+    /// Retained broadcasts of another gateway that were here already, or newer ones.
+    BroadcastKnown => "broadcasts", outcome "known";
+    /// The retained broadcasts that may have been missed were learned from another gateway.
+    Learned => "retained_learned", outcome "learned";
+    /// There was no other gateway to learn retained broadcasts from.
+    LearnedNobody => "retained_learned", outcome "nobody";
+    /// A gateway that was to say which retained broadcasts it has did not answer in time.
+    LearnedTimedOut => "retained_learned", outcome "timed_out";
     /// How often broadcasts had to wait for a subscriber that is connected and full.
     BroadcastWaited => "broadcasts_waited", "";
     /// Broadcasts dropped: a header or property is missing or wrong.

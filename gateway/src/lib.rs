@@ -28,6 +28,7 @@
 //! 3. [`shard::Backend`] goes to the link and to every shard, and follows the connection of the publisher that is theirs; [`link::LinkInput::Up`]
 //!    and `Down` follow the consumer's. A delivery goes straight to [`Placement::shard_of`] its device, with the link it came
 //!    through, and is acknowledged to the broker at once: the router's journal keeps it.
+//!    A broadcast is acknowledged when [`shard::Output::BroadcastTaken`] says that the subscribers have it.
 //! 4. To end: [`link::LinkInput::Drain`] and [`shard::Input::Drain`], until every shard gave [`shard::Output::Drained`] and
 //!    [`link::Link::is_settled`].
 //!
@@ -42,6 +43,8 @@
 //!   the first that is neither delivered nor sent ends its hold.
 //! - A kept session is resumed at once only if the router would have said that its device has another one; else it is asked about, or
 //!   fetched from another gateway, within a bound.
+//! - A broadcast comes to the subscribers of every gateway that is connected to the backend, once each; of two retained ones all gateways
+//!   come to keep the newer.
 //! - Everything is bounded by [`Limits`], where each bound says what happens when it is reached; every drop, refusal and retry
 //!   is one of [`Count`].
 //! - The same inputs give the same outputs, always.

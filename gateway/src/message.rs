@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roost_wire::envelope::header;
-use roost_wire::{BootTime, Broadcast};
+use roost_wire::{BootTime, Broadcast, Qos, Topic};
 
 use crate::packet::{
-    BinaryData, Delivery, PayloadFormat, Publish, PublishProperties, PublishPropertiesRef, PublishRef,
+    BinaryData, Delivery, PayloadFormat, Publish, PublishProperties, PublishPropertiesRef, PublishRef, QoS,
     SubscriptionId, Text, UserProperty,
 };
 use crate::trace;
@@ -76,6 +76,35 @@ impl Message {
             retain: broadcast.retain,
             properties: (!is_plain).then(|| Box::new(properties)),
             expires_at: broadcast.expires_in_ms.map(|ms| now + Duration::from_millis(ms)),
+        })
+    }
+
+    /// As another gateway is told of a retained one. `None` if its expiry has passed, or its topic is none that the mesh carries.
+    pub(crate) fn to_broadcast(&self, now: BootTime, qos: QoS) -> Option<Broadcast> {
+        if self.is_expired(now) {
+            return None;
+        }
+        let properties = self.properties.as_deref().cloned().unwrap_or_default();
+        let own = |text: Text| text.as_str().to_owned();
+        Some(Broadcast {
+            qos: match qos {
+                QoS::AtMostOnce => Qos::AtMostOnce,
+                QoS::AtLeastOnce | QoS::ExactlyOnce => Qos::AtLeastOnce,
+            },
+            retain: true,
+            expires_in_ms: self
+                .expires_at
+                .map(|at| u64::try_from(at.since(now).as_millis()).unwrap_or(u64::MAX)),
+            content_type: properties.content_type.map(own),
+            payload_is_utf8: properties.payload_format == Some(PayloadFormat::Utf8),
+            response_topic: properties.response_topic.and_then(|topic| Topic::parse(&topic).ok()),
+            correlation_data: properties.correlation_data.map(BinaryData::into_bytes),
+            user_properties: properties
+                .user_properties
+                .into_iter()
+                .map(|pair| (own(pair.name), own(pair.value)))
+                .collect(),
+            ..Broadcast::new(Topic::parse(&self.topic).ok()?, self.payload.clone())
         })
     }
 

@@ -41,6 +41,30 @@ pub(crate) struct Stamp {
     pub(crate) origin: u64,
 }
 
+/// A part of the broadcasts that are kept, and of those that were deleted, in the order of topics.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) found: Vec<Found>,
+    /// The topic behind which it goes on; none at the end.
+    pub(crate) next: Option<String>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) topic: String,
+    /// None if it was deleted.
+    pub(crate) message: Option<Arc<Message>>,
+    pub(crate) stamp: Stamp,
+    pub(crate) publisher: Option<Device>,
+    pub(crate) qos: QoS,
+}
+
+/// The most that are in a page, in messages and, but for the last of them, in bytes; and how many topics are looked at for it.
+const PAGE_MESSAGES: usize = 64;
+const PAGE_BYTES: usize = 1024 * 1024;
+const PAGE_STEPS: usize = 2_000;
+
 /// For how long a deletion is remembered, so that an older broadcast that comes late brings nothing back. A link that was lost is
 /// there again within seconds, and what was published meanwhile comes within seconds more.
 const DELETED_FOR: Duration = Duration::from_secs(10 * 60);
@@ -175,6 +199,52 @@ impl Retained {
         kept.max(self.deleted.get(&key).copied()) > Some(stamp)
     }
 
+    /// Whether what is kept of this topic has that payload, or nothing is kept and there is none.
+    pub(crate) fn has_same(&self, topic: &str, payload: &[u8]) -> bool {
+        match self.kept.get(&key_of(topic)) {
+            Some(kept) => kept.message.payload == payload,
+            None => payload.is_empty(),
+        }
+    }
+
+    /// The broadcasts behind that topic, or from the first on if it is empty.
+    pub(crate) fn page(&self, after: &str) -> Page {
+        // The first key that may stand behind it.
+        let from = if after.is_empty() { String::new() } else { key_of(after) + "\0" };
+        let mut kept = self.kept.range::<String, _>(&from..).peekable();
+        let mut deleted = self.deleted.range::<String, _>(&from..).peekable();
+        let (mut found, mut bytes, mut last) = (Vec::new(), 0, None);
+        for _ in 0..PAGE_STEPS {
+            let is_kept = match (kept.peek(), deleted.peek()) {
+                (None, None) => return Page { found, next: None },
+                (Some((key, _)), Some((other, _))) => key <= other,
+                (first, _) => first.is_some(),
+            };
+            if is_kept && let Some((key, Kept { message, qos, publisher, stamp, .. })) = kept.next() {
+                last = Some(topic_of(key));
+                let (topic, publisher) = (topic_of(key), publisher.clone());
+                if let Some(stamp) = *stamp {
+                    bytes += message.bytes();
+                    found.push(Found {
+                        topic,
+                        message: Some(Arc::clone(message)),
+                        stamp,
+                        publisher,
+                        qos: *qos,
+                    });
+                }
+            } else if let Some((key, stamp)) = deleted.next() {
+                last = Some(topic_of(key));
+                let (topic, stamp, qos) = (topic_of(key), *stamp, QoS::AtLeastOnce);
+                found.push(Found { topic, message: None, stamp, publisher: None, qos });
+            }
+            if found.len() >= PAGE_MESSAGES || bytes >= PAGE_BYTES {
+                break;
+            }
+        }
+        Page { found, next: last }
+    }
+
     /// A broadcast has deleted this topic's message, whether there was one or not.
     pub(crate) fn remember_deleted(&mut self, now: BootTime, topic: &str, stamp: Stamp) {
         let key = key_of(topic);
@@ -247,6 +317,10 @@ impl Walk {
     pub(crate) fn filter(&self) -> &TopicFilter {
         &self.filter
     }
+}
+
+fn topic_of(key: &str) -> String {
+    key.replace(SEPARATOR, "/")
 }
 
 fn key_of(topic: &str) -> String {

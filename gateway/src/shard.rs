@@ -2,7 +2,7 @@
 //!
 //! Where to look: [`Input`] and [`Output`] are the border. A connection's bytes are read in `read`, its CONNECT answered
 //! in `connect` (it may have to `fetch` the session from another gateway, which has to `give` it), a PUBLISH goes through `publish` (its topic may be one of the `aliases`, and it may have to `park`) to `local` subscribers and the uplink, a command comes through
-//! `command`, what is shared goes to one of its group in `share`, what QoS 2 has more stands in `exactly_once`, all of both leave through `write`, and so does what was retained (`retain`) and what the gateway tells of itself (`sys`); `broadcasts` come from other gateways and from services; `close` ends a connection (`wills` come from it), `timeout` watches over it, `drain` ends all.
+//! `command`, what is shared goes to one of its group in `share`, what QoS 2 has more stands in `exactly_once`, all of both leave through `write`, and so does what was retained (`retain`) and what the gateway tells of itself (`sys`); `broadcasts` come from other gateways and from services (`learn` asks for those that were missed); `close` ends a connection (`wills` come from it), `timeout` watches over it, `drain` ends all.
 
 mod aliases;
 mod broadcasts;
@@ -18,6 +18,7 @@ mod fetches;
 mod give;
 mod hand_over;
 mod input;
+mod learn;
 mod local;
 mod output;
 mod park;
@@ -46,6 +47,8 @@ use fetches::Fetches;
 use give::Wanted;
 pub use hand_over::HandOver;
 pub use input::{Backend, Input};
+pub(crate) use learn::ASK_KEY;
+use learn::Learning;
 use local::Match;
 pub use output::Output;
 use roost_wire::{
@@ -126,6 +129,7 @@ pub struct Shard {
     spooling: Spooling,
     wills: Wills,
     broadcasts: Broadcasts,
+    learning: Learning,
     sys: Sys,
     backend: Backend,
     /// Whose turn it is to have commands delivered here.
@@ -231,6 +235,7 @@ impl Shard {
             spooling: Spooling::new(),
             wills: Wills::default(),
             broadcasts: Broadcasts::default(),
+            learning: Learning::default(),
             sys: Sys::default(),
             counters: Counters::default(),
             connections: HashMap::default(),
@@ -281,10 +286,14 @@ impl Shard {
             Input::Published { token, outcome } => self.published(now, token, outcome),
             Input::Spooled { numbers } => self.spooled(now, numbers),
             Input::Spool(state) => self.spool_state(now, state),
-            Input::Backend(backend) => self.backend = backend,
+            Input::Backend(backend) => {
+                self.backend = backend;
+                self.ask_for_retained(now);
+            }
             Input::Delivery { link, delivery } => self.deliver_command(now, link, delivery),
             Input::Session(arrival) => self.session_arrived(now, *arrival),
             Input::Broadcast { number, message } => self.broadcast_came(now, number, &message),
+            Input::BroadcastsLink { queue } => self.broadcasts_link(now, queue),
             Input::BroadcastMissed { has_expired } => self.broadcast_missed(has_expired),
             Input::Link(word) => self.link_says(now, word),
             Input::Drain { grace } => self.start_drain(now, grace),

@@ -11,6 +11,7 @@ mod exactly_once_down;
 mod exactly_once_roaming;
 mod exactly_once_up;
 mod exactly_once_walk;
+mod learning;
 mod link_reports;
 mod mqtt_31;
 mod packet_sizes;

@@ -138,6 +138,31 @@ async fn a_retained_broadcast_is_found_at_every_gateway(backend: Backend) {
     }
 }
 
+async fn a_gateway_that_starts_learns_what_is_retained(backend: Backend) {
+    let mut mesh = mesh(backend).await;
+    let mut service = mesh.service(ServiceKind::Lapin).await;
+    for number in 0..100 {
+        let topic = format!("broadcast/{number:02}");
+        let retained = Publication { retain: Some(true), ..broadcast(&topic, &number.to_string()) };
+        service.publish(&retained).await.expect("the broker has it");
+    }
+    counted(&mesh, "eu-1", "roost_gateway_retained_messages", &[], 100.0).await;
+    mesh.kill_gateway("us-1");
+    let changed = Publication { retain: Some(true), ..broadcast("broadcast/99", "changed") };
+    service.publish(&changed).await.expect("the broker has it");
+    mesh.start_gateway("us-1").await;
+    counted(&mesh, "us-1", "roost_gateway_retained_learned_total", &["outcome=\"learned\""], 1.0).await;
+    let mut late = RawClient::clean(mesh.mqtt_port("us-1"), 5, "late").await;
+    late.subscribe("broadcast/#").await;
+    for number in 0..100 {
+        let message = late.next().await;
+        late.acknowledge(&message).await;
+        let wanted = if number == 99 { "changed".to_owned() } else { number.to_string() };
+        assert_eq!(message.text, wanted);
+    }
+    late.has_no_more().await;
+}
+
 async fn a_subscriber_that_is_full_holds_up_no_command(backend: Backend) {
     const MANY: usize = 20;
     let small = format!("{FANOUT}limits: {{session_queue_messages_max: 1}}\n");
@@ -214,6 +239,7 @@ on_both_backends!(
     a_services_broadcast_comes_to_every_subscriber_once,
     a_devices_broadcast_comes_to_every_subscriber_once,
     a_retained_broadcast_is_found_at_every_gateway,
+    a_gateway_that_starts_learns_what_is_retained,
     a_subscriber_that_is_full_holds_up_no_command,
     a_cut_link_loses_nothing_that_was_acknowledged_to_who_was_connected,
 );

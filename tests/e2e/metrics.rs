@@ -42,6 +42,7 @@ const QUIET: [(&str, &str); 97] = [
     ("roost_gateway_retained_bytes", "e2e: retained"),
     ("roost_gateway_retained_changes_total", "e2e: retained"),
     ("roost_gateway_retained_deliveries_total", "e2e: retained"),
+    ("roost_gateway_retained_learned_total", "e2e: broadcasts"),
     ("roost_gateway_retained_left_behind_total", "gateway: tests::retained"),
     ("roost_gateway_retained_messages", "e2e: retained"),
     ("roost_gateway_retained_refused_total", "gateway: tests::retained"),

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use roost_wire::{Broadcast, Device, Now, Qos};
 
 use super::connection::HeldBy;
+use super::learn::Lesson;
 use super::{Output, Shard};
 use crate::message::Message;
 use crate::packet::QoS;
@@ -36,6 +37,8 @@ struct Waiting {
     qos: QoS,
     publisher: Option<Device>,
     stamp: Stamp,
+    /// It was retained at another gateway, and is of use only if it is news here.
+    is_lesson: bool,
 }
 
 impl Broadcasts {
@@ -84,6 +87,9 @@ impl Shard {
         number: BroadcastNumber,
         message: &roost_wire::Message,
     ) {
+        if self.hears_of_retained(now, message) {
+            return self.outputs.push_back(Output::BroadcastTaken { number });
+        }
         match self.judge_broadcast(now, number, message) {
             Ok(waiting) => self.broadcasts.push(waiting),
             Err(why) => {
@@ -109,7 +115,16 @@ impl Shard {
         number: BroadcastNumber,
         message: &roost_wire::Message,
     ) -> Result<Waiting, Count> {
-        let broadcast = Broadcast::from_message(message).map_err(|_| Count::BroadcastInvalid)?;
+        let lesson = Lesson::from_message(message);
+        let is_lesson = lesson.is_some();
+        let (broadcast, (publisher, stamp)) = match lesson {
+            Some(Lesson { broadcast, stamp, publisher }) => (broadcast, (publisher, stamp)),
+            None => {
+                let broadcast = Broadcast::from_message(message).map_err(|_| Count::BroadcastInvalid)?;
+                let origin = origin(now, &broadcast);
+                (broadcast, origin)
+            }
+        };
         let (gateway, incarnation) = (&self.config.gateway, self.config.incarnation);
         let is_own = |origin: &roost_wire::BroadcastOrigin| {
             origin.gateway == *gateway && origin.incarnation == incarnation
@@ -124,14 +139,6 @@ impl Shard {
             Qos::AtMostOnce => QoS::AtMostOnce,
             Qos::AtLeastOnce | Qos::ExactlyOnce => QoS::AtLeastOnce,
         };
-        let (publisher, stamp) = match &broadcast.origin {
-            Some(origin) => {
-                let stamp = Stamp { at: origin.received_at, origin: origin.incarnation.0 };
-                (Some(origin.device.clone()), stamp)
-            }
-            // A service has no clock that is ours: it counts from its arrival.
-            None => (None, Stamp { at: now.wall, origin: 0 }),
-        };
         let message = Message::from_broadcast(now.boot, broadcast).ok_or(Count::BroadcastInvalid)?;
         let limits = &self.config.limits;
         if message.bytes() > limits.decode.packet_bytes_max as usize {
@@ -142,7 +149,7 @@ impl Shard {
         if is_full {
             return Err(Count::BroadcastBacklog);
         }
-        Ok(Waiting { number, message, qos, publisher, stamp })
+        Ok(Waiting { number, message, qos, publisher, stamp, is_lesson })
     }
 
     /// Gives the subscribers those that wait, as far as nothing holds them up.
@@ -185,10 +192,13 @@ impl Shard {
     }
 
     fn publish_broadcast(&mut self, now: Now, next: Waiting) {
-        let Waiting { number, message, qos, publisher, stamp } = next;
+        let Waiting { number, message, qos, publisher, stamp, is_lesson } = next;
         self.outputs.push_back(Output::BroadcastTaken { number });
         if message.is_expired(now.boot) {
             return self.count(Count::BroadcastExpired);
+        }
+        if is_lesson && self.knows(now, &message, stamp) {
+            return self.count(Count::BroadcastKnown);
         }
         if message.retain
             && let Err(why) = self.retain(now, publisher, &message, qos, Some(stamp))
@@ -197,5 +207,17 @@ impl Shard {
         }
         let had_locally = self.deliver_locally(now, None, &message, qos);
         self.count(if had_locally { Count::BroadcastDelivered } else { Count::BroadcastUnwanted });
+    }
+}
+
+/// Who has published it, and when.
+fn origin(now: Now, broadcast: &Broadcast) -> (Option<Device>, Stamp) {
+    match &broadcast.origin {
+        Some(origin) => {
+            let stamp = Stamp { at: origin.received_at, origin: origin.incarnation.0 };
+            (Some(origin.device.clone()), stamp)
+        }
+        // A service has no clock that is ours: it counts from its arrival.
+        None => (None, Stamp { at: now.wall, origin: 0 }),
     }
 }

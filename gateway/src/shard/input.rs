@@ -68,6 +68,11 @@ pub enum Input {
     },
     /// The session that a device had elsewhere came through an inbox. Acknowledge it to the broker at once.
     Session(Box<SessionArrival>),
+    /// The link with this queue of broadcasts is up; without one: the link is lost. Only where anything is a broadcast.
+    BroadcastsLink {
+        /// Its name.
+        queue: Option<String>,
+    },
     /// A message came through this gateway's queue of broadcasts. Acknowledge it to the broker when [`super::Output::BroadcastTaken`] says
     /// so, and let the broker send no more than a few hundred before: more than [`crate::Limits::broadcasts_max`] are dropped.
     Broadcast {

@@ -41,6 +41,7 @@ impl Shard {
                 TimerFor::Retained(key) => self.retained_due(now, key),
                 TimerFor::Will(key) => self.will_due(now, key),
                 TimerFor::Sys => self.sys_due(now),
+                TimerFor::Learn => self.learning_due(now),
                 TimerFor::RetainedExpiry => self.expire_retained(now),
                 TimerFor::Give(key) => self.give_due(now, key),
                 TimerFor::Group(group) => self.group_due(now, group),

@@ -28,6 +28,8 @@ pub(super) enum TimerFor {
     Will(SessionKey),
     /// What the gateway tells of itself is told anew.
     Sys,
+    /// An answer of another gateway about retained broadcasts is overdue.
+    Learn,
     /// The next retained message expires.
     RetainedExpiry,
     /// A session that is to be given away has not settled what it has on its way for long enough.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use roost_backend::contract::{
-    ROUTERS, broadcast_queue, broadcasts, control_queue, inbox_queue, missed_queue,
+    FANOUT, MESH, ROUTERS, broadcast_queue, broadcasts, control_queue, inbox_queue, missed_queue,
 };
 use roost_backend::shell::{ConsumePlan, ConsumeQueue, Consumer, ConsumerEvent, PublisherEvent};
 use roost_backend::{Queue, Topology};
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::links::LinkName;
 use super::world::World;
-use crate::shard::Backend;
+use crate::shard::{ASK_KEY, Backend};
 
 /// Which of the two publishing connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,13 +69,14 @@ pub fn inbox_plan(
     let inbox = inbox_queue(gateway, incarnation, link);
     let control = control_queue(gateway, incarnation, link);
     let own = Topology::of(Queue::of_link(&inbox)).and(Topology::of(Queue::of_link(&control)));
-    let own = own.bind(&control, ROUTERS, "").and(broadcasts(gateway, incarnation, link, prefixes));
+    let mut own = own.bind(&control, ROUTERS, "").and(broadcasts(gateway, incarnation, link, prefixes));
     let mut queues = vec![
         ConsumeQueue { name: inbox, prefetch: INBOX_PREFETCH },
         ConsumeQueue { name: control, prefetch: CONTROL_PREFETCH },
     ];
     if !prefixes.is_empty() {
         let name = broadcast_queue(gateway, incarnation, link);
+        own = own.bind(&name, FANOUT, ASK_KEY).bind(&name, MESH, &name);
         queues.push(ConsumeQueue { name, prefetch: BROADCAST_PREFETCH });
         let name = missed_queue(gateway, incarnation, link);
         queues.push(ConsumeQueue { name, prefetch: CONTROL_PREFETCH });
@@ -163,7 +164,8 @@ pub(super) async fn consumer(
                 let inbox = inbox_queue(id, *incarnation, link);
                 let control = control_queue(id, *incarnation, link);
                 world.borrow_mut().links.up(LinkName::Inbox);
-                world.borrow_mut().link_up(link, inbox, control);
+                let broadcasts = broadcast_queue(id, *incarnation, link);
+                world.borrow_mut().link_up(link, inbox, control, broadcasts);
             }
             ConsumerEvent::Down { link, reason } => {
                 world.borrow_mut().links.down(LinkName::Inbox, &reason);

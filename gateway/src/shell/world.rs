@@ -202,7 +202,8 @@ impl World {
         self.perform();
     }
 
-    pub(super) fn link_up(&mut self, link: LinkId, inbox: String, control: String) {
+    pub(super) fn link_up(&mut self, link: LinkId, inbox: String, control: String, broadcasts: String) {
+        self.shard.handle(now(), Input::BroadcastsLink { queue: Some(broadcasts) });
         self.link.handle(now(), LinkInput::Up { link, inbox, control });
         self.perform();
     }
@@ -210,6 +211,7 @@ impl World {
     pub(super) fn link_down(&mut self, link: LinkId) {
         // Its queues are gone, and nothing of them can be acknowledged any more.
         self.broadcasts.clear();
+        self.shard.handle(now(), Input::BroadcastsLink { queue: None });
         self.link.handle(now(), LinkInput::Down { link });
         self.perform();
     }

@@ -162,6 +162,13 @@ impl<W> Uplink<W> {
         self.start(Outstanding { event, exchange, stage, refusals, was_refused, bytes, waiter, trace })
     }
 
+    /// A token for what is published beside the events, whose outcome is nobody's.
+    pub(crate) fn unanswered_token(&mut self) -> PublishToken {
+        let number = self.next_number;
+        self.next_number += 1;
+        PublishToken::new(self.origin, number)
+    }
+
     /// Publishes again what was refused before.
     pub(crate) fn retry(&mut self, number: u64) -> Option<Box<Publication>> {
         let mut again = self.outstanding.remove(&number)?;

@@ -7,7 +7,7 @@ pub(super) fn of(metric: &str) -> &'static str {
     known.map_or("", |(_, meaning)| meaning)
 }
 
-const MEANINGS: [(&str, &str); 48] = [
+const MEANINGS: [(&str, &str); 49] = [
     ("connections_opened", "Transport connections taken."),
     ("connects_accepted", "CONNECTs accepted."),
     ("connects_refused", "CONNECTs refused and connections ended before one, by reason."),
@@ -48,6 +48,10 @@ const MEANINGS: [(&str, &str); 48] = [
     ("wills_ended", "Wills that are kept no more, by outcome."),
     ("broadcasts", "Broadcasts that came from services and other gateways, by outcome."),
     ("broadcasts_waited", "How often broadcasts had to wait for a subscriber that is connected and full."),
+    (
+        "retained_learned",
+        "How often retained broadcasts that may have been missed were asked for, by outcome.",
+    ),
     ("broadcasts_dropped", "Broadcasts that came and were dropped, by reason."),
     ("pubacks_ignored", "PUBACKs from clients that were ignored, by reason."),
     (
