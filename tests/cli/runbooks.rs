@@ -45,6 +45,21 @@ fn every_page_is_in_the_index_and_answers_the_four_questions() {
     }
 }
 
+/// A page's headings, as links name them.
+fn headings(page: &str) -> BTreeSet<String> {
+    let titles =
+        page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches(['#', ' ']));
+    let name = |title: &str| {
+        title
+            .to_lowercase()
+            .chars()
+            .filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c))
+            .collect::<String>()
+            .replace(' ', "-")
+    };
+    titles.map(name).collect()
+}
+
 #[test]
 fn every_link_leads_somewhere() {
     let mut checked = 0;
@@ -54,7 +69,11 @@ fn every_link_leads_somewhere() {
             text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target)
         {
             if !target.contains("://") {
-                assert!(file.parent().unwrap().join(target).exists(), "{}: {target}", file.display());
+                let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+                let there = if path.is_empty() { file.clone() } else { file.parent().unwrap().join(path) };
+                let page = std::fs::read_to_string(&there).unwrap_or_default();
+                let leads = there.exists() && (heading.is_empty() || headings(&page).contains(heading));
+                assert!(leads, "{}: {target}", file.display());
                 checked += 1;
             }
         }

@@ -180,3 +180,50 @@ proptest! {
         }
     }
 }
+
+/// One after the other, until there is no next one.
+fn pages(store: &Retained) -> Vec<Page> {
+    let mut pages = vec![store.page("")];
+    while let Some(next) = pages.last().and_then(|page| page.next.clone()) {
+        pages.push(store.page(&next));
+    }
+    pages
+}
+
+#[test]
+fn pages_hold_every_broadcast_and_every_deletion_once_and_are_bounded() {
+    let stamp = |n: u64| Stamp { at: WallTime::from_millis(n), origin: n % 3 };
+    let mut store = Retained::new(1_000_000, 1_000_000_000);
+    let mut expected = Vec::new();
+    for n in 0..300_u64 {
+        let topic = format!("b/{n:03}/x");
+        if n % 10 == 0 {
+            store.remember_deleted(BootTime::default(), &topic, stamp(n));
+        } else {
+            store.set(message(&topic, b"x", None), QoS::AtMostOnce, None, Some(stamp(n))).unwrap();
+        }
+        expected.push((topic, n % 10 != 0, stamp(n)));
+    }
+    // So many others that a page of nothing but them ends as well.
+    for n in 0..5_000 {
+        set(&mut store, &format!("b/100/y/{n}"), b"x").unwrap();
+    }
+    let pages = pages(&store);
+    assert!(pages.iter().all(|page| page.found.len() <= PAGE_MESSAGES));
+    assert!(pages.iter().any(|page| page.found.is_empty()), "{}", pages.len());
+    let found = pages.into_iter().flat_map(|page| page.found);
+    let found: Vec<_> = found.map(|it| (it.topic, it.message.is_some(), it.stamp)).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_page_is_bounded_in_bytes() {
+    let mut store = Retained::new(1_000, 1_000_000_000);
+    let large = vec![0; PAGE_BYTES / 4];
+    for n in 0..10 {
+        let stamp = Stamp { at: WallTime::from_millis(1), origin: 0 };
+        store.set(message(&format!("{n}"), &large, None), QoS::AtMostOnce, None, Some(stamp)).unwrap();
+    }
+    let sizes: Vec<usize> = pages(&store).iter().map(|page| page.found.len()).collect();
+    assert_eq!(sizes, [4, 4, 2]);
+}
