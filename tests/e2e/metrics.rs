@@ -8,7 +8,7 @@ use roost_harness::{Family, PATIENCE, eventually};
 use crate::busy::{Busy, PRIVATE};
 
 /// Only trouble sets these, or they are set for a moment only; each with where a test sets it, or why none can be sure to.
-const QUIET: [(&str, &str); 98] = [
+const QUIET: [(&str, &str); 99] = [
     ("roost_backend_blocked_total", "backend: embedded::core::tests, a full memory"),
     ("roost_backend_connections_refused_total", "backend: tests/embedded, the bound on connections"),
     ("roost_backend_dead_lettered_total", "e2e: expired"),
@@ -54,6 +54,7 @@ const QUIET: [(&str, &str); 98] = [
     ("roost_gateway_shares_handed_on_total", "e2e: sharing; gateway: tests::sharing_left"),
     ("roost_gateway_sightings_dropped_total", "gateway: tests::link_reports"),
     ("roost_gateway_spool_dropped_total", "gateway: spool::tests"),
+    ("roost_gateway_subscribers_stalled_total", "gateway: tests::backpressure"),
     ("roost_gateway_superseded_total", "router: tests/shell/same_id"),
     ("roost_gateway_sync_reasons_total", "gateway: tests::link_reports"),
     ("roost_gateway_unreadable_total", "needs a stranger that writes to an inbox"),

@@ -28,7 +28,7 @@ async fn a_client_reads_what_its_gateway_tells_of_itself(backend: Backend) {
         let mut device = Device::connected(kind, &Connect::to(port, &format!("{kind:?}"))).await;
         device.subscribe("$SYS/broker/#", 1).await.expect("subscribed");
         let mut told = BTreeMap::new();
-        tells(&mut device, &mut told, |told| told.len() == 48).await;
+        tells(&mut device, &mut told, |told| told.len() == 49).await;
         assert!(told["version"].starts_with("roost version "), "{kind:?}: {told:?}");
         // The other one is gone, or will be seen to be.
         tells(&mut device, &mut told, |told| told["clients/connected"] == "1").await;
