@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use crate::packet::DecodeLimits;
+use crate::session::QueueBounds;
 use crate::spool::WhenFull;
 
 /// The bounds of one shard.
@@ -128,6 +129,13 @@ pub enum WhenAwayFull {
     /// Its publisher is told 0x97 and nobody gets it, if it speaks MQTT 5; for an older one, which cannot be told, and for a will it is
     /// dropped for that session.
     Refuse,
+}
+
+impl Limits {
+    /// What may wait for one session.
+    pub(crate) const fn queue(&self) -> QueueBounds {
+        QueueBounds { messages: self.queue_messages_max, bytes: self.queue_bytes_max }
+    }
 }
 
 impl Default for Limits {

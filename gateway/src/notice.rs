@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roost_wire::{Device, SessionId};
+use roost_wire::{BroadcastError, Device, SessionId, Topic};
 
 use crate::{ConnectionId, Count};
 
@@ -68,6 +68,10 @@ pub enum Notice {
     BroadcastDropped {
         /// Why.
         why: Count,
+        /// Its topic, as far as it could be read.
+        topic: Option<Topic>,
+        /// What is wrong with it.
+        error: Option<BroadcastError>,
     },
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub(crate) use carried::{Carried, CarriedError, CarriedShare};
 pub(crate) use catch_up::{CatchUp, Pass};
-pub(crate) use outbox::{Depth, LocalCopy, Outbox, SharedCopy};
+pub(crate) use outbox::{Depth, LocalCopy, Outbox, QueueBounds, SharedCopy};
 pub(crate) use pending::{Answer, Pending, Publisher};
 pub(crate) use received::{Arrival, Received, Release};
 use roost_wire::{BootTime, Device, Present, SessionId};

@@ -347,10 +347,11 @@ async fn who_pings_in_time_stays(at: At) {
     let _silent = Client::connect(at, &brisk("silent").with_will(&topic, b"gone")).await;
     let will = async { watcher.text().await };
     tokio::pin!(will);
+    let mut pings = tokio::time::interval(Duration::from_millis(500));
     loop {
         tokio::select! {
             text = &mut will => break assert_eq!(text, "gone"),
-            () = tokio::time::sleep(Duration::from_millis(500)) => {
+            _ = pings.tick() => {
                 pinging.send(PINGREQ).await;
                 pinging.expect(PINGRESP).await;
             }

@@ -7,6 +7,7 @@ mod command;
 mod delivery;
 mod event;
 pub mod header;
+mod said;
 mod session;
 
 pub use broadcast::{Broadcast, BroadcastError, BroadcastOrigin};

@@ -58,6 +58,20 @@ pub(crate) struct Depth {
     pub(crate) inflight: usize,
 }
 
+/// How much may wait in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QueueBounds {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+impl QueueBounds {
+    /// As much so many times.
+    pub(crate) const fn times(self, factor: usize) -> Self {
+        Self { messages: self.messages.saturating_mul(factor), bytes: self.bytes.saturating_mul(factor) }
+    }
+}
+
 impl Due<'_> {
     /// As it stands in its PUBLISH.
     pub(crate) fn delivery(&self) -> Delivery {
@@ -123,14 +137,14 @@ impl Outbox {
     }
 
     /// Whether a message of that size is one too many for the queue. An empty queue takes any one message.
-    pub(crate) fn is_full_for(&self, bytes: usize, messages_max: usize, bytes_max: usize) -> bool {
+    pub(crate) fn is_full_for(&self, bytes: usize, bounds: QueueBounds) -> bool {
         let len = self.queue.len();
-        len >= messages_max || (len > 0 && self.queue_bytes + bytes > bytes_max)
+        len >= bounds.messages || (len > 0 && self.queue_bytes + bytes > bounds.bytes)
     }
 
     /// Whether the queue holds more than those bounds.
-    pub(crate) fn is_over(&self, messages_max: usize, bytes_max: usize) -> bool {
-        self.queue.len() > messages_max || (self.queue.len() > 1 && self.queue_bytes > bytes_max)
+    pub(crate) fn is_over(&self, bounds: QueueBounds) -> bool {
+        self.queue.len() > bounds.messages || (self.queue.len() > 1 && self.queue_bytes > bounds.bytes)
     }
 
     /// Drops the copy that waits the longest; false if none does.

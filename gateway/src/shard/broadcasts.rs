@@ -11,7 +11,8 @@
 
 use std::collections::VecDeque;
 
-use roost_wire::{Broadcast, Device, Now, Qos};
+use roost_wire::envelope::header;
+use roost_wire::{Broadcast, BroadcastError, Device, Now, Qos, Topic};
 
 use super::connection::HeldBy;
 use super::learn::Lesson;
@@ -39,6 +40,20 @@ struct Waiting {
     stamp: Stamp,
     /// It was retained at another gateway, and is of use only if it is news here.
     is_lesson: bool,
+}
+
+/// Why a message is not for this gateway's subscribers.
+#[derive(Debug)]
+struct Rejected {
+    why: Count,
+    /// What is wrong with it, if it is no broadcast.
+    error: Option<BroadcastError>,
+}
+
+impl From<Count> for Rejected {
+    fn from(why: Count) -> Self {
+        Self { why, error: None }
+    }
 }
 
 impl Broadcasts {
@@ -92,10 +107,12 @@ impl Shard {
         }
         match self.judge_broadcast(now, number, message) {
             Ok(waiting) => self.broadcasts.push(waiting),
-            Err(why) => {
-                self.count(why);
+            Err(Rejected { why, error }) => {
                 if why.metric() == Count::BroadcastInvalid.metric() {
-                    self.outputs.push_back(Output::Notice(Box::new(Notice::BroadcastDropped { why })));
+                    let topic = message.properties.text(header::TOPIC).and_then(|t| Topic::parse(t).ok());
+                    self.broadcast_dropped(why, topic, error);
+                } else {
+                    self.count(why);
                 }
                 self.outputs.push_back(Output::BroadcastTaken { number });
             }
@@ -105,8 +122,13 @@ impl Shard {
     /// The queue of broadcasts had no room, or no time, for a message.
     pub(super) fn broadcast_missed(&mut self, has_expired: bool) {
         let why = if has_expired { Count::BroadcastExpired } else { Count::BroadcastQueueFull };
+        self.broadcast_dropped(why, None, None);
+    }
+
+    fn broadcast_dropped(&mut self, why: Count, topic: Option<Topic>, error: Option<BroadcastError>) {
         self.count(why);
-        self.outputs.push_back(Output::Notice(Box::new(Notice::BroadcastDropped { why })));
+        let notice = Notice::BroadcastDropped { why, topic, error };
+        self.outputs.push_back(Output::Notice(Box::new(notice)));
     }
 
     fn judge_broadcast(
@@ -114,13 +136,14 @@ impl Shard {
         now: Now,
         number: BroadcastNumber,
         message: &roost_wire::Message,
-    ) -> Result<Waiting, Count> {
+    ) -> Result<Waiting, Rejected> {
         let lesson = Lesson::from_message(message);
         let is_lesson = lesson.is_some();
         let (broadcast, (publisher, stamp)) = match lesson {
             Some(Lesson { broadcast, stamp, publisher }) => (broadcast, (publisher, stamp)),
             None => {
-                let broadcast = Broadcast::from_message(message).map_err(|_| Count::BroadcastInvalid)?;
+                let broadcast = Broadcast::from_message(message)
+                    .map_err(|error| Rejected { why: Count::BroadcastInvalid, error: Some(error) })?;
                 let origin = origin(now, &broadcast);
                 (broadcast, origin)
             }
@@ -130,24 +153,25 @@ impl Shard {
             origin.gateway == *gateway && origin.incarnation == incarnation
         };
         if broadcast.origin.as_ref().is_some_and(is_own) {
-            return Err(Count::BroadcastOwn);
+            return Err(Count::BroadcastOwn.into());
         }
         if !self.is_broadcast(broadcast.topic.as_str()) {
-            return Err(Count::BroadcastTopic);
+            return Err(Count::BroadcastTopic.into());
         }
         let qos = match broadcast.qos {
             Qos::AtMostOnce => QoS::AtMostOnce,
             Qos::AtLeastOnce | Qos::ExactlyOnce => QoS::AtLeastOnce,
         };
-        let message = Message::from_broadcast(now.boot, broadcast).ok_or(Count::BroadcastInvalid)?;
+        let message =
+            Message::from_broadcast(now.boot, broadcast).ok_or(Rejected::from(Count::BroadcastInvalid))?;
         let limits = &self.config.limits;
         if message.bytes() > limits.decode.packet_bytes_max as usize {
-            return Err(Count::BroadcastTooLarge);
+            return Err(Count::BroadcastTooLarge.into());
         }
         let is_full = self.broadcasts.len() >= limits.broadcasts_max
             || self.broadcasts.bytes() + message.bytes() > limits.broadcast_bytes_max;
         if is_full {
-            return Err(Count::BroadcastBacklog);
+            return Err(Count::BroadcastBacklog.into());
         }
         Ok(Waiting { number, message, qos, publisher, stamp, is_lesson })
     }

@@ -301,6 +301,8 @@ impl Shard {
         session.renumber(session_id, now.boot);
         session.entered_in = self.turn.era;
         session.connection = Some(id);
+        // It has the time of any other client to acknowledge what it is sent again.
+        session.moved_at = now.boot;
         session.expiry = expiry;
         session.expires_at = None;
         let present = session.present();

@@ -312,7 +312,7 @@ impl Shard {
         let mut dropped = 0;
         for (copy, at) in carried.queue.iter().zip(carried.inflight.len()..) {
             let bytes = copy.message.bytes();
-            if session.outbox.is_full_for(bytes, limits.queue_messages_max, limits.queue_bytes_max) {
+            if session.outbox.is_full_for(bytes, limits.queue()) {
                 dropped += 1;
             } else {
                 session.outbox.push(here(copy, at));

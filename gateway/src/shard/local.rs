@@ -35,15 +35,11 @@ impl Shard {
 
     /// Whether the message is for a session that is away and has no room for it, and its publisher is to be told so.
     pub(super) fn is_refused_for_one_away(&self, publisher: Option<SessionKey>, message: &Message) -> bool {
-        let limits = &self.config.limits;
-        let (messages_max, bytes_max, bytes) =
-            (limits.queue_messages_max, limits.queue_bytes_max, message.bytes());
-        limits.when_away_full == WhenAwayFull::Refuse
-            && (self
-                .find_subscriber(publisher, message, |session| {
-                    session.connection.is_none() && session.outbox.is_full_for(bytes, messages_max, bytes_max)
-                })
-                .is_some()
+        let (bytes, bounds) = (message.bytes(), self.config.limits.queue());
+        let is_full =
+            |session: &Session| session.connection.is_none() && session.outbox.is_full_for(bytes, bounds);
+        self.config.limits.when_away_full == WhenAwayFull::Refuse
+            && (self.find_subscriber(publisher, message, is_full).is_some()
                 || self.is_for_full_group_away(message))
     }
 
@@ -75,16 +71,12 @@ impl Shard {
     /// within its bounds could take as long as it likes.
     pub(super) fn takes_another(&self, session: &Session, bytes: usize) -> bool {
         let limits = &self.config.limits;
-        let (messages_max, bytes_max) = (limits.queue_messages_max, limits.queue_bytes_max);
-        let fits = |factor: usize| {
-            let (messages_max, bytes_max) =
-                (messages_max.saturating_mul(factor), bytes_max.saturating_mul(factor));
-            !session.outbox.is_full_for(bytes, messages_max, bytes_max)
-        };
+        let bounds = limits.queue();
+        let fits = |factor: usize| !session.outbox.is_full_for(bytes, bounds.times(factor));
         fits(1)
             || (self.depth.queued_bytes < limits.queued_bytes_total_max
                 && fits(limits.stalled_queue_factor)
-                && (session.outbox.is_over(messages_max, bytes_max) || self.is_stalled(session)))
+                && (session.outbox.is_over(bounds) || self.is_stalled(session)))
     }
 
     fn is_stalled(&self, session: &Session) -> bool {
@@ -224,9 +216,8 @@ impl Shard {
 
     /// Puts a copy that there is room for into a session's queue, and writes it if its client has room too.
     pub(super) fn enqueue(&mut self, now: Now, key: SessionKey, copy: LocalCopy) -> bool {
-        let limits = &self.config.limits;
-        let is_over =
-            |session: &Session| session.outbox.is_over(limits.queue_messages_max, limits.queue_bytes_max);
+        let bounds = self.config.limits.queue();
+        let is_over = |session: &Session| session.outbox.is_over(bounds);
         let Some(session) = self.sessions.get_mut(&key) else { return false };
         let (before, was_over) = (session.outbox.depth(), is_over(session));
         session.outbox.push(copy);
@@ -245,9 +236,7 @@ impl Shard {
     pub(super) fn make_place(&mut self, key: SessionKey, bytes: usize) -> bool {
         let limits = &self.config.limits;
         let Some(session) = self.sessions.get_mut(&key) else { return false };
-        let is_full = |session: &Session| {
-            session.outbox.is_full_for(bytes, limits.queue_messages_max, limits.queue_bytes_max)
-        };
+        let is_full = |session: &Session| session.outbox.is_full_for(bytes, limits.queue());
         match limits.when_away_full {
             WhenAwayFull::DropNewest | WhenAwayFull::Refuse => !is_full(session),
             WhenAwayFull::DropOldest => {

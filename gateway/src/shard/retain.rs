@@ -214,8 +214,7 @@ impl Shard {
     /// The session leaves for another gateway, which has retained messages of its own: what it is owed of those here goes into its queue,
     /// as far as there is room.
     pub(super) fn queue_what_is_owed(&mut self, now: Now, key: SessionKey) {
-        let limits = &self.config.limits;
-        let (messages_max, bytes_max) = (limits.queue_messages_max, limits.queue_bytes_max);
+        let bounds = self.config.limits.queue();
         let (mut steps, mut inserted) = (STEPS_FOR_A_MOVE, 0);
         loop {
             let copy = self.next_owed(now, key, Pass::AtLeastOnce, &mut steps);
@@ -223,8 +222,7 @@ impl Shard {
             let taken = session.outbox.taken();
             let Some(owed) = session.catch_up.first(Pass::AtLeastOnce) else { return };
             let at = owed.queued_before(taken).saturating_add(inserted);
-            let fits =
-                |copy: &LocalCopy| !session.outbox.is_full_for(copy.message.bytes(), messages_max, bytes_max);
+            let fits = |copy: &LocalCopy| !session.outbox.is_full_for(copy.message.bytes(), bounds);
             let Some(copy) = copy.filter(fits) else { return self.count(Count::RetainedLeftBehind) };
             let before = session.outbox.depth();
             session.outbox.insert(at, copy);

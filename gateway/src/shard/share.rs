@@ -184,18 +184,15 @@ impl Shard {
             return session.connection.is_some_and(|id| self.has_room(id, member.session, false));
         }
         let limits = &self.config.limits;
-        let (messages_max, bytes_max) = (limits.queue_messages_max, limits.queue_bytes_max);
         match room {
             Room::AtOnce => {
                 !session.outbox.has_due()
                     && session.connection.is_some_and(|id| self.has_room(id, member.session, true))
             }
-            Room::Queue => !session.outbox.is_full_for(bytes, messages_max, bytes_max),
+            Room::Queue => !session.outbox.is_full_for(bytes, limits.queue()),
             Room::Overflow => {
-                let factor = limits.stalled_queue_factor.max(2);
-                let (messages_max, bytes_max) =
-                    (messages_max.saturating_mul(factor), bytes_max.saturating_mul(factor));
-                !session.outbox.is_full_for(bytes, messages_max, bytes_max)
+                let bounds = limits.queue().times(limits.stalled_queue_factor.max(2));
+                !session.outbox.is_full_for(bytes, bounds)
             }
             Room::Made => true,
         }

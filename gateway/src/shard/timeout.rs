@@ -64,10 +64,10 @@ impl Shard {
     /// Others wait for a session's client from now on, or no more.
     pub(super) fn watch_stall(&mut self, now: Now, key: SessionKey) {
         let message_waits = self.a_message_waits_for(key);
-        let limits = &self.config.limits;
+        let bounds = self.config.limits.queue();
         let Some(session) = self.sessions.get_mut(&key) else { return };
         let Some(id) = session.connection else { return };
-        let is_over = session.outbox.is_over(limits.queue_messages_max, limits.queue_bytes_max);
+        let is_over = session.outbox.is_over(bounds);
         let is_waited_for = !session.holds_up.is_empty() || message_waits;
         if !is_waited_for && !session.hold.has_waiting() && !is_over {
             session.stalled_since = None;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use roost_ops::{Attribute, Readiness, Span, SpanEvent, SpanFigures, SpanKind, Spans};
-use roost_wire::{BootTime, Delivery, Device, Outcome, Settlement};
+use roost_wire::{BootTime, Delivery, Device, Outcome, Settlement, Topic};
 
 use crate::{Begun, Count, Ending, EventFate, MessageTrace, Notice, SpoolState};
 
@@ -76,9 +76,11 @@ impl Telling {
                     tracing::warn!(tenant, device, reason, left_out, "publish refused");
                 }
             }
-            Notice::BroadcastDropped { why } => {
+            Notice::BroadcastDropped { why, topic, error } => {
                 if let Some(left_out) = self.may_tell(now, *why) {
-                    tracing::warn!(reason = why.reason(), left_out, "broadcast dropped");
+                    let (topic, error) =
+                        (topic.as_ref().map(Topic::as_str), error.map(tracing::field::display));
+                    tracing::warn!(reason = why.reason(), topic, error, left_out, "broadcast dropped");
                 }
             }
         }

@@ -218,7 +218,7 @@ fn connections_are_told_with_their_device_and_why_they_end() {
             Notice::Closed { why, .. }
             | Notice::Refused { why, .. }
             | Notice::PublishRefused { why, .. }
-            | Notice::BroadcastDropped { why } => (notice.device(), Some(*why)),
+            | Notice::BroadcastDropped { why, .. } => (notice.device(), Some(*why)),
         })
         .collect();
     let other = "w".parse().unwrap();

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::said::Said;
 use super::{Qos, header};
 use crate::{
     DeliveryMode, Device, DeviceId, GatewayId, HeaderValue, Incarnation, Message, Properties, RoutingKey,
@@ -77,36 +78,24 @@ impl Broadcast {
         }
     }
 
-    /// The broadcast of a service as an AMQP message to `exchange`.
+    /// The broadcast of a service as an AMQP message to `exchange`. What lives longer than 49 days lives 49 days there, the most that
+    /// brokers take.
     #[must_use]
     pub fn into_message(self, exchange: &str) -> Message {
-        let mut properties = Properties {
+        let said = Said {
+            qos: self.qos,
+            expires_in_ms: self.expires_in_ms,
             content_type: self.content_type,
-            delivery_mode: match self.qos {
-                Qos::AtMostOnce => DeliveryMode::Transient,
-                Qos::AtLeastOnce | Qos::ExactlyOnce => DeliveryMode::Persistent,
-            },
-            expiration: self.expires_in_ms.map(|ms| ms.to_string()),
-            ..Properties::default()
+            payload_is_utf8: self.payload_is_utf8,
+            response_topic: self.response_topic.map(|topic| topic.as_str().to_owned()),
+            correlation_data: self.correlation_data,
+            user_properties: self.user_properties,
+            trace: self.trace,
         };
+        let mut properties = said.into_properties();
         properties.set(header::TOPIC, self.topic.as_str());
         if self.retain {
             properties.set(header::RETAIN, true);
-        }
-        if self.payload_is_utf8 {
-            properties.set(header::PAYLOAD_UTF8, true);
-        }
-        if let Some(topic) = self.response_topic {
-            properties.set(header::RESPONSE_TOPIC, topic.as_str());
-        }
-        if let Some(data) = self.correlation_data {
-            properties.set(header::CORRELATION_DATA, HeaderValue::Bytes(data));
-        }
-        if !self.user_properties.is_empty() {
-            properties.set(header::USER_PROPERTIES, header::user_properties(&self.user_properties));
-        }
-        if let Some(trace) = self.trace {
-            properties.set(header::TRACEPARENT, trace.to_string());
         }
         let routing_key = RoutingKey::for_topic(&self.topic).as_str().to_owned();
         Message { exchange: exchange.to_owned(), routing_key, properties, body: self.payload }
@@ -145,12 +134,7 @@ impl Broadcast {
                 true => Some(topic(header::RESPONSE_TOPIC)?),
                 false => None,
             },
-            correlation_data: match p.headers.get(header::CORRELATION_DATA) {
-                None => None,
-                Some(HeaderValue::Bytes(data)) => Some(data.clone()),
-                Some(HeaderValue::Text(text)) => Some(Bytes::copy_from_slice(text.as_bytes())),
-                Some(_) => return Err(wrong(header::CORRELATION_DATA)),
-            },
+            correlation_data: header::correlation_data(p).ok_or(wrong(header::CORRELATION_DATA))?,
             user_properties: header::read_user_properties(p).ok_or(wrong(header::USER_PROPERTIES))?,
             trace: header::trace(p),
         })
@@ -263,17 +247,27 @@ mod tests {
         assert_eq!(Broadcast::from_message(&message), Err(wrong("expiration")));
     }
 
+    #[test]
+    fn what_lives_longer_than_brokers_take_lives_as_long_as_they_do() {
+        let most = u64::from(u32::MAX);
+        for (asked, written) in [(0, 0), (most, most), (most + 1, most), (u64::MAX, most)] {
+            let message =
+                Broadcast { expires_in_ms: Some(asked), ..broadcast() }.into_message("roost.fanout");
+            assert_eq!(message.properties.expiration, Some(written.to_string()), "{asked} ms");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_broadcast_reads_back(
-            payload in any::<Vec<u8>>(), retain in any::<bool>(), qos in 0..=1_u8, expires_in_ms in any::<Option<u64>>(),
+            payload in any::<Vec<u8>>(), retain in any::<bool>(), qos in 0..=1_u8, expires_in_ms in any::<Option<u32>>(),
             pairs in proptest::collection::vec((any::<String>(), any::<String>()), 0..4), data in any::<Option<Vec<u8>>>(),
         ) {
             let broadcast = Broadcast {
                 payload: payload.into(),
                 qos: Qos::try_from(qos).unwrap(),
                 retain,
-                expires_in_ms,
+                expires_in_ms: expires_in_ms.map(u64::from),
                 content_type: Some("text/plain".to_owned()),
                 response_topic: Topic::parse("answers/here").ok(),
                 correlation_data: data.map(Bytes::from),

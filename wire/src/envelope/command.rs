@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::said::expiration;
 use super::{Qos, header};
 use crate::{DeliveryMode, Device, Message, MessageId, Properties, RoutingKey, Topic, TraceContext};
 
@@ -132,7 +133,7 @@ impl CommandRequest {
                 Qos::AtMostOnce => DeliveryMode::Transient,
                 Qos::AtLeastOnce | Qos::ExactlyOnce => DeliveryMode::Persistent,
             },
-            expiration: self.lifetime_ms.map(|ms| ms.to_string()),
+            expiration: self.lifetime_ms.map(expiration),
             reply_to: self.reply_to,
             correlation_id: self.correlation_id,
             ..Properties::default()
@@ -329,10 +330,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_command_reads_back(payload in any::<Vec<u8>>(), lifetime_ms in any::<Option<u64>>(), qos in 0..=1_u8, key in any::<Option<String>>()) {
+        fn a_command_reads_back(payload in any::<Vec<u8>>(), lifetime_ms in any::<Option<u32>>(), qos in 0..=1_u8, key in any::<Option<String>>()) {
             let mut command = request();
             command.payload = payload.into();
-            command.lifetime_ms = lifetime_ms;
+            command.lifetime_ms = lifetime_ms.map(u64::from);
             command.qos = Qos::try_from(qos).unwrap();
             command.supersede_key = key;
             command.receipts = ReceiptsWanted::All;

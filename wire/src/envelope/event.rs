@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
+use super::said::Said;
 use super::{BroadcastOrigin, Qos, header};
 use crate::{
-    DeliveryMode, Device, GatewayId, HeaderValue, Incarnation, Message, Properties, Region, RoutingKey,
-    Topic, TraceContext, WallTime,
+    Device, GatewayId, Incarnation, Message, Properties, Region, RoutingKey, Topic, TraceContext, WallTime,
 };
 
 /// One PUBLISH of a device, as services get it from `roost.up`.
@@ -65,20 +65,24 @@ impl Event {
         format!("{}-{:x}", self.incarnation, self.sequence)
     }
 
-    /// The event as an AMQP message to `exchange`. Brokers close the channel on an `expiration` that does not fit 32 bits of
-    /// milliseconds, and a device may ask for more: what lives longer than 49 days lives 49 days.
+    /// The event as an AMQP message to `exchange`. What lives longer than 49 days lives 49 days there, the most that brokers take.
     #[must_use]
     pub fn into_message(self, exchange: &str) -> Message {
-        let mut properties = Properties {
-            message_id: Some(self.id()),
+        let message_id = Some(self.id());
+        let said = Said {
+            qos: self.qos,
+            expires_in_ms: self.expiry_s.map(|s| u64::from(s) * 1_000),
             content_type: self.content_type,
-            delivery_mode: match self.qos {
-                Qos::AtMostOnce => DeliveryMode::Transient,
-                Qos::AtLeastOnce | Qos::ExactlyOnce => DeliveryMode::Persistent,
-            },
-            expiration: self.expiry_s.map(|s| s.saturating_mul(1_000).to_string()),
+            payload_is_utf8: self.payload_is_utf8,
+            response_topic: self.response_topic,
+            correlation_data: self.correlation_data,
+            user_properties: self.user_properties,
+            trace: self.trace,
+        };
+        let mut properties = Properties {
+            message_id,
             timestamp_s: Some(self.received_at.as_millis() / 1_000),
-            ..Properties::default()
+            ..said.into_properties()
         };
         properties.set(header::TENANT, self.device.tenant.as_str());
         properties.set(header::DEVICE, self.device.id.as_str());
@@ -91,21 +95,6 @@ impl Event {
         properties.set(header::REPLAYED, self.replayed);
         properties.set(header::RECEIVED_AT, self.received_at.as_millis());
         properties.set(header::SEQUENCE, self.sequence);
-        if self.payload_is_utf8 {
-            properties.set(header::PAYLOAD_UTF8, true);
-        }
-        if let Some(topic) = self.response_topic {
-            properties.set(header::RESPONSE_TOPIC, topic);
-        }
-        if let Some(data) = self.correlation_data {
-            properties.set(header::CORRELATION_DATA, HeaderValue::Bytes(data));
-        }
-        if !self.user_properties.is_empty() {
-            properties.set(header::USER_PROPERTIES, header::user_properties(&self.user_properties));
-        }
-        if let Some(trace) = self.trace {
-            properties.set(header::TRACEPARENT, trace.to_string());
-        }
         let routing_key = RoutingKey::for_event(&self.device, &self.topic).as_str().to_owned();
         Message { exchange: exchange.to_owned(), routing_key, properties, body: self.payload }
     }
@@ -155,11 +144,7 @@ impl Event {
             expiry_s: expiry_s.map(|s| u32::try_from(s).unwrap_or(u32::MAX)),
             payload_is_utf8: p.bool(header::PAYLOAD_UTF8).unwrap_or(false),
             response_topic: p.text(header::RESPONSE_TOPIC).map(str::to_owned),
-            correlation_data: match p.headers.get(header::CORRELATION_DATA) {
-                Some(HeaderValue::Bytes(data)) => Some(data.clone()),
-                Some(HeaderValue::Text(text)) => Some(Bytes::copy_from_slice(text.as_bytes())),
-                _ => None,
-            },
+            correlation_data: header::correlation_data(p).unwrap_or(None),
             user_properties: header::read_user_properties(p)
                 .ok_or(EventError { header: header::USER_PROPERTIES })?,
             trace: header::trace(p),
@@ -172,6 +157,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::DeliveryMode;
 
     fn event(topic: &str, payload: Vec<u8>, pairs: Vec<(String, String)>, sequence: u32) -> Event {
         Event {

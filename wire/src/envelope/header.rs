@@ -1,5 +1,7 @@
 //! The names of the headers, and how a list of user properties is one.
 
+use bytes::Bytes;
+
 use crate::{HeaderValue, Properties, TraceContext};
 
 /// The tenant of the device.
@@ -52,6 +54,16 @@ pub const REASON: &str = "roost-reason";
 /// Reads where a message is in a trace. A malformed header counts as none: who traces badly gets its message through all the same.
 pub(crate) fn trace(properties: &Properties) -> Option<TraceContext> {
     TraceContext::parse(properties.text(TRACEPARENT)?).ok()
+}
+
+/// Reads v5 Correlation Data, which a service may write as text; `None` if the header is there and is neither bytes nor text.
+pub(crate) fn correlation_data(properties: &Properties) -> Option<Option<Bytes>> {
+    match properties.headers.get(CORRELATION_DATA) {
+        None => Some(None),
+        Some(HeaderValue::Bytes(data)) => Some(Some(data.clone())),
+        Some(HeaderValue::Text(text)) => Some(Some(Bytes::copy_from_slice(text.as_bytes()))),
+        Some(_) => None,
+    }
 }
 
 /// User properties as a header: a list of two-element lists.

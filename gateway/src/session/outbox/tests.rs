@@ -50,12 +50,13 @@ fn what_was_sent_is_sent_again_in_order_with_dup() {
 #[test]
 fn a_queue_is_bounded_by_count_and_bytes_but_takes_one_message_of_any_size() {
     let mut outbox = Outbox::new();
-    assert!(!outbox.is_full_for(1_000, 2, 10));
+    let bounds = QueueBounds { messages: 2, bytes: 10 };
+    assert!(!outbox.is_full_for(1_000, bounds));
     outbox.push(at_least_once(1));
-    assert!(outbox.is_full_for(6, 2, 10));
-    assert!(!outbox.is_full_for(5, 2, 10));
+    assert!(outbox.is_full_for(6, bounds));
+    assert!(!outbox.is_full_for(5, bounds));
     outbox.push(at_least_once(2));
-    assert!(outbox.is_full_for(0, 2, 100));
+    assert!(outbox.is_full_for(0, QueueBounds { bytes: 100, ..bounds }));
 }
 
 #[test]
