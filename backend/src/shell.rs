@@ -12,6 +12,7 @@ mod down_reason;
 mod figures;
 mod link;
 mod publisher;
+mod race;
 mod retry;
 
 pub use consumer::{ConsumePlan, ConsumeQueue, Consumer, ConsumerEvent, Delivered, DeliveryToken, consumer};

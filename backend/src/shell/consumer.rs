@@ -8,14 +8,16 @@ mod serve;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt;
 use roost_wire::{LinkId, Message};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use self::serve::Attempt;
+use self::serve::Ready;
 use super::LinkConfig;
 use super::down_reason::DownReason;
 use super::figures::ConsumerFigures;
+use super::race::{Overlap, Race};
 use super::retry::Retry;
 use crate::Topology;
 use crate::ledger::Ledger;
@@ -204,12 +206,31 @@ async fn run(
     mut close: watch::Receiver<bool>,
 ) {
     let mut retry = Retry::new(&config);
-    let mut link = LinkId(0);
+    let mut number = LinkId(0);
     loop {
-        link = link.next();
-        let plan = plan(link);
-        let attempt = Attempt { config: &config, plan: &plan, link, desk: &desk, events: &events };
-        let Some(reason) = attempt.carry_out(&mut retry, &mut close).await else { return };
+        let ready = {
+            // Queues of a plan may be exclusive to their connection.
+            let mut race = Race::new(&config, Overlap::Excluded, |node, heard| {
+                number = number.next();
+                Ready::at(&config, node, heard, number, plan(number)).boxed()
+            });
+            loop {
+                let attempt =
+                    tokio::select! { attempt = race.ready() => attempt, () = closed(&mut close) => return };
+                match attempt {
+                    Ok(ready) => break ready,
+                    Err((link, reason)) => {
+                        if tell_down(&config, link, reason, &events, &mut close).await {
+                            return;
+                        }
+                    }
+                }
+                tokio::select! { () = retry.wait() => {}, () = closed(&mut close) => return }
+            }
+        };
+        let link = ready.number;
+        let lost = ready.consume(&desk, &events, &mut retry, &mut close).await;
+        let Some(reason) = lost else { return };
         if tell_down(&config, link, reason, &events, &mut close).await {
             return;
         }

@@ -1,38 +1,37 @@
 //! Declares a topology, and says which object it was that the broker refused.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Error};
 
 use super::down_reason::DownReason;
-use super::link::{Link, within};
+use super::link::Link;
 use crate::{
     Binding, DeadLetterStrategy, Exchange, ExchangeKind, Overflow, Queue, QueueKind, QueueLife, Topology,
 };
 
-/// Declares all of it, each object within the time-out, on a channel of its own: a refusal closes that channel.
-pub(super) async fn declare(link: &Link, topology: &Topology, timeout: Duration) -> Result<(), DownReason> {
+/// Declares all of it, on a channel of its own: a refusal closes that channel.
+pub(super) async fn declare(link: &Link, topology: &Topology) -> Result<(), DownReason> {
     if topology == &Topology::default() {
         return Ok(());
     }
     let channel = link.channel().await?;
     for exchange in &topology.exchanges {
         let what = format!("declaring exchange `{}`", exchange.name);
-        within(timeout, &what, declare_exchange(&channel, exchange)).await?;
+        link.ask(&what, declare_exchange(&channel, exchange)).await?;
     }
     for queue in &topology.queues {
         let what = format!("declaring queue `{}`", queue.name);
-        within(timeout, &what, declare_queue(&channel, queue)).await?;
+        link.ask(&what, declare_queue(&channel, queue)).await?;
     }
     for binding in &topology.bindings {
         let Binding { queue, exchange, key } = binding;
         let what = format!("binding queue `{queue}` to exchange `{exchange}` with key `{key}`");
-        within(timeout, &what, bind(&channel, binding)).await?;
+        link.ask(&what, bind(&channel, binding)).await?;
     }
-    within(timeout, "closing a channel", channel.close(200, "OK".into())).await
+    link.ask("closing a channel", channel.close(200, "OK".into())).await
 }
 
 async fn declare_exchange(channel: &Channel, exchange: &Exchange) -> Result<(), Error> {

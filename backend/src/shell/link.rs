@@ -18,15 +18,16 @@ use futures_util::Stream;
 use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{Channel, Connection, ConnectionProperties, Error, Event};
-use rand::RngExt;
 
 use super::down_reason::DownReason;
+use super::race::Heard;
 use crate::{AmqpAddress, AmqpNode};
 
 /// How a link is made, kept and made again.
 #[derive(Debug, Clone)]
 pub struct LinkConfig {
-    /// Where the cluster is. Of several nodes each attempt tries all, beginning with any: a fleet of gateways spreads over them.
+    /// Where the cluster is. Of several nodes each attempt tries all, beginning with any: a fleet of gateways spreads over them. One that says
+    /// nothing for 3 s is not waited for alone.
     pub address: AmqpAddress,
     /// What operators read in RabbitMQ's list of connections; the publishing and the consuming end add which they are.
     pub connection_name: String,
@@ -66,35 +67,40 @@ pub(super) struct Link {
     connection: Connection,
     socket: Socket,
     timeout: Duration,
+    heard: Heard,
 }
 
 impl Link {
-    /// Connects to a node and shakes hands: with the first that answers. The reason is that of the last that did not.
-    pub(super) async fn open(config: &LinkConfig, end: &str) -> Result<Self, DownReason> {
-        let nodes = config.address.nodes();
-        let first = rand::rng().random_range(0..nodes.len());
-        let mut attempt = Self::open_at(config, &nodes[first], end).await;
-        for node in nodes[first + 1..].iter().chain(&nodes[..first]) {
-            if let Err(reason) = &attempt {
-                tracing::debug!(connection = config.connection_name, %reason, "another node is tried");
-                attempt = Self::open_at(config, node, end).await;
-            }
-        }
-        attempt
-    }
-
-    async fn open_at(config: &LinkConfig, node: &AmqpNode, end: &str) -> Result<Self, DownReason> {
+    /// Connects to a node and shakes hands.
+    pub(super) async fn open(
+        config: &LinkConfig,
+        node: &AmqpNode,
+        end: &str,
+        heard: Heard,
+    ) -> Result<Self, DownReason> {
         let socket = Socket::default();
         let address = config.address.through(&node.host, node.port);
         let what = format!("connecting to {address}");
         let connecting = connect(config, &address, end, Arc::clone(&socket.0));
         let connecting = within(config.timeout, &what, connecting).await;
         let connection = connecting.map_err(DownReason::before_the_link)?;
-        Ok(Self { connection, socket, timeout: config.timeout })
+        heard.note();
+        Ok(Self { connection, socket, timeout: config.timeout, heard })
+    }
+
+    /// Waits for one answer of the broker, as long as it may take.
+    pub(super) async fn ask<T>(
+        &self,
+        what: &str,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, DownReason> {
+        let answer = within(self.timeout, what, answer).await;
+        self.heard.note();
+        answer
     }
 
     pub(super) async fn channel(&self) -> Result<Channel, DownReason> {
-        within(self.timeout, "opening a channel", self.connection.create_channel()).await
+        self.ask("opening a channel", self.connection.create_channel()).await
     }
 
     pub(super) fn events(&self) -> impl Stream<Item = Event> + Send + 'static {
@@ -108,7 +114,7 @@ impl Link {
 
     /// Closes politely if the broker answers in time, else cuts; and waits for lapin's thread either way.
     pub(super) async fn end(self) {
-        let Self { connection, socket, timeout } = self;
+        let Self { connection, socket, timeout, .. } = self;
         let closing = connection.close(200, "OK".into());
         if within(timeout.min(CLOSE_MAX), "closing", closing).await.is_err() {
             socket.cut();
@@ -169,8 +175,7 @@ fn shut(stream: &TcpStream) {
     let _ = stream.shutdown(Shutdown::Both);
 }
 
-/// Waits for one answer of the broker.
-pub(super) async fn within<T>(
+async fn within<T>(
     timeout: Duration,
     what: &str,
     answer: impl Future<Output = Result<T, Error>>,

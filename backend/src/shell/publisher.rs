@@ -11,6 +11,7 @@ mod serve;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use lapin::Channel;
 use lapin::options::ConfirmSelectOptions;
 use tokio::sync::{mpsc, watch};
@@ -21,10 +22,11 @@ use super::LinkConfig;
 use super::declare::declare;
 use super::down_reason::DownReason;
 use super::figures::PublisherFigures;
-use super::link::{Link, within};
+use super::link::Link;
+use super::race::{Heard, Overlap, Race};
 use super::retry::Retry;
-use crate::Topology;
 use crate::window::{Publish, Published, Window};
+use crate::{AmqpNode, Topology};
 
 /// How much a publisher holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,35 +239,38 @@ impl Desk {
 
     /// Tries until a link is up; `None` if the publisher was closed and its grace is over, or nothing is left to publish.
     async fn come_up(&mut self) -> Option<(Link, Channel)> {
+        let Self { link: config, topology, retry, close, window, published, events, .. } = self;
+        let (config, topology, window) = (&*config, &*topology, &*window);
+        // What a publisher declares is nobody's alone.
+        let mut race =
+            Race::new(config, Overlap::Allowed, |node, heard| attempt(config, node, heard, topology).boxed());
         loop {
-            let Self { link, topology, close, window, published, events, .. } = self;
             let attempt = tokio::select! {
-                attempt = attempt(link, topology) => attempt,
-                () = over(close, window, published, link.timeout) => return None,
+                attempt = race.ready() => attempt,
+                () = over(close, window, published, config.timeout) => return None,
                 () = events.flush_for_ever() => unreachable!("it never ends"),
             };
             match attempt {
                 Ok(up) => return Some(up),
                 Err(reason) => {
-                    tracing::debug!(connection = link.connection_name, %reason, "no publishing link");
+                    tracing::debug!(connection = config.connection_name, %reason, "no publishing link");
                     events.push(PublisherEvent::Down { reason });
                 }
             }
-            if !self.pause().await {
-                return None;
+            tokio::select! {
+                () = pause(retry, events) => {}
+                () = over(close, window, published, config.timeout) => return None,
             }
         }
     }
 
-    /// Waits before the next attempt, and until the events' reader has caught up with what there is to tell. `false` as
-    /// [`Desk::come_up`]'s `None`.
+    /// As [`pause`]; `false` as [`Desk::come_up`]'s `None`.
     async fn pause(&mut self) -> bool {
         let Self { link, retry, close, window, published, events, .. } = self;
-        let wait = async {
-            tokio::select! { () = retry.wait() => {}, () = events.flush_for_ever() => {} }
-            events.flush_to_bound().await;
-        };
-        tokio::select! { () = wait => true, () = over(close, window, published, link.timeout) => false }
+        tokio::select! {
+            () = pause(retry, events) => true,
+            () = over(close, window, published, link.timeout) => false,
+        }
     }
 
     /// Tells what can still be told without waiting, and says what is left.
@@ -280,12 +285,23 @@ impl Desk {
     }
 }
 
-/// One attempt to come up: connected, declared, a channel that confirms.
-async fn attempt(config: &LinkConfig, topology: &Topology) -> Result<(Link, Channel), DownReason> {
-    let link = Link::open(config, "publish").await?;
+/// Waits before the next attempt, and until the events' reader has caught up with what there is to tell.
+async fn pause(retry: &mut Retry, events: &mut Outbox) {
+    tokio::select! { () = retry.wait() => {}, () = events.flush_for_ever() => {} }
+    events.flush_to_bound().await;
+}
+
+/// One attempt to come up at a node: connected, declared, a channel that confirms.
+async fn attempt(
+    config: &LinkConfig,
+    node: &AmqpNode,
+    heard: Heard,
+    topology: &Topology,
+) -> Result<(Link, Channel), DownReason> {
+    let link = Link::open(config, node, "publish", heard).await?;
     let prepared = async {
-        declare(&link, topology, config.timeout).await?;
-        confirming_channel(&link, config.timeout).await
+        declare(&link, topology).await?;
+        confirming_channel(&link).await
     };
     match prepared.await {
         Ok(channel) => Ok((link, channel)),
@@ -297,10 +313,10 @@ async fn attempt(config: &LinkConfig, topology: &Topology) -> Result<(Link, Chan
 }
 
 /// A channel that confirms.
-async fn confirming_channel(link: &Link, timeout: Duration) -> Result<Channel, DownReason> {
+async fn confirming_channel(link: &Link) -> Result<Channel, DownReason> {
     let channel = link.channel().await?;
     let confirming = channel.confirm_select(ConfirmSelectOptions::default());
-    within(timeout, "asking for confirms", confirming).await?;
+    link.ask("asking for confirms", confirming).await?;
     Ok(channel)
 }
 

@@ -33,7 +33,7 @@ macro_rules! all_scenarios {
             trouble: a_message_that_the_broker_closes_the_channel_for_is_refused_alone,
                 what_amqp_cannot_carry_is_refused, a_silent_broker_is_left_and_the_message_published_again,
                 a_broker_that_never_speaks_is_not_waited_for, where_nobody_listens_it_says_so_and_keeps_trying,
-                of_several_nodes_one_that_answers_is_found,
+                of_several_nodes_one_that_answers_is_found, a_node_that_says_nothing_is_not_waited_for,
                 a_wrong_password_is_a_reason_and_does_not_print, a_blocked_connection_waits_and_says_so,
                 a_lost_message_is_reported_if_that_was_asked_for;
             topology: the_contract_is_declared_again_and_again, a_deleted_exchange_is_declared_again,

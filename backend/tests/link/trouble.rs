@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use lapin::types::FieldTable;
 use roost_backend::shell::{
-    DownReason, LinkConfig, OnLoss, Published, PublisherConfig, PublisherEvent, publisher,
+    ConsumePlan, ConsumerEvent, DownReason, LinkConfig, OnLoss, Published, PublisherConfig, PublisherEvent,
+    consumer, publisher,
 };
 use roost_backend::{AmqpAddress, Topology};
 use roost_wire::HeaderValue;
@@ -143,15 +144,20 @@ pub(crate) async fn where_nobody_listens_it_says_so_and_keeps_trying(stage: &Sta
     assert_eq!(publisher.close(Duration::ZERO).await.tokens, [1]);
 }
 
+/// The broker as if it were several nodes behind these ports.
+fn nodes(stage: &Stage, ports: [u16; 3]) -> AmqpAddress {
+    let node = &stage.address.nodes()[0];
+    let nodes = ports.map(|port| format!("127.0.0.1:{port}")).join(",");
+    let address: AmqpAddress =
+        stage.address.with_password().replace(&node.to_string(), &nodes).parse().unwrap();
+    assert_eq!(address.nodes().len(), 3, "{address}");
+    address
+}
+
 pub(crate) async fn of_several_nodes_one_that_answers_is_found(stage: &Stage) {
     let (one, other) = (Proxy::before(&stage.address).await, Proxy::before(&stage.address).await);
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let node = &stage.address.nodes()[0];
-    let whole = stage.address.with_password();
-    let nodes = format!("127.0.0.1:{nobody},127.0.0.1:{},127.0.0.1:{}", one.port(), other.port());
-    let address: AmqpAddress = whole.replace(&node.to_string(), &nodes).parse().unwrap();
-    assert_eq!(address.nodes().len(), 3, "{address}");
-    let link = LinkConfig { address, ..stage.link() };
+    let link = LinkConfig { address: nodes(stage, [nobody, one.port(), other.port()]), ..stage.link() };
     let (publisher, mut events) = publisher(link, Topology::default(), PublisherConfig::default());
     let mut met = [0, 0];
     // Which of the two it begins with is drawn; that it is the same one 40 times is one chance in 2^39.
@@ -171,6 +177,27 @@ pub(crate) async fn of_several_nodes_one_that_answers_is_found(stage: &Stage) {
     }
     assert!(met.iter().all(|connections| *connections > 0), "links spread over the nodes: {met:?}");
     publisher.close(PATIENCE).await;
+}
+
+/// As RabbitMQ's nodes do that are cut off from the others: they take connections, and leave the rest without an answer.
+pub(crate) async fn a_node_that_says_nothing_is_not_waited_for(stage: &Stage) {
+    let [one, other, third] = [
+        Proxy::before(&stage.address).await,
+        Proxy::before(&stage.address).await,
+        Proxy::before(&stage.address).await,
+    ];
+    one.fall_silent();
+    other.fall_silent();
+    let address = nodes(stage, [one.port(), other.port(), third.port()]);
+    // Far longer than the test waits for anything.
+    let link = LinkConfig { address, timeout: PATIENCE * 10, ..stage.link() };
+    let (publisher, mut events) = publisher(link.clone(), Topology::default(), PublisherConfig::default());
+    let (consumer, mut consumed) = consumer(link, |_| ConsumePlan::default());
+    assert_eq!(next(&mut events).await, PublisherEvent::Up);
+    let up = tokio::time::timeout(PATIENCE, consumed.recv()).await.expect("no event within patience");
+    assert!(matches!(up, Some(ConsumerEvent::Up { .. })), "{up:?}");
+    publisher.close(PATIENCE).await;
+    consumer.close().await;
 }
 
 pub(crate) async fn a_wrong_password_is_a_reason_and_does_not_print(stage: &Stage) {

@@ -15,24 +15,32 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use super::{ConsumePlan, ConsumeQueue, ConsumerEvent, Delivered, DeliveryToken, Desk, closed};
+use crate::AmqpNode;
 use crate::conversion::incoming;
 use crate::ledger::{Answer, Ledger, Verdict};
 use crate::shell::LinkConfig;
 use crate::shell::declare::declare;
 use crate::shell::down_reason::DownReason;
-use crate::shell::link::{Link, within};
+use crate::shell::link::Link;
+use crate::shell::race::Heard;
 use crate::shell::retry::{Retry, sleep_until};
 
 /// How long the first answer waits for company.
 const ANSWER_DELAY: Duration = Duration::from_millis(2);
 
-/// One attempt at a link.
-pub(super) struct Attempt<'a> {
-    pub(super) config: &'a LinkConfig,
-    pub(super) plan: &'a ConsumePlan,
-    pub(super) link: LinkId,
-    pub(super) desk: &'a Desk,
-    pub(super) events: &'a mpsc::Sender<ConsumerEvent>,
+/// A link that is connected, and on which the plan's topology is declared.
+pub(super) struct Ready {
+    pub(super) number: LinkId,
+    link: Link,
+    plan: ConsumePlan,
+}
+
+/// A link that consumes.
+struct Served<'a> {
+    plan: &'a ConsumePlan,
+    link: LinkId,
+    desk: &'a Desk,
+    events: &'a mpsc::Sender<ConsumerEvent>,
 }
 
 /// What one queue's stream gives: a delivery, or `None` as the last thing.
@@ -41,25 +49,43 @@ struct Arrival {
     delivery: Option<Result<Delivery, Error>>,
 }
 
-impl Attempt<'_> {
-    /// Connects and consumes until the link is lost, with the reason; `None` if the consumer was closed.
-    pub(super) async fn carry_out(
-        &self,
+impl Ready {
+    /// Connects to a node, and declares. A failure tells of which link.
+    pub(super) async fn at(
+        config: &LinkConfig,
+        node: &AmqpNode,
+        heard: Heard,
+        number: LinkId,
+        plan: ConsumePlan,
+    ) -> Result<Self, (LinkId, DownReason)> {
+        let of_it = |reason| (number, reason);
+        let link = Link::open(config, node, "consume", heard).await.map_err(of_it)?;
+        match declare(&link, &plan.topology).await {
+            Ok(()) => Ok(Self { number, link, plan }),
+            Err(reason) => {
+                link.end().await;
+                Err(of_it(reason))
+            }
+        }
+    }
+
+    /// Consumes until the link is lost, with the reason; `None` if the consumer was closed.
+    pub(super) async fn consume(
+        self,
+        desk: &Desk,
+        events: &mpsc::Sender<ConsumerEvent>,
         retry: &mut Retry,
         close: &mut watch::Receiver<bool>,
     ) -> Option<DownReason> {
-        let link = tokio::select! {
-            link = Link::open(self.config, "consume") => match link {
-                Ok(link) => link,
-                Err(reason) => return Some(reason),
-            },
-            () = closed(close) => return None,
-        };
-        let consumed = self.consume(&link, retry, close).await;
+        let Self { number, link, plan } = self;
+        let served = Served { plan: &plan, link: number, desk, events };
+        let consumed = served.consume(&link, retry, close).await;
         link.end().await;
         consumed.err()
     }
+}
 
+impl Served<'_> {
     /// `Ok` if the consumer was closed.
     async fn consume(
         &self,
@@ -79,7 +105,7 @@ impl Attempt<'_> {
             match self.desk.books(|books| books.ledger.waiting()) {
                 0 => answer_at = None,
                 super::ANSWERS.. => {
-                    self.answer(&channels).await?;
+                    self.answer(link, &channels).await?;
                     answer_at = None;
                 }
                 _ => drop(answer_at.get_or_insert_with(|| Instant::now() + ANSWER_DELAY)),
@@ -96,23 +122,21 @@ impl Attempt<'_> {
                 // Notifications only wake: what waits is in the books.
                 () = self.desk.some.notified(), if answer_at.is_none() => {}
                 () = self.desk.enough.notified() => {}
-                () = sleep_until(answer_at), if answer_at.is_some() => self.answer(&channels).await?,
+                () = sleep_until(answer_at), if answer_at.is_some() => self.answer(link, &channels).await?,
                 Some(notice) = notices.next() => if let Event::Error(error) = notice {
                     return Err(DownReason::of("consuming", &error));
                 },
-                () = closed(close) => return self.answer(&channels).await,
+                () = closed(close) => return self.answer(link, &channels).await,
                 () = self.events.closed() => return Ok(()),
             }
         }
     }
 
-    /// Declares, and consumes every queue on a channel of its own.
+    /// Consumes every queue on a channel of its own.
     async fn prepare(
         &self,
         link: &Link,
     ) -> Result<(Vec<Channel>, SelectAll<BoxStream<'static, Arrival>>), DownReason> {
-        let timeout = self.config.timeout;
-        declare(link, &self.plan.topology, timeout).await?;
         let ledger = Ledger::new(self.plan.queues.len());
         self.desk.books(|books| (books.link, books.ledger) = (self.link, ledger));
         let mut channels = Vec::new();
@@ -127,7 +151,7 @@ impl Attempt<'_> {
                 let tag = ShortString::default();
                 channel.basic_consume(name, tag, BasicConsumeOptions::default(), FieldTable::default()).await
             };
-            let consumer = within(timeout, &what, consuming).await?;
+            let consumer = link.ask(&what, consuming).await?;
             let arrivals = consumer.map(move |delivery| Arrival { queue, delivery: Some(delivery) });
             let end = stream::once(async move { Arrival { queue, delivery: None } });
             deliveries.push(arrivals.chain(end).boxed());
@@ -179,11 +203,11 @@ impl Attempt<'_> {
         Ok(ConsumerEvent::Delivery(delivered))
     }
 
-    async fn answer(&self, channels: &[Channel]) -> Result<(), DownReason> {
+    async fn answer(&self, link: &Link, channels: &[Channel]) -> Result<(), DownReason> {
         let answers = self.desk.books(|books| books.ledger.take());
         let sending = join_all(answers.into_iter().map(|answer| send(&channels[answer.queue], answer)));
         let sent = sending.map(|sent| sent.into_iter().collect::<Result<(), Error>>());
-        within(self.config.timeout, "acknowledging", sent).await
+        link.ask("acknowledging", sent).await
     }
 }
 

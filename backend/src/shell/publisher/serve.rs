@@ -49,9 +49,9 @@ impl Desk {
             }
             let again = async {
                 if std::mem::take(&mut course.has_gap) {
-                    declare(link, &self.topology, self.link.timeout).await?;
+                    declare(link, &self.topology).await?;
                 }
-                confirming_channel(link, self.link.timeout).await
+                confirming_channel(link).await
             };
             channel = match again.await {
                 Ok(channel) => channel,

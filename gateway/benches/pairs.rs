@@ -1,0 +1,196 @@
+//! What a publish costs in the core alone, without sockets: pairs of a publisher and a subscriber of its own topic, QoS 1, 256 bytes.
+//!
+//! `cargo bench -p roost-gateway --bench pairs [-- PUBLISHES]` prints nanoseconds and allocations for each, of five rounds the fastest.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use roost_gateway::packet::{
+    Connect, ConnectProperties, Delivery, Encoder, Packet, PacketId, ProtocolVersion, Publish, QoS,
+    Subscribe, SubscribeFilter, SubscribeOptions, Text,
+};
+use roost_gateway::shard::{Input, Output, Shard, ShardConfig};
+use roost_gateway::{ConnectionId, Hints, Limits, Placement, UplinkRules};
+use roost_wire::{BootTime, Incarnation, Now};
+
+const VERSION: ProtocolVersion = ProtocolVersion::V311;
+const PAIRS: u64 = 200;
+/// What one read brings.
+const BATCH: u16 = 16;
+const ROUNDS: usize = 5;
+
+struct Stage {
+    shard: Shard,
+    now: Now,
+    delivered: u64,
+    acknowledged: u64,
+    /// PUBLISHes that each subscriber has got.
+    arrived: Vec<(u64, u16)>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let shard = Shard::new(ShardConfig {
+            gateway: "eu-1".parse().expect("a gateway id"),
+            region: "eu".parse().expect("a region"),
+            incarnation: Incarnation(1),
+            placement: Placement::ALONE,
+            hash_seed: 1,
+            limits: Limits::default(),
+            uplink: UplinkRules::default(),
+            broadcasts: Vec::new(),
+            sys_interval: Duration::ZERO,
+            answers: roost_wire::AnswerTopic::default(),
+            hints: Hints::default(),
+            trace_ids: None,
+        });
+        let now = Now { boot: BootTime::from_micros(1_000_000), ..Now::default() };
+        let mut stage = Self { shard, now, delivered: 0, acknowledged: 0, arrived: Vec::new() };
+        for pair in 0..PAIRS {
+            for connection in [publisher(pair), subscriber(pair)] {
+                stage.handle(Input::Opened { connection, entropy: connection.0 });
+                let bytes = bytes_of(&[connect(format!("c{}", connection.0))]);
+                stage.handle(Input::Received { connection, bytes });
+            }
+            let filters = vec![SubscribeFilter {
+                filter: topic(pair),
+                options: SubscribeOptions { qos: QoS::AtLeastOnce, ..SubscribeOptions::default() },
+            }];
+            let subscribe = Subscribe { packet_id: PacketId::FIRST, filters, properties: None };
+            let bytes = bytes_of(&[Packet::Subscribe(subscribe)]);
+            stage.handle(Input::Received { connection: subscriber(pair), bytes });
+        }
+        stage
+    }
+
+    /// Takes an input in, and does what the shell would do with what comes out.
+    fn handle(&mut self, input: Input) {
+        self.shard.handle(self.now, input);
+        while let Some(output) = self.shard.poll_output() {
+            match output {
+                Output::Write { connection, bytes } => {
+                    if connection.0 % 2 == 1 {
+                        self.arrived.push((connection.0, arrived(&bytes)));
+                    } else {
+                        self.acknowledged += bytes.len() as u64 / 4;
+                    }
+                    self.shard.handle(self.now, Input::Written { connection, bytes: bytes.len() });
+                }
+                Output::Close { .. } => panic!("a connection was closed"),
+                _ => {}
+            }
+        }
+    }
+
+    fn round(&mut self, publishes: u64, sent: &[Bytes], acks: &mut BytesMut, buffer: &mut BytesMut) {
+        let until = self.delivered + publishes;
+        let mut ids = vec![1_u16; 2 * PAIRS as usize + 2];
+        let mut pair = 0;
+        while self.delivered < until {
+            buffer.reserve(64 * 1024);
+            buffer.extend_from_slice(&sent[pair as usize]);
+            let bytes = buffer.split();
+            self.handle(Input::Received { connection: publisher(pair), bytes });
+            while let Some((connection, many)) = self.arrived.pop() {
+                acks.reserve(64 * 1024);
+                for _ in 0..many {
+                    let id = &mut ids[connection as usize];
+                    acks.extend_from_slice(&[0x40, 2, (*id >> 8) as u8, *id as u8]);
+                    *id = id.checked_add(1).unwrap_or(1);
+                }
+                self.delivered += u64::from(many);
+                let bytes = acks.split();
+                self.handle(Input::Received { connection: ConnectionId(connection), bytes });
+            }
+            pair = (pair + 1) % PAIRS;
+        }
+    }
+}
+
+const fn publisher(pair: u64) -> ConnectionId {
+    ConnectionId(2 * pair)
+}
+
+const fn subscriber(pair: u64) -> ConnectionId {
+    ConnectionId(2 * pair + 1)
+}
+
+fn topic(pair: u64) -> Text {
+    Text::parse(format!("local/flood/{pair}")).expect("a text")
+}
+
+/// How many PUBLISHes these bytes are.
+fn arrived(bytes: &[u8]) -> u16 {
+    let (mut at, mut many) = (0, 0);
+    while at < bytes.len() {
+        let (mut length, mut shift, mut head) = (0_usize, 0, 1);
+        loop {
+            let byte = bytes[at + head];
+            length |= usize::from(byte & 0x7f) << shift;
+            (shift, head) = (shift + 7, head + 1);
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        many += u16::from(bytes[at] >> 4 == 3);
+        at += head + length;
+    }
+    many
+}
+
+fn connect(id: String) -> Packet {
+    Packet::Connect(Box::new(Connect {
+        version: VERSION,
+        clean_start: true,
+        keep_alive_s: 0,
+        client_id: Text::parse(id).expect("a text"),
+        will: None,
+        user_name: None,
+        password: None,
+        properties: ConnectProperties::default(),
+    }))
+}
+
+fn bytes_of(packets: &[Packet]) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    for packet in packets {
+        Encoder::new(VERSION).encode(packet, &mut bytes).expect("it can be encoded");
+    }
+    bytes
+}
+
+fn publishes(pair: u64) -> Bytes {
+    let publish = |number: u16| {
+        let packet_id = PacketId::new(number + 1).expect("not zero");
+        Packet::Publish(Publish {
+            topic: topic(pair),
+            delivery: Delivery::AtLeastOnce { packet_id, dup: false },
+            retain: false,
+            payload: Bytes::from_static(&[7; 256]),
+            properties: None,
+        })
+    };
+    bytes_of(&(0..BATCH).map(publish).collect::<Vec<_>>()).freeze()
+}
+
+fn main() {
+    let asked = std::env::args().find_map(|argument| argument.parse().ok());
+    let publishes_each: u64 = asked.unwrap_or(1_000_000);
+    let sent: Vec<Bytes> = (0..PAIRS).map(publishes).collect();
+    let (mut acks, mut buffer) = (BytesMut::with_capacity(64 * 1024), BytesMut::with_capacity(64 * 1024));
+    let mut stage = Stage::new();
+    stage.round(publishes_each / 10, &sent, &mut acks, &mut buffer);
+    let mut best = f64::MAX;
+    for _ in 0..ROUNDS {
+        let (began, before) = (Instant::now(), stage.delivered);
+        stage.round(publishes_each, &sent, &mut acks, &mut buffer);
+        best = best.min(began.elapsed().as_nanos() as f64 / (stage.delivered - before) as f64);
+    }
+    let before = stage.delivered;
+    let counted = allocation_counter::measure(|| {
+        stage.round(publishes_each, &sent, &mut acks, &mut buffer);
+    });
+    let allocations = counted.count_total as f64 / (stage.delivered - before) as f64;
+    assert!(stage.acknowledged >= stage.delivered, "every publish is acknowledged");
+    println!("{best:.0} ns and {allocations:.2} allocations for each publish");
+}
