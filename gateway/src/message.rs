@@ -1,8 +1,10 @@
 //! An application message inside the gateway: kept once, however many subscribers wait for it.
 
+mod payload;
+
 use std::time::Duration;
 
-use bytes::Bytes;
+pub(crate) use payload::Payload;
 use roost_wire::envelope::header;
 use roost_wire::{BootTime, Broadcast, Qos, Topic};
 
@@ -16,7 +18,7 @@ use crate::trace;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) topic: Text,
-    pub(crate) payload: Bytes,
+    pub(crate) payload: Payload,
     pub(crate) retain: bool,
     pub(crate) properties: Option<Box<PublishProperties>>,
     /// When its v5 Message Expiry Interval ends.
@@ -30,15 +32,25 @@ const SHARED_PAYLOAD_BYTES_MIN: usize = 16 * 1024;
 impl Message {
     /// Takes over what a client published, received `now`.
     pub(crate) fn from_publish(now: BootTime, publish: Publish) -> Self {
-        let payload = match publish.payload.len() {
-            0 => Bytes::new(),
-            len if len < SHARED_PAYLOAD_BYTES_MIN => Bytes::copy_from_slice(&publish.payload),
-            _ => publish.payload,
+        let topic = publish.topic.detached();
+        Self::from_publish_into(now, publish, topic, Payload::default())
+    }
+
+    /// The same with that topic, which shares no read buffer, and in the memory of a payload that is over.
+    pub(crate) fn from_publish_into(now: BootTime, publish: Publish, topic: Text, over: Payload) -> Self {
+        let payload = match (publish.payload.len(), over) {
+            (SHARED_PAYLOAD_BYTES_MIN.., _) => publish.payload.into(),
+            (_, Payload::Own(mut bytes)) => {
+                bytes.clear();
+                bytes.extend_from_slice(&publish.payload);
+                Payload::Own(bytes)
+            }
+            (_, Payload::Shared(_)) => Payload::Own(publish.payload.to_vec()),
         };
         let properties = publish.properties.map(|properties| Box::new(properties.detached()));
         let expiry_s = properties.as_ref().and_then(|p| p.message_expiry_s);
         Self {
-            topic: publish.topic.detached(),
+            topic,
             payload,
             retain: publish.retain,
             properties,
@@ -72,7 +84,7 @@ impl Message {
         let is_plain = properties == PublishProperties::default();
         Some(Self {
             topic: Text::parse(String::from(broadcast.topic)).ok()?,
-            payload: broadcast.payload,
+            payload: broadcast.payload.into(),
             retain: broadcast.retain,
             properties: (!is_plain).then(|| Box::new(properties)),
             expires_at: broadcast.expires_in_ms.map(|ms| now + Duration::from_millis(ms)),
@@ -104,13 +116,13 @@ impl Message {
                 .into_iter()
                 .map(|pair| (own(pair.name), own(pair.value)))
                 .collect(),
-            ..Broadcast::new(Topic::parse(&self.topic).ok()?, self.payload.clone())
+            ..Broadcast::new(Topic::parse(&self.topic).ok()?, self.payload.clone().into_bytes())
         })
     }
 
     /// The same message in memory of its own, for one that is kept for long.
     pub(crate) fn detached(&self) -> Self {
-        Self { payload: Bytes::copy_from_slice(&self.payload), ..self.clone() }
+        Self { payload: Payload::Own(self.payload.to_vec()), ..self.clone() }
     }
 
     /// What it counts against bounds in bytes: topic, payload and properties.
@@ -166,6 +178,8 @@ pub(crate) fn seconds_left(left: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     #[test]

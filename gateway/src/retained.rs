@@ -202,7 +202,7 @@ impl Retained {
     /// Whether what is kept of this topic has that payload, or nothing is kept and there is none.
     pub(crate) fn has_same(&self, topic: &str, payload: &[u8]) -> bool {
         match self.kept.get(&key_of(topic)) {
-            Some(kept) => kept.message.payload == payload,
+            Some(kept) => *kept.message.payload == *payload,
             None => payload.is_empty(),
         }
     }

@@ -1,11 +1,12 @@
 //! One shard: a single-threaded world of connections, sessions, subscriptions and timers.
 //!
 //! Where to look: [`Input`] and [`Output`] are the border. A connection's bytes are read in `read`, its CONNECT answered
-//! in `connect` (it may have to `fetch` the session from another gateway, which has to `give` it), a PUBLISH goes through `publish` (its topic may be one of the `aliases`, and it may have to `park`) to `local` subscribers and the uplink, a command comes through
+//! in `connect` (it may have to `fetch` the session from another gateway, which has to `give` it), a PUBLISH goes through `publish` (`routes` says where to, its topic may be one of the `aliases`, and it may have to `park`) to `local` subscribers and the uplink, a command comes through
 //! `command`, what is shared goes to one of its group in `share`, what QoS 2 has more stands in `exactly_once`, all of both leave through `write`, and so does what was retained (`retain`) and what the gateway tells of itself (`sys`); `broadcasts` come from other gateways and from services (`learn` asks for those that were missed); `close` ends a connection (`wills` come from it), `timeout` watches over it, `drain` ends all.
 
 mod aliases;
 mod broadcasts;
+mod buffers;
 mod close;
 mod command;
 mod connect;
@@ -20,11 +21,13 @@ mod hand_over;
 mod input;
 mod learn;
 mod local;
+mod messages;
 mod output;
 mod park;
 mod publish;
 mod read;
 mod retain;
+mod routes;
 mod share;
 mod spooling;
 mod subscribe;
@@ -40,6 +43,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use broadcasts::Broadcasts;
+use buffers::Buffers;
 use connection::Connection;
 use doubts::Doubts;
 use drain::DrainState;
@@ -49,11 +53,12 @@ pub use hand_over::HandOver;
 pub use input::{Backend, Input};
 pub(crate) use learn::ASK_KEY;
 use learn::Learning;
-use local::Match;
+use messages::Messages;
 pub use output::Output;
 use roost_wire::{
     AnswerTopic, BootTime, BroadcastPrefix, Device, GatewayId, Incarnation, Now, Region, TraceIds,
 };
+use routes::Routes;
 use spooling::Spooling;
 use sys::Sys;
 use takeovers::Takeovers;
@@ -64,7 +69,7 @@ use wills::Wills;
 use crate::placement::{Numbered, Seeded};
 use crate::retained::Retained;
 use crate::session::{Depth, Session, SessionKey};
-use crate::share::{GroupKey, Groups};
+use crate::share::Groups;
 use crate::subscriptions::SubscriptionTree;
 use crate::trace::Tracer;
 use crate::uplink::{Uplink, Waiter};
@@ -152,10 +157,9 @@ pub struct Shard {
     todo: VecDeque<Todo>,
     to_write: VecDeque<ConnectionId>,
     outputs: VecDeque<Output>,
-    /// Empty between publishes; kept for its memory.
-    matches: Vec<Match>,
-    /// The same.
-    matching_groups: Vec<GroupKey>,
+    routes: Routes,
+    messages: Messages,
+    buffers: Buffers,
 }
 
 /// Something that may have become possible.
@@ -267,8 +271,9 @@ impl Shard {
             todo: VecDeque::new(),
             to_write: VecDeque::new(),
             outputs: VecDeque::new(),
-            matches: Vec::new(),
-            matching_groups: Vec::new(),
+            routes: Routes::new(seed),
+            messages: Messages::default(),
+            buffers: Buffers::default(),
             config,
         }
     }

@@ -212,6 +212,10 @@ impl Groups {
     }
 
     /// Visits each group whose filter matches the topic, a valid topic name. Allocates nothing.
+    pub(crate) fn version(&self) -> u64 {
+        self.tree.version()
+    }
+
     pub(crate) fn visit_matches(&self, topic: &str, mut visit: impl FnMut(GroupKey)) {
         if !self.is_empty() {
             self.tree.visit_matches(topic, |key, _| visit(*key));

@@ -62,6 +62,8 @@ pub struct SubscriptionTree<K> {
     entries: Slab<Entry<K>>,
     entry_of_node_and_key: SlotIndex,
     first_entry_of_key: SlotIndex,
+    /// How often anything in it was changed.
+    version: u64,
 }
 
 /// One level of one or more filters. The root stands before the first level.
@@ -117,7 +119,13 @@ impl<K: Copy + Eq + Hash> SubscriptionTree<K> {
             entries: Slab::new(),
             entry_of_node_and_key: SlotIndex::new(),
             first_entry_of_key: SlotIndex::new(),
+            version: 0,
         }
+    }
+
+    /// What it stands for is the same for as long as this number is.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// How many subscriptions there are.
@@ -142,6 +150,7 @@ impl<K: Copy + Eq + Hash> SubscriptionTree<K> {
     ) -> Result<Inserted, TreeFull> {
         if let Some(entry) = self.find_entry(&key, filter) {
             let old = std::mem::replace(&mut self.entries[entry].subscription, subscription);
+            self.version += 1;
             return Ok(Inserted::Replaced(old));
         }
         if self.len() >= self.subscriptions_max as usize {
@@ -382,6 +391,7 @@ impl<K: Copy + Eq + Hash> SubscriptionTree<K> {
 
     /// Adds an entry at the head of both its lists.
     fn add_entry(&mut self, key: K, node: Slot, subscription: Subscription) {
+        self.version += 1;
         let of_node = Links { previous: None, next: self.nodes[node].first_entry };
         let of_key = Links { previous: None, next: self.first_of_key(&key) };
         let slot = self.entries.insert(Entry { key, subscription, node, of_node, of_key });
@@ -408,6 +418,7 @@ impl<K: Copy + Eq + Hash> SubscriptionTree<K> {
     }
 
     fn remove_entry(&mut self, slot: Slot) -> Subscription {
+        self.version += 1;
         let entry = self.entries.remove(slot);
         self.entry_of_node_and_key.remove(self.hash(&(entry.node, &entry.key)), slot);
 

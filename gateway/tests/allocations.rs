@@ -1,4 +1,4 @@
-//! What a publish allocates on its way through a shard to one subscriber: no more than it does today, amortised over the publishes of a read.
+//! What a publish allocates on its way through a shard to one subscriber: nothing, amortised over the publishes of a read.
 
 use bytes::{Bytes, BytesMut};
 use roost_gateway::packet::{
@@ -166,17 +166,17 @@ fn allocations_per_publish(is_acknowledged: bool, filter: &'static str) -> f64 {
     counted as f64 / f64::from(u32::from(BATCHES) * u32::from(BATCH))
 }
 
-/// Those of the message that its copies share, of what matches, and of what is written.
+/// A read's are left: of the list of what is to be written.
 #[test]
-fn a_publish_at_qos_0_allocates_a_handful_of_times() {
+fn a_publish_at_qos_0_allocates_nothing() {
     let each = allocations_per_publish(false, OWN);
-    assert!(each < 5.5, "{each} allocations for each publish");
+    assert!(each < 0.05, "{each} allocations for each publish");
 }
 
 #[test]
-fn a_publish_at_qos_1_allocates_a_handful_of_times() {
+fn a_publish_at_qos_1_allocates_nothing() {
     let each = allocations_per_publish(true, OWN);
-    assert!(each < 6.5, "{each} allocations for each publish");
+    assert!(each < 0.05, "{each} allocations for each publish");
 }
 
 #[test]
@@ -184,6 +184,6 @@ fn a_publish_to_a_group_allocates_no_more() {
     for is_acknowledged in [false, true] {
         let (own, shared) =
             (allocations_per_publish(is_acknowledged, OWN), allocations_per_publish(is_acknowledged, SHARED));
-        assert!(shared <= own, "{shared} allocations for each publish, {own} to a subscriber of its own");
+        assert!(shared <= own + 0.01, "{shared} allocations for each publish, {own} to a subscriber of its own");
     }
 }

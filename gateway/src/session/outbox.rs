@@ -236,23 +236,23 @@ impl Outbox {
         self.inflight.iter().any(|inflight| inflight.packet_id == packet_id) || self.is_released(packet_id)
     }
 
-    /// Takes in a PUBACK; false if nothing was sent at QoS 1 under that id.
-    pub(crate) fn acknowledge(&mut self, packet_id: PacketId) -> bool {
+    /// Takes in a PUBACK: the message that it is for; none if nothing was sent at QoS 1 under that id.
+    pub(crate) fn acknowledge(&mut self, packet_id: PacketId) -> Option<Arc<Message>> {
         self.take(packet_id, QoS::AtLeastOnce)
     }
 
-    /// Takes in a PUBREC that refuses; false if nothing was sent at QoS 2 under that id, or the client had taken it.
-    pub(crate) fn refuse(&mut self, packet_id: PacketId) -> bool {
+    /// Takes in a PUBREC that refuses; none if nothing was sent at QoS 2 under that id, or the client had taken it.
+    pub(crate) fn refuse(&mut self, packet_id: PacketId) -> Option<Arc<Message>> {
         self.take(packet_id, QoS::ExactlyOnce)
     }
 
-    /// Takes in a PUBREC: the message is the client's, and not sent again [MQTT-4.3.3-6]. False as with [`Outbox::refuse`].
-    pub(crate) fn release(&mut self, packet_id: PacketId) -> bool {
-        let is_new = self.take(packet_id, QoS::ExactlyOnce);
-        if is_new {
+    /// Takes in a PUBREC: the message is the client's, and not sent again [MQTT-4.3.3-6]. None as with [`Outbox::refuse`].
+    pub(crate) fn release(&mut self, packet_id: PacketId) -> Option<Arc<Message>> {
+        let taken = self.take(packet_id, QoS::ExactlyOnce);
+        if taken.is_some() {
             self.released.push_back(packet_id);
         }
-        is_new
+        taken
     }
 
     /// Whether its PUBREC has come, and no PUBCOMP.
@@ -276,18 +276,18 @@ impl Outbox {
         self.released.push_back(packet_id);
     }
 
-    fn take(&mut self, packet_id: PacketId, qos: QoS) -> bool {
+    fn take(&mut self, packet_id: PacketId, qos: QoS) -> Option<Arc<Message>> {
         let is_it = |inflight: &Inflight| inflight.packet_id == packet_id && inflight.copy.qos == qos;
-        let Some(at) = self.inflight.iter().position(is_it) else { return false };
-        self.remove_inflight(at);
-        true
+        let at = self.inflight.iter().position(is_it)?;
+        self.remove_inflight(at).map(|inflight| inflight.copy.message)
     }
 
-    fn remove_inflight(&mut self, at: usize) {
-        self.inflight.remove(at);
+    fn remove_inflight(&mut self, at: usize) -> Option<Inflight> {
+        let removed = self.inflight.remove(at);
         if at < self.sent {
             self.sent -= 1;
         }
+        removed
     }
 
     /// The connection is gone: what was sent is to be sent again to the next one, with DUP [MQTT-4.4.0-1].

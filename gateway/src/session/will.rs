@@ -1,5 +1,6 @@
 //! A will: what a client wants published when its connection ends without its goodbye [MQTT-3.1.2-7].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use roost_wire::{BootTime, Device, Topic};
@@ -28,7 +29,7 @@ pub(crate) struct PendingWill {
 #[derive(Debug)]
 pub(crate) struct DueWill {
     pub(crate) device: Device,
-    pub(crate) message: Message,
+    pub(crate) message: Arc<Message>,
     pub(crate) qos: QoS,
     /// What it was counted with while it was kept.
     pub(crate) bytes: usize,
@@ -96,6 +97,6 @@ impl Will {
         let Self { mut message, qos, .. } = self;
         let expiry_s = message.properties.as_ref().and_then(|properties| properties.message_expiry_s);
         message.expires_at = expiry_s.map(|s| now + Duration::from_secs(s.into()));
-        DueWill { device, message, qos, bytes }
+        DueWill { device, message: Arc::new(message), qos, bytes }
     }
 }

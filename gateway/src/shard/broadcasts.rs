@@ -10,12 +10,14 @@
 //! slows the line, and neither commands nor what clients publish.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use roost_wire::envelope::header;
 use roost_wire::{Broadcast, BroadcastError, Device, Now, Qos, Topic};
 
 use super::connection::HeldBy;
 use super::learn::Lesson;
+use super::routes::Route;
 use super::{Output, Shard};
 use crate::message::Message;
 use crate::packet::QoS;
@@ -34,7 +36,7 @@ pub(super) struct Broadcasts {
 #[derive(Debug)]
 struct Waiting {
     number: BroadcastNumber,
-    message: Message,
+    message: Arc<Message>,
     qos: QoS,
     publisher: Option<Device>,
     stamp: Stamp,
@@ -173,23 +175,31 @@ impl Shard {
         if is_full {
             return Err(Count::BroadcastBacklog.into());
         }
+        let message = Arc::new(message);
         Ok(Waiting { number, message, qos, publisher, stamp, is_lesson })
     }
 
     /// Gives the subscribers those that wait, as far as nothing holds them up.
     pub(super) fn publish_broadcasts(&mut self, now: Now) {
         while let Some(first) = self.broadcasts.line.front() {
-            let held_by = self.who_holds_up_broadcast(now, first);
+            let message = Arc::clone(&first.message);
+            let route = self.route_of(&message.topic);
+            let first = self.broadcasts.line.front();
+            let held_by = first.and_then(|first| self.who_holds_up_broadcast(now, first, &route));
             self.broadcasts_wait_for(now, held_by);
+            if held_by.is_none()
+                && let Some(next) = self.broadcasts.pop()
+            {
+                self.publish_broadcast(now, next, &route);
+            }
+            self.routes.put(route);
             if held_by.is_some() {
                 return;
             }
-            let Some(next) = self.broadcasts.pop() else { return };
-            self.publish_broadcast(now, next);
         }
     }
 
-    fn who_holds_up_broadcast(&self, now: Now, first: &Waiting) -> Option<HeldBy> {
+    fn who_holds_up_broadcast(&self, now: Now, first: &Waiting, route: &Route) -> Option<HeldBy> {
         let Waiting { message, qos, .. } = first;
         if *qos == QoS::AtMostOnce || message.is_expired(now.boot) {
             return None;
@@ -203,7 +213,7 @@ impl Shard {
             }
             HeldBy::Group(_) | HeldBy::Uplink | HeldBy::Spool | HeldBy::Refusal => false,
         });
-        still.or_else(|| self.full_locally(None, message))
+        still.or_else(|| self.full_locally(None, message, route))
     }
 
     fn broadcasts_wait_for(&mut self, now: Now, held_by: Option<HeldBy>) {
@@ -215,7 +225,7 @@ impl Shard {
         self.watch_holders(now, before, held_by);
     }
 
-    fn publish_broadcast(&mut self, now: Now, next: Waiting) {
+    fn publish_broadcast(&mut self, now: Now, next: Waiting, route: &Route) {
         let Waiting { number, message, qos, publisher, stamp, is_lesson } = next;
         self.outputs.push_back(Output::BroadcastTaken { number });
         if message.is_expired(now.boot) {
@@ -229,7 +239,7 @@ impl Shard {
         {
             self.retain_nothing(&message, why);
         }
-        let had_locally = self.deliver_locally(now, None, &message, qos);
+        let had_locally = self.deliver_locally(now, None, &message, qos, route);
         self.count(if had_locally { Count::BroadcastDelivered } else { Count::BroadcastUnwanted });
     }
 }

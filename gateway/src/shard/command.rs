@@ -286,7 +286,7 @@ impl Shard {
                 ..PublishPropertiesRef::default()
             },
         };
-        if !outgoing.publish(now.boot, client, &publish) {
+        if !outgoing.publish(&mut self.buffers, now.boot, client, &publish) {
             return false;
         }
         let mut written = Written {

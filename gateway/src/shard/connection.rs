@@ -1,11 +1,13 @@
 //! One transport connection: its bytes in both directions, and what its client has been promised.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use roost_wire::{BootTime, SessionRequest};
 
+use super::buffers::Buffers;
 use crate::aliases::Aliases;
 use crate::message::Message;
 use crate::packet::{DecodeLimits, Decoder, Delivery, Encoder, Packet, ProtocolVersion, PublishRef};
@@ -33,6 +35,8 @@ pub(super) struct Connection {
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     buffer: BytesMut,
+    /// How many bytes were in it at once.
+    used: usize,
     encoded: u64,
     handed: u64,
     taken: u64,
@@ -91,7 +95,7 @@ pub(super) enum HeldBy {
 #[derive(Debug)]
 pub(super) struct Parked {
     pub(super) publisher: Publisher,
-    pub(super) message: Message,
+    pub(super) message: Arc<Message>,
     pub(super) delivery: Delivery,
     pub(super) read_at: BootTime,
 }
@@ -146,8 +150,14 @@ impl Client {
 
 impl Outgoing {
     /// Adds a packet; false if it is too large for its client [MQTT-3.1.2-24].
-    pub(super) fn packet(&mut self, now: BootTime, encoder: Encoder, packet: &Packet) -> bool {
-        let before = self.buffer.len();
+    pub(super) fn packet(
+        &mut self,
+        buffers: &mut Buffers,
+        now: BootTime,
+        encoder: Encoder,
+        packet: &Packet,
+    ) -> bool {
+        let before = self.begin(buffers);
         let is_encoded = encoder.encode(packet, &mut self.buffer).is_ok();
         if is_encoded {
             self.grew(now, before);
@@ -156,13 +166,35 @@ impl Outgoing {
     }
 
     /// Adds a PUBLISH; false if it is too large for its client [MQTT-3.1.2-24].
-    pub(super) fn publish(&mut self, now: BootTime, client: &mut Client, publish: &PublishRef<'_>) -> bool {
-        let before = self.buffer.len();
+    pub(super) fn publish(
+        &mut self,
+        buffers: &mut Buffers,
+        now: BootTime,
+        client: &mut Client,
+        publish: &PublishRef<'_>,
+    ) -> bool {
+        let before = self.begin(buffers);
         let is_encoded = client.encode_publish(publish, &mut self.buffer);
         if is_encoded {
             self.grew(now, before);
         }
         is_encoded
+    }
+
+    /// Sees to it that there is a buffer; gives how much is in it.
+    fn begin(&mut self, buffers: &mut Buffers) -> usize {
+        if self.buffer.capacity() == 0 {
+            self.buffer = buffers.take();
+        }
+        self.buffer.len()
+    }
+
+    /// Lets go of the buffer if nothing waits.
+    pub(super) fn rest(&mut self, buffers: &mut Buffers) {
+        if self.buffer.is_empty() && !self.is_stuck() {
+            buffers.give_back(std::mem::take(&mut self.buffer), self.used);
+            self.used = 0;
+        }
     }
 
     fn grew(&mut self, now: BootTime, before: usize) {
@@ -189,7 +221,8 @@ impl Outgoing {
     /// Everything that the shell has not had yet, for the last write.
     pub(super) fn take_rest(&mut self) -> Bytes {
         self.handed = self.encoded;
-        std::mem::take(&mut self.buffer).freeze()
+        self.used = self.used.max(self.buffer.len());
+        self.buffer.split().freeze()
     }
 
     /// The socket has taken that much more.
@@ -237,10 +270,10 @@ mod tests {
     fn bytes_are_handed_over_one_write_at_a_time() {
         let at = BootTime::from_micros;
         let encoder = Encoder::new(ProtocolVersion::V311);
-        let mut outgoing = Outgoing::default();
-        outgoing.packet(at(1), encoder, &Packet::Pingresp);
+        let (mut outgoing, mut buffers) = (Outgoing::default(), Buffers::default());
+        outgoing.packet(&mut buffers, at(1), encoder, &Packet::Pingresp);
         assert_eq!(outgoing.hand_over().unwrap().len(), 2);
-        outgoing.packet(at(2), encoder, &Packet::Pingresp);
+        outgoing.packet(&mut buffers, at(2), encoder, &Packet::Pingresp);
         assert_eq!(outgoing.hand_over(), None, "the first is not taken yet");
         assert!(outgoing.was_handed(2) && !outgoing.was_handed(4));
         assert_eq!(outgoing.stuck_since(), Some(at(1)));
@@ -248,8 +281,15 @@ mod tests {
         assert_eq!((outgoing.hand_over(), outgoing.waiting_bytes()), (None, 3));
         outgoing.take(at(4), 1);
         assert_eq!(outgoing.hand_over().unwrap().len(), 2);
+        outgoing.rest(&mut buffers);
+        assert_ne!(outgoing.buffer.capacity(), 0, "the socket has not taken all");
         outgoing.take(at(5), 2);
-        assert_eq!((outgoing.stuck_since(), outgoing.taken()), (None, 4));
+        outgoing.rest(&mut buffers);
+        assert_eq!(outgoing.buffer.capacity(), 0);
+        let again = outgoing.packet(&mut buffers, at(6), encoder, &Packet::Pingresp);
+        assert!(again && outgoing.hand_over().is_some_and(|bytes| bytes.len() == 2));
+        outgoing.take(at(7), 2);
+        assert_eq!((outgoing.stuck_since(), outgoing.taken()), (None, 6));
     }
 
     #[test]

@@ -123,12 +123,16 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(&key) else { return };
         let before = session.outbox.depth();
         let is_refusal = ack.reason.is_error();
-        let is_new = match is_refusal {
+        let taken = match is_refusal {
             true => session.outbox.refuse(ack.packet_id),
             false => session.outbox.release(ack.packet_id),
         };
+        let is_new = taken.is_some();
         let is_known = is_new || session.outbox.is_released(ack.packet_id);
         self.depth.changed(before, session.outbox.depth());
+        if let Some(message) = taken {
+            self.messages.give_back(message);
+        }
         if is_new && is_refusal {
             self.count(Count::DroppedRefused);
         }

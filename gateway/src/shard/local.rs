@@ -6,59 +6,49 @@ use roost_wire::{BootTime, Now};
 
 use super::Shard;
 use super::connection::{Connection, HeldBy};
+use super::routes::Route;
 use crate::message::Message;
-use crate::packet::{Delivery, QoS, SubscriptionId};
+use crate::packet::{Delivery, QoS};
 use crate::session::{LocalCopy, Session, SessionKey};
 use crate::{Count, WhenAwayFull};
 
-/// A session that gets a message: its matching subscriptions as one.
-#[derive(Debug)]
-pub(super) struct Match {
-    key: SessionKey,
-    qos: QoS,
-    retain_as_published: bool,
-    subscription_ids: Vec<SubscriptionId>,
-}
-
 impl Shard {
     /// Who of those that the message goes to here at QoS 1 or 2 is connected and has no room for it.
-    pub(super) fn full_locally(&self, publisher: Option<SessionKey>, message: &Message) -> Option<HeldBy> {
-        let session = self.full_subscriber(publisher, message).map(HeldBy::Subscriber);
-        session.or_else(|| self.full_group(message).map(HeldBy::Group))
-    }
-
-    /// A connected session that has no place for this message at QoS 1 or 2.
-    fn full_subscriber(&self, publisher: Option<SessionKey>, message: &Message) -> Option<SessionKey> {
+    pub(super) fn full_locally(
+        &self,
+        publisher: Option<SessionKey>,
+        message: &Message,
+        route: &Route,
+    ) -> Option<HeldBy> {
         let bytes = message.bytes();
-        self.find_subscriber(publisher, message, |session| self.is_full_for(session, bytes))
+        let full = self.find_subscriber(publisher, route, |session| self.is_full_for(session, bytes));
+        full.map(HeldBy::Subscriber).or_else(|| self.full_group(message, route).map(HeldBy::Group))
     }
 
     /// Whether the message is for a session that is away and has no room for it, and its publisher is to be told so.
-    pub(super) fn is_refused_for_one_away(&self, publisher: Option<SessionKey>, message: &Message) -> bool {
+    pub(super) fn is_refused_for_one_away(
+        &self,
+        publisher: Option<SessionKey>,
+        message: &Message,
+        route: &Route,
+    ) -> bool {
         let (bytes, bounds) = (message.bytes(), self.config.limits.queue());
         let is_full =
             |session: &Session| session.connection.is_none() && session.outbox.is_full_for(bytes, bounds);
         self.config.limits.when_away_full == WhenAwayFull::Refuse
-            && (self.find_subscriber(publisher, message, is_full).is_some()
-                || self.is_for_full_group_away(message))
+            && (self.find_subscriber(publisher, route, is_full).is_some()
+                || self.is_for_full_group_away(message, route))
     }
 
     /// One of the sessions that are to get a message at QoS 1 or 2.
     fn find_subscriber(
         &self,
         publisher: Option<SessionKey>,
-        message: &Message,
+        route: &Route,
         is_it: impl Fn(&Session) -> bool,
     ) -> Option<SessionKey> {
-        let mut found = None;
-        self.subscriptions.visit_matches(&message.topic, |key, subscription| {
-            let options = subscription.options;
-            let is_wanted = options.qos != QoS::AtMostOnce && !(options.no_local && Some(*key) == publisher);
-            if found.is_none() && is_wanted && self.sessions.get(key).is_some_and(&is_it) {
-                found = Some(*key);
-            }
-        });
-        found
+        let mut wanted = route.matches(publisher).filter(|found| found.qos != QoS::AtMostOnce);
+        wanted.find(|found| self.sessions.get(&found.key).is_some_and(&is_it)).map(|found| found.key)
     }
 
     /// Whether a session is connected and has no place for a message of that size.
@@ -98,84 +88,34 @@ impl Shard {
         &mut self,
         now: Now,
         publisher: Option<SessionKey>,
-        message: &Message,
+        message: &Arc<Message>,
         qos: QoS,
+        route: &Route,
     ) -> bool {
-        let mut matches = std::mem::take(&mut self.matches);
-        self.collect_matches(publisher, message, &mut matches);
-        let mut groups = std::mem::take(&mut self.matching_groups);
-        self.groups.visit_matches(&message.topic, |group| groups.push(group));
-        if matches.is_empty() && groups.is_empty() {
-            (self.matches, self.matching_groups) = (matches, groups);
-            return false;
-        }
-        let message = Arc::new(message.clone());
         let mut was_taken = false;
-        for found in matches.drain(..) {
-            let copy = LocalCopy {
-                message: Arc::clone(&message),
-                qos: qos.min(found.qos),
-                retain: found.retain_as_published && message.retain,
-                subscription_ids: found.subscription_ids,
-                share: None,
-            };
+        for found in route.matches(publisher) {
+            let copy = found.copy(message, qos);
             was_taken |= match copy.qos {
                 QoS::AtMostOnce => self.deliver_at_most_once(now, found.key, &copy),
                 QoS::AtLeastOnce | QoS::ExactlyOnce => self.deliver_acknowledged(now, found.key, copy),
             };
         }
         // A session may have it once by itself, and once as the member of each of its groups (MQTT5 §4.8.2).
-        for group in groups.drain(..) {
-            was_taken |= self.share(now, group, &message, qos);
+        for group in &route.groups {
+            was_taken |= self.share(now, *group, message, qos);
         }
-        (self.matches, self.matching_groups) = (matches, groups);
         was_taken
     }
 
     /// Gives a message that the gateway itself publishes, at QoS 0, to those who subscribe to it and are connected.
     pub(super) fn deliver_to_the_present(&mut self, now: Now, message: &Arc<Message>) {
-        let mut matches = std::mem::take(&mut self.matches);
-        self.collect_matches(None, message, &mut matches);
-        for found in matches.drain(..) {
-            if self.sessions.get(&found.key).is_none_or(|session| session.connection.is_none()) {
-                continue;
+        let route = self.route_of(&message.topic);
+        for found in route.matches(None) {
+            if self.sessions.get(&found.key).is_some_and(|session| session.connection.is_some()) {
+                self.deliver_at_most_once(now, found.key, &found.copy(message, QoS::AtMostOnce));
             }
-            let copy = LocalCopy {
-                message: Arc::clone(message),
-                qos: QoS::AtMostOnce,
-                retain: found.retain_as_published && message.retain,
-                subscription_ids: found.subscription_ids,
-                share: None,
-            };
-            self.deliver_at_most_once(now, found.key, &copy);
         }
-        self.matches = matches;
-    }
-
-    /// Merges each session's matching subscriptions: the highest quality of service and all their identifiers.
-    fn collect_matches(&self, publisher: Option<SessionKey>, message: &Message, matches: &mut Vec<Match>) {
-        self.subscriptions.visit_matches(&message.topic, |key, subscription| {
-            let options = subscription.options;
-            if options.no_local && Some(*key) == publisher {
-                return;
-            }
-            matches.push(Match {
-                key: *key,
-                qos: options.qos,
-                retain_as_published: options.retain_as_published,
-                subscription_ids: subscription.subscription_id.into_iter().collect(),
-            });
-        });
-        matches.sort_by_key(|found| found.key);
-        matches.dedup_by(|later, first| {
-            if later.key != first.key {
-                return false;
-            }
-            first.qos = first.qos.max(later.qos);
-            first.retain_as_published |= later.retain_as_published;
-            first.subscription_ids.append(&mut later.subscription_ids);
-            true
-        });
+        self.routes.put(route);
     }
 
     pub(super) fn deliver_at_most_once(&mut self, now: Now, key: SessionKey, copy: &LocalCopy) -> bool {
@@ -191,7 +131,7 @@ impl Shard {
         let Connection { outgoing, client: Some(client), .. } = connection else { return false };
         let message = &copy.message;
         let publish = message.to_publish(now.boot, Delivery::AtMostOnce, copy.retain, &copy.subscription_ids);
-        let was_written = outgoing.publish(now.boot, client, &publish);
+        let was_written = outgoing.publish(&mut self.buffers, now.boot, client, &publish);
         if was_written {
             self.counters.written(QoS::AtMostOnce, message.payload.len());
         }

@@ -2,11 +2,15 @@
 //! others lets one of them try at a time, and the next when that one is done; so those that wait are served in turn, and none is forgotten.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use roost_wire::{Device, Now};
 
 use super::connection::HeldBy;
+use super::routes::Route;
 use super::{Shard, Todo};
+use crate::message::Message;
+use crate::packet::ReasonCode;
 use crate::{ConnectionId, Count};
 
 /// Where in the line to wait.
@@ -29,29 +33,42 @@ impl Shard {
             return;
         };
         let woken_by = client.woken_by.take();
-        let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
         let first = client.parked.front().filter(|_| client.waits_for.is_none());
-        let held_by = first.and_then(|first| self.who_holds_up(id, &first.message));
-        // It goes as well, with another answer.
-        let held_by =
-            held_by.filter(|_| first.and_then(|first| self.refusal_for_room(id, &first.message)).is_none());
-        let may_go = first.is_some() && held_by.is_none();
-        if let Some(held_by) = held_by {
-            let place = if woken_by == Some(held_by) { Place::First } else { Place::Last };
-            self.wait_for(now, id, held_by, place);
-            if place == Place::First {
+        if let Some(message) = first.map(|first| Arc::clone(&first.message)) {
+            let route = self.route_of(&message.topic);
+            let goes_on = self.try_parked(now, id, woken_by, &message, &route);
+            self.routes.put(route);
+            if !goes_on {
                 return;
             }
-        }
-        if may_go {
-            self.unpark(now, id);
         }
         if let Some(holder) = woken_by {
             self.wake_next(holder);
         }
     }
 
-    fn unpark(&mut self, now: Now, id: ConnectionId) {
+    /// Routes the first parked publish, or has it wait on; false if whoever woke it has nobody else to wake.
+    fn try_parked(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        woken_by: Option<HeldBy>,
+        message: &Message,
+        route: &Route,
+    ) -> bool {
+        // What is refused goes as well, with another answer.
+        let refusal = self.refusal_for_room(id, message, route);
+        let held_by = self.who_holds_up(id, message, route).filter(|_| refusal.is_none());
+        let Some(held_by) = held_by else {
+            self.unpark(now, id, refusal, route);
+            return true;
+        };
+        let place = if woken_by == Some(held_by) { Place::First } else { Place::Last };
+        self.wait_for(now, id, held_by, place);
+        place == Place::Last
+    }
+
+    fn unpark(&mut self, now: Now, id: ConnectionId, refusal: Option<(Count, ReasonCode)>, route: &Route) {
         let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) else {
             return;
         };
@@ -64,12 +81,12 @@ impl Shard {
         } else {
             self.todo.push_back(Todo::Route(id));
         }
-        match self.refusal_for_room(id, &publish.message) {
+        match refusal {
             Some((why, reason)) => {
                 self.refused_publish(id, why);
                 self.acknowledge(now, publish.publisher, reason);
             }
-            None => self.route(now, id, publish),
+            None => self.route(now, id, publish, route),
         }
         self.read_on(id);
     }

@@ -1,11 +1,13 @@
 //! A client's PUBLISH: checked, given to local subscribers and the uplink, acknowledged when it is safe.
 
-use roost_backend::contract;
+use std::sync::Arc;
+
 use roost_wire::{BootTime, Device, Event, Now, Qos, Topic};
 
 use super::close::Farewell;
 use super::connection::{HeldBy, Parked};
 use super::park::Place;
+use super::routes::{Carriage, Route};
 use super::{Backend, Output, Shard, TimerFor};
 use crate::message::Message;
 use crate::packet::{Delivery, PayloadFormat, ProtocolVersion, Publish, QoS, ReasonCode};
@@ -14,14 +16,12 @@ use crate::spool::WhenFull;
 use crate::sys;
 use crate::trace::{self, Begun, Ending};
 use crate::uplink::{EventEnd, Next, Waiter, retry};
-use crate::{
-    Acknowledge, ConnectionId, Count, Notice, PublishOutcome, PublishToken, UplinkOrder, WhenAwayFull,
-};
+use crate::{ConnectionId, Count, Notice, PublishOutcome, PublishToken, WhenAwayFull};
 
 /// What an event is made of.
 pub(super) struct Parts {
     pub(super) device: Device,
-    pub(super) message: Message,
+    pub(super) message: Arc<Message>,
     pub(super) qos: Qos,
     pub(super) dup: bool,
     pub(super) read_at: BootTime,
@@ -29,9 +29,6 @@ pub(super) struct Parts {
 
 /// What a client's publish breaks. It costs the client its connection.
 pub(super) struct Unacceptable(pub(super) Count, pub(super) ReasonCode);
-
-/// How what the mesh itself carries goes, where no rule says anything.
-const UNRULED: (&str, Acknowledge, UplinkOrder) = ("", Acknowledge::Confirmed, UplinkOrder::Strict);
 
 /// AMQP's header frame takes 128 KiB by default; the mesh's own headers and the encoding of many pairs need their part.
 const HEADERS_BYTES_MAX: usize = 96 * 1024;
@@ -64,28 +61,40 @@ impl Shard {
 
     fn publish_unacknowledged(&mut self, now: Now, id: ConnectionId, publish: Publish) {
         self.counters.received(QoS::AtMostOnce, publish.payload.len());
-        let refusal = refusal_of(&publish);
-        let message = Message::from_publish(now.boot, publish);
-        // Nothing is spooled.
-        match refusal.or_else(|| self.refusal_of_headers(id, &message)) {
-            Some((count, _)) => self.refused_publish(id, count),
-            None => self.route_unacknowledged(now, id, message),
+        if let Some((count, _)) = refusal_of(&publish) {
+            return self.refused_publish(id, count);
         }
+        let route = self.route_of(&publish.topic);
+        let message = self.messages.make(now.boot, publish, &route.topic);
+        // Nothing is spooled.
+        match self.refusal_of_headers(id, &message, &route) {
+            Some((count, _)) => self.refused_publish(id, count),
+            None => self.route_unacknowledged(now, id, message, &route),
+        }
+        self.routes.put(route);
     }
 
     fn publish_acknowledged(&mut self, now: Now, id: ConnectionId, publish: Publish, publisher: Publisher) {
         let delivery = publish.delivery;
         self.counters.received(delivery.qos(), publish.payload.len());
-        let refusal = refusal_of(&publish);
-        let message = Message::from_publish(now.boot, publish);
-        let refusal = refusal
-            .or_else(|| self.refusal_of_headers(id, &message))
-            .or_else(|| self.refusal_for_room(id, &message));
-        if let Some((count, reason)) = refusal {
+        if let Some((count, reason)) = refusal_of(&publish) {
             self.refused_publish(id, count);
             return self.acknowledge(now, publisher, reason);
         }
-        self.route_acknowledged(now, id, Parked { publisher, message, delivery, read_at: now.boot });
+        let route = self.route_of(&publish.topic);
+        let message = self.messages.make(now.boot, publish, &route.topic);
+        let refusal = self.refusal_of_headers(id, &message, &route);
+        match refusal.or_else(|| self.refusal_for_room(id, &message, &route)) {
+            Some((count, reason)) => {
+                self.refused_publish(id, count);
+                self.acknowledge(now, publisher, reason);
+            }
+            None => {
+                let publish = Parked { publisher, message, delivery, read_at: now.boot };
+                self.route_acknowledged(now, id, publish, &route);
+            }
+        }
+        self.routes.put(route);
     }
 
     /// Why there is no room for a publish now, if its client can be told so and is to be told, instead of waiting or losing it for one
@@ -94,6 +103,7 @@ impl Shard {
         &self,
         id: ConnectionId,
         message: &Message,
+        route: &Route,
     ) -> Option<(Count, ReasonCode)> {
         let limits = &self.config.limits;
         let is_spool_refusing = self.spooling.is_full() && limits.when_spool_full == WhenFull::Refuse;
@@ -105,10 +115,10 @@ impl Shard {
             return None;
         }
         let is_spooled =
-            || self.carried(id, &message.topic).is_some_and(|(_, how, _)| self.spooling.takes(how));
+            || self.carried(id, route).is_some_and(|carriage| self.spooling.takes(carriage.acknowledge));
         let why = if is_spool_refusing && is_spooled() {
             Count::PublishSpoolFull
-        } else if self.is_refused_for_one_away(Some(client.session), message) {
+        } else if self.is_refused_for_one_away(Some(client.session), message, route) {
             Count::PublishQueueFull
         } else {
             return None;
@@ -140,72 +150,43 @@ impl Shard {
         Ok(())
     }
 
-    /// The exchange that a client's publish goes to: that of answers, if it is one of this client, that of broadcasts, or what the rules say;
-    /// `None` if it stays here.
-    fn exchange(&self, id: ConnectionId, topic: &str) -> Option<&str> {
-        self.carried(id, topic).map(|(exchange, _, _)| exchange)
-    }
-
-    /// The same, with how it is acknowledged, and in which order it goes: as the rules say, also for an answer.
-    fn carried(&self, id: ConnectionId, topic: &str) -> Option<(&str, Acknowledge, UplinkOrder)> {
-        let device = self.config.answers.may_be_answer(topic).then(|| self.device_of(id)).flatten();
-        match device {
-            Some(device) => self.carried_from(device, topic),
-            None => self.carried_by_topic(topic),
-        }
-    }
-
-    /// A broadcast goes to all gateways instead of where the rules say, and how they say it: services bind to that exchange as well.
-    fn carried_by_topic(&self, topic: &str) -> Option<(&str, Acknowledge, UplinkOrder)> {
-        let by_rule = self.config.uplink.carried(topic);
-        if !self.is_broadcast(topic) {
-            return by_rule;
-        }
-        let (_, acknowledge, order) = by_rule.unwrap_or(UNRULED);
-        Some((contract::FANOUT, acknowledge, order))
-    }
-
-    /// The same for what is published in the name of a device.
-    pub(super) fn carried_from(
-        &self,
-        device: &Device,
-        topic: &str,
-    ) -> Option<(&str, Acknowledge, UplinkOrder)> {
-        let answers = &self.config.answers;
-        let is_answer = answers.may_be_answer(topic) && answers.is_answer(&device.id, topic);
-        if !is_answer {
-            return self.carried_by_topic(topic);
-        }
-        let (_, acknowledge, order) = self.config.uplink.carried(topic).unwrap_or(UNRULED);
-        Some((contract::ANSWERS, acknowledge, order))
+    /// How a client's publish goes to the backend; `None` if it stays here.
+    fn carried<'r>(&self, id: ConnectionId, route: &'r Route) -> Option<&'r Carriage> {
+        self.carriage(self.device_of(id), route)
     }
 
     /// Why an event could not carry the message's headers through AMQP.
-    fn refusal_of_headers(&self, id: ConnectionId, message: &Message) -> Option<(Count, ReasonCode)> {
-        if headers_fit(message) || self.exchange(id, &message.topic).is_none() {
+    fn refusal_of_headers(
+        &self,
+        id: ConnectionId,
+        message: &Message,
+        route: &Route,
+    ) -> Option<(Count, ReasonCode)> {
+        if headers_fit(message) || self.carried(id, route).is_none() {
             return None;
         }
         Some((Count::PublishHeadersTooLarge, ReasonCode::QuotaExceeded))
     }
 
-    fn route_unacknowledged(&mut self, now: Now, id: ConnectionId, message: Message) {
+    fn route_unacknowledged(&mut self, now: Now, id: ConnectionId, message: Arc<Message>, route: &Route) {
         if message.retain && self.retain_of(now, id, &message, QoS::AtMostOnce).is_err() {
             return;
         }
-        let had_locally = self.deliver_locally(now, self.session_of(id), &message, QoS::AtMostOnce);
-        let Some(exchange) = self.exchange(id, &message.topic).map(str::to_owned) else {
+        let had_locally = self.deliver_locally(now, self.session_of(id), &message, QoS::AtMostOnce, route);
+        let Some(Carriage { exchange, .. }) = self.carried(id, route) else {
             if !had_locally && !message.retain {
                 self.count(Count::PublishUnwanted);
             }
-            return;
+            return self.messages.give_back(message);
         };
         if let Some(why) = self.drops_event(Qos::AtMostOnce) {
-            return self.count(why);
+            self.count(why);
+            return self.messages.give_back(message);
         }
         let Some(device) = self.device_of(id).cloned() else { return };
         let parts = Parts { device, message, qos: Qos::AtMostOnce, dup: false, read_at: now.boot };
         if let Some((event, trace)) = self.event(now, parts) {
-            let publication = self.uplink.publish(event, &exchange, None, trace);
+            let publication = self.uplink.publish(event, exchange, None, trace);
             self.publish_to_backend(publication);
         }
     }
@@ -222,15 +203,15 @@ impl Shard {
     }
 
     /// Routes a publish, or parks it behind those that wait already.
-    fn route_acknowledged(&mut self, now: Now, id: ConnectionId, publish: Parked) {
+    fn route_acknowledged(&mut self, now: Now, id: ConnectionId, publish: Parked, route: &Route) {
         let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
         let held_by = match client.parked.is_empty() {
-            true => self.who_holds_up(id, &publish.message),
+            true => self.who_holds_up(id, &publish.message, route),
             false => client.waits_for,
         };
         let waits = held_by.is_some() || !client.parked.is_empty();
         if !waits {
-            return self.route(now, id, publish);
+            return self.route(now, id, publish, route);
         }
         let is_first = client.parked.is_empty();
         let bytes = publish.message.bytes();
@@ -247,12 +228,11 @@ impl Shard {
 
     /// Who makes the publish wait: a subscriber that is connected and full, a group of such, an event of the same device that the backend refused
     /// and that is tried again, or the uplink. Where there is room nobody waits (any more), so a newcomer overtakes nobody.
-    pub(super) fn who_holds_up(&self, id: ConnectionId, message: &Message) -> Option<HeldBy> {
-        if let Some(holder) = self.full_locally(self.session_of(id), message) {
+    pub(super) fn who_holds_up(&self, id: ConnectionId, message: &Message, route: &Route) -> Option<HeldBy> {
+        if let Some(holder) = self.full_locally(self.session_of(id), message, route) {
             return Some(holder);
         }
-        let (_, acknowledge, _) = self.carried(id, &message.topic)?;
-        if self.spooling.takes(acknowledge) {
+        if self.spooling.takes(self.carried(id, route)?.acknowledge) {
             return (!self.spool_has_room()).then_some(HeldBy::Spool);
         }
         if self.device_of(id).is_some_and(|device| self.uplink.is_trying_again(device)) {
@@ -262,36 +242,37 @@ impl Shard {
     }
 
     /// Gives a publish to everybody who wants it. Nothing holds it up.
-    pub(super) fn route(&mut self, now: Now, id: ConnectionId, publish: Parked) {
+    pub(super) fn route(&mut self, now: Now, id: ConnectionId, publish: Parked, route: &Route) {
         let Parked { publisher, message, delivery, read_at } = publish;
         let is_retained = message.retain;
         if is_retained && let Err(why) = self.retain_of(now, id, &message, delivery.qos()) {
             self.refused_publish(id, why);
             return self.acknowledge(now, publisher, ReasonCode::QuotaExceeded);
         }
-        let had_locally = self.deliver_locally(now, self.session_of(id), &message, delivery.qos());
-        let carried = self.carried(id, &message.topic);
-        let carried = carried.map(|(exchange, acknowledge, order)| (exchange.to_owned(), acknowledge, order));
-        let (qos, dup) = (as_wire_qos(delivery.qos()), delivery.dup());
-        let event = carried.and_then(|carried| {
-            let device = self.device_of(id)?.clone();
-            let parts = Parts { device, message, qos, dup, read_at };
-            Some((self.event(now, parts)?, carried))
-        });
+        let had_locally = self.deliver_locally(now, self.session_of(id), &message, delivery.qos(), route);
+        let Some((carriage, device)) = self.carried(id, route).zip(self.device_of(id).cloned()) else {
+            self.messages.give_back(message);
+            let is_unwanted = !had_locally && !is_retained;
+            self.counters.add_many(Count::PublishUnwanted, u64::from(is_unwanted));
+            let reason = match had_locally {
+                true => ReasonCode::Success,
+                false => ReasonCode::NoMatchingSubscribers,
+            };
+            return self.acknowledge(now, publisher, reason);
+        };
         let waiter = Waiter { publisher, had_locally };
-        match event {
-            Some((event, (exchange, acknowledge, order))) if self.spooling.takes(acknowledge) => {
-                self.spool(event, (exchange, order), Some(waiter));
+        let (qos, dup) = (as_wire_qos(delivery.qos()), delivery.dup());
+        let parts = Parts { device, message, qos, dup, read_at };
+        match self.event(now, parts) {
+            Some(event) if self.spooling.takes(carriage.acknowledge) => {
+                self.spool(event, (carriage.exchange.to_string(), carriage.order), Some(waiter));
             }
-            Some(((event, trace), (exchange, _, _))) => {
-                let publication = self.uplink.publish(event, &exchange, Some(waiter), trace);
+            Some((event, trace)) => {
+                let publication = self.uplink.publish(event, &carriage.exchange, Some(waiter), trace);
                 self.publish_to_backend(publication);
             }
-            None if had_locally => self.acknowledge(now, publisher, ReasonCode::Success),
-            None => {
-                self.counters.add_many(Count::PublishUnwanted, u64::from(!is_retained));
-                self.acknowledge(now, publisher, ReasonCode::NoMatchingSubscribers);
-            }
+            // Checked before.
+            None => self.acknowledge(now, publisher, ReasonCode::TopicNameInvalid),
         }
     }
 
@@ -313,12 +294,14 @@ impl Shard {
         let Parts { device, message, qos, dup, read_at } = parts;
         let sequence = self.config.placement.sequence(self.next_sequence);
         self.next_sequence += 1;
+        // Its subscribers may have it as well.
+        let message = Arc::unwrap_or_clone(message);
         let properties = message.properties.map(|p| *p).unwrap_or_default();
         let place = self.tracer.up(trace::said(&properties.user_properties));
         let event = Event {
             device,
             topic: Topic::parse(&message.topic).ok()?,
-            payload: message.payload,
+            payload: message.payload.into_bytes(),
             qos,
             retain: message.retain,
             dup,

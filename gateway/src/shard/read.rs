@@ -130,8 +130,9 @@ impl Shard {
         let Some(key) = self.session_of(id) else { return };
         let Some(session) = self.sessions.get_mut(&key) else { return };
         let before = session.outbox.depth();
-        if session.outbox.acknowledge(ack.packet_id) {
+        if let Some(message) = session.outbox.acknowledge(ack.packet_id) {
             self.depth.changed(before, session.outbox.depth());
+            self.messages.give_back(message);
             self.made_progress(now, key);
         } else if let Some(written) = session.hold.acknowledge(ack.packet_id) {
             self.command_acknowledged(key, written, ack.reason);

@@ -20,6 +20,7 @@ use roost_wire::Now;
 
 use super::close::Farewell;
 use super::connection::HeldBy;
+use super::routes::Route;
 use super::{Shard, TimerFor};
 use crate::message::Message;
 use crate::packet::{QoS, ReasonCode};
@@ -83,14 +84,9 @@ impl Shard {
     // --- a message
 
     /// A group that the message goes to at QoS 1 or 2, and whose connected members are all full.
-    pub(super) fn full_group(&self, message: &Message) -> Option<GroupKey> {
-        let (bytes, mut full) = (message.bytes(), None);
-        self.groups.visit_matches(&message.topic, |key| {
-            if full.is_none() && self.is_group_full(key, bytes) {
-                full = Some(key);
-            }
-        });
-        full
+    pub(super) fn full_group(&self, message: &Message, route: &Route) -> Option<GroupKey> {
+        let bytes = message.bytes();
+        route.groups.iter().copied().find(|group| self.is_group_full(*group, bytes))
     }
 
     /// Whether publishers are to wait for the group: no connected member has room, and one that acknowledges may have some soon.
@@ -107,18 +103,18 @@ impl Shard {
     }
 
     /// Whether the message is for a group whose members are all away and have no room for it.
-    pub(super) fn is_for_full_group_away(&self, message: &Message) -> bool {
-        let (bytes, mut is_found) = (message.bytes(), false);
-        self.groups.visit_matches(&message.topic, |key| {
-            let members = self.groups.members(key);
-            let is_kept = |member: &Member| member.subscription.options.qos != QoS::AtMostOnce;
-            is_found |= members.iter().all(|member| !member.is_connected)
+    pub(super) fn is_for_full_group_away(&self, message: &Message, route: &Route) -> bool {
+        let bytes = message.bytes();
+        let is_kept = |member: &Member| member.subscription.options.qos != QoS::AtMostOnce;
+        let takes = |member: &Member| {
+            is_kept(member) && self.member_takes(member, bytes, QoS::AtLeastOnce, Room::Queue)
+        };
+        route.groups.iter().any(|group| {
+            let members = self.groups.members(*group);
+            members.iter().all(|member| !member.is_connected)
                 && members.iter().any(is_kept)
-                && !members.iter().any(|member| {
-                    is_kept(member) && self.member_takes(member, bytes, QoS::AtLeastOnce, Room::Queue)
-                });
-        });
-        is_found
+                && !members.iter().any(takes)
+        })
     }
 
     /// Gives the message to one member; tells whether any took it.

@@ -1,6 +1,7 @@
 //! Events that the spool was given and that are not safe yet.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use roost_wire::Event;
 
@@ -129,8 +130,11 @@ impl Shard {
     /// A client that waits and is to be told that there is no room is told.
     fn tell_full(&mut self, id: ConnectionId) {
         let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
-        let first = client.parked.front();
-        if first.is_some_and(|first| self.refusal_for_room(id, &first.message).is_some()) {
+        let Some(message) = client.parked.front().map(|first| Arc::clone(&first.message)) else { return };
+        let route = self.route_of(&message.topic);
+        let is_told = self.refusal_for_room(id, &message, &route).is_some();
+        self.routes.put(route);
+        if is_told {
             self.spooling.line.retain(|waiting| *waiting != id);
             self.wake(id, None);
         }

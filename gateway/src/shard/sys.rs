@@ -15,7 +15,7 @@ use std::time::Duration;
 use roost_wire::{BootTime, Now};
 
 use super::{Shard, TimerFor};
-use crate::message::Message;
+use crate::message::{Message, Payload};
 use crate::packet::{Subscribe, Text};
 use crate::retained::Full;
 use crate::sys::{self, Figures, Loads, Traffic};
@@ -91,7 +91,7 @@ impl Shard {
         let Ok(topic) = Text::parse(topic) else { return };
         let message = Arc::new(Message {
             topic,
-            payload: bytes::Bytes::copy_from_slice(value.as_bytes()),
+            payload: Payload::Own(value.as_bytes().to_vec()),
             retain: true,
             properties: None,
             expires_at: None,

@@ -9,11 +9,13 @@
 //! together, wherever they are, have so many bytes as they may: one that would be too much is not taken in with its CONNECT.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use roost_wire::{Device, Now, Qos};
 
 use super::connection::HeldBy;
 use super::publish::Parts;
+use super::routes::{Carriage, Route};
 use super::{Shard, TimerFor};
 use crate::packet::QoS;
 use crate::session::{DueWill, PendingWill, SessionKey, Will};
@@ -150,16 +152,23 @@ impl Shard {
     pub(super) fn publish_wills(&mut self, now: Now) {
         while let Some(first) = self.wills.line.front() {
             let is_expired = first.message.is_expired(now.boot);
-            let held_by = if is_expired { None } else { self.who_holds_up_will(first) };
+            let message = Arc::clone(&first.message);
+            let route = self.route_of(&message.topic);
+            let first = self.wills.line.front().filter(|_| !is_expired);
+            let held_by = first.and_then(|first| self.who_holds_up_will(first, &route));
             self.wills_wait_for(now, held_by);
+            if held_by.is_none()
+                && let Some(due) = self.wills.line.pop_front()
+            {
+                self.wills.release(due.bytes);
+                match is_expired {
+                    true => self.count(Count::WillExpired),
+                    false => self.publish_will(now, due, &route),
+                }
+            }
+            self.routes.put(route);
             if held_by.is_some() {
                 return;
-            }
-            let Some(due) = self.wills.line.pop_front() else { return };
-            self.wills.release(due.bytes);
-            match is_expired {
-                true => self.count(Count::WillExpired),
-                false => self.publish_will(now, due),
             }
         }
         // A burst leaves no buffer behind.
@@ -167,17 +176,16 @@ impl Shard {
     }
 
     /// As for a client's publish, but for the events of its device that the backend refused: it would hold up all others for them.
-    fn who_holds_up_will(&self, will: &DueWill) -> Option<HeldBy> {
+    fn who_holds_up_will(&self, will: &DueWill, route: &Route) -> Option<HeldBy> {
         let DueWill { device, message, qos, .. } = will;
         if *qos == QoS::AtMostOnce {
             return None;
         }
         let publisher = self.by_device.get(device).copied();
-        if let Some(holder) = self.full_locally(publisher, message) {
+        if let Some(holder) = self.full_locally(publisher, message, route) {
             return Some(holder);
         }
-        let (_, acknowledge, _) = self.carried_from(device, &message.topic)?;
-        if self.spooling.takes(acknowledge) {
+        if self.spooling.takes(self.carriage(Some(device), route)?.acknowledge) {
             return (!self.spool_has_room()).then_some(HeldBy::Spool);
         }
         (!self.uplink.has_room(Qos::AtLeastOnce)).then_some(HeldBy::Uplink)
@@ -199,7 +207,7 @@ impl Shard {
     }
 
     /// Publishes it as if its device did.
-    fn publish_will(&mut self, now: Now, will: DueWill) {
+    fn publish_will(&mut self, now: Now, will: DueWill, route: &Route) {
         let DueWill { device, message, qos, .. } = will;
         self.count(Count::WillPublished);
         let stamp = self.stamp_here(now, &message.topic);
@@ -209,17 +217,15 @@ impl Shard {
             self.retain_nothing(&message, why);
         }
         let publisher = self.by_device.get(&device).copied();
-        let had_locally = self.deliver_locally(now, publisher, &message, qos);
-        let carried = self.carried_from(&device, &message.topic);
-        let carried = carried.map(|(exchange, acknowledge, order)| (exchange.to_owned(), acknowledge, order));
-        let Some((exchange, acknowledge, order)) = carried else {
+        let had_locally = self.deliver_locally(now, publisher, &message, qos, route);
+        let Some(Carriage { exchange, acknowledge, order }) = self.carriage(Some(&device), route) else {
             self.counters.add_many(Count::PublishUnwanted, u64::from(!had_locally && !message.retain));
             return;
         };
         let (qos, is_spooled) = match qos {
             QoS::AtMostOnce => (Qos::AtMostOnce, false),
-            QoS::AtLeastOnce => (Qos::AtLeastOnce, self.spooling.takes(acknowledge)),
-            QoS::ExactlyOnce => (Qos::ExactlyOnce, self.spooling.takes(acknowledge)),
+            QoS::AtLeastOnce => (Qos::AtLeastOnce, self.spooling.takes(*acknowledge)),
+            QoS::ExactlyOnce => (Qos::ExactlyOnce, self.spooling.takes(*acknowledge)),
         };
         if let Some(why) = self.drops_event(qos) {
             return self.count(why);
@@ -227,9 +233,9 @@ impl Shard {
         let parts = Parts { device, message, qos, dup: false, read_at: now.boot };
         let Some((event, trace)) = self.event(now, parts) else { return };
         if is_spooled {
-            return self.spool((event, trace), (exchange, order), None);
+            return self.spool((event, trace), (exchange.to_string(), *order), None);
         }
-        let publication = self.uplink.publish(event, &exchange, None, trace);
+        let publication = self.uplink.publish(event, exchange, None, trace);
         self.publish_to_backend(publication);
     }
 

@@ -16,7 +16,7 @@ impl Shard {
     pub(super) fn send(&mut self, now: Now, id: ConnectionId, packet: &Packet) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Some(client) = connection.client.as_deref() else { return };
-        match connection.outgoing.packet(now.boot, client.encoder, packet) {
+        match connection.outgoing.packet(&mut self.buffers, now.boot, client.encoder, packet) {
             true => self.has_output(id),
             false => {
                 let farewell = Farewell::Disconnect(ReasonCode::PacketTooLarge);
@@ -34,7 +34,7 @@ impl Shard {
             let ack = Ack::with_reason(packet_id, reason);
             let packet = if is_pubrec { Packet::Pubrec(ack) } else { Packet::Puback(ack) };
             // It is shorter than the CONNACK that the client has taken.
-            outgoing.packet(now.boot, client.encoder, &packet);
+            outgoing.packet(&mut self.buffers, now.boot, client.encoder, &packet);
             if !is_pubrec {
                 pubacks += 1;
                 continue;
@@ -56,6 +56,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         self.sys.traffic.bytes_sent += bytes as u64;
         connection.outgoing.take(now.boot, bytes);
+        connection.outgoing.rest(&mut self.buffers);
         if connection.client.is_none() {
             return;
         }
@@ -120,12 +121,13 @@ impl Shard {
         };
         let (delivery, copy) = (due.delivery(), due.copy);
         let publish = copy.message.to_publish(now.boot, delivery, copy.retain, &copy.subscription_ids);
-        if outgoing.publish(now.boot, client, &publish) {
+        if outgoing.publish(&mut self.buffers, now.boot, client, &publish) {
             self.counters.written(delivery.qos(), publish.payload.len());
             self.counters.add(Count::LocalDelivered);
         } else {
             if let Some(packet_id) = session.outbox.drop_last_sent() {
                 connection.outgoing.packet(
+                    &mut self.buffers,
                     now.boot,
                     client.encoder,
                     &Packet::Pubrel(Ack::success(packet_id)),

@@ -36,8 +36,8 @@ fn what_was_sent_is_sent_again_in_order_with_dup() {
     (0..3).for_each(|n| outbox.push(at_least_once(n)));
     let first = outbox.send_next(lowest_free(&outbox)).unwrap().packet_id;
     let second = outbox.send_next(lowest_free(&outbox)).unwrap().packet_id;
-    assert!(outbox.acknowledge(first));
-    assert!(!outbox.acknowledge(first), "once only");
+    assert!(outbox.acknowledge(first).is_some());
+    assert_eq!(outbox.acknowledge(first), None, "once only");
     outbox.disconnect();
     assert_eq!(outbox.unacknowledged(), 0);
     let due = outbox.send_next(lowest_free(&outbox)).unwrap();
@@ -64,11 +64,11 @@ fn a_message_at_qos_2_is_not_sent_again_after_its_pubrec_and_has_its_id_until_pu
     let mut outbox = Outbox::new();
     (0..3).for_each(|n| outbox.push(copy(n, QoS::ExactlyOnce)));
     let ids = [(); 3].map(|()| outbox.send_next(lowest_free(&outbox)).unwrap().packet_id);
-    assert!(outbox.release(ids[0]));
-    assert!(!outbox.release(ids[0]) && outbox.is_released(ids[0]), "a repeat is known as one");
-    assert!(!outbox.acknowledge(ids[1]), "a PUBACK is no answer");
+    assert!(outbox.release(ids[0]).is_some());
+    assert!(outbox.release(ids[0]).is_none() && outbox.is_released(ids[0]), "a repeat is known as one");
+    assert_eq!(outbox.acknowledge(ids[1]), None, "a PUBACK is no answer");
     assert!(!outbox.complete(ids[1]), "nor is a PUBCOMP before the PUBREC");
-    assert!(outbox.refuse(ids[2]) && !outbox.uses(ids[2]), "a refusal is the end");
+    assert!(outbox.refuse(ids[2]).is_some() && !outbox.uses(ids[2]), "a refusal is the end");
     assert_eq!((outbox.unacknowledged(), outbox.depth().inflight), (2, 1));
     outbox.disconnect();
     assert_eq!(outbox.unacknowledged(), 1, "the released one counts on the next connection as well");
@@ -176,19 +176,19 @@ proptest! {
                     let (number, id) = (known.number, known.packet_id.unwrap());
                     let is_over = match (known.qos, known.is_released) {
                         (QoS::ExactlyOnce, false) => {
-                            prop_assert!(outbox.release(id) && !outbox.acknowledge(id));
+                            prop_assert!(outbox.release(id).is_some() && outbox.acknowledge(id).is_none());
                             known.is_released = true;
                             false
                         }
                         (QoS::ExactlyOnce, true) => outbox.complete(id),
-                        _ => outbox.acknowledge(id),
+                        _ => outbox.acknowledge(id).is_some(),
                     };
                     model.retain(|known| !is_over || known.number != number);
                 }
                 Step::Refuse(n) => {
                     let may_be = |known: &&Known| known.qos == QoS::ExactlyOnce && known.is_sent && !known.is_released;
                     if let Some(known) = model.iter().filter(may_be).nth(n).cloned() {
-                        prop_assert!(outbox.refuse(known.packet_id.unwrap()));
+                        prop_assert!(outbox.refuse(known.packet_id.unwrap()).is_some());
                         model.retain(|other| other.number != known.number);
                     }
                 }
