@@ -23,7 +23,7 @@ pub struct GatewaySettings {
     pub id: GatewayId,
     /// `region`: the gateways behind one balancer and one DNS name. Required.
     pub region: Region,
-    /// `data`: where the spool lives, in a directory of that name.
+    /// `data`: where the spool lives, in a directory of that name, and sessions that are on disk, in the directory `sessions`.
     pub data: Option<PathBuf>,
     /// `listen`: MQTT.
     pub listen: SocketAddr,
@@ -110,6 +110,8 @@ pub struct MeshSettings {
 /// `sessions`: what becomes of sessions whose devices roam, are too slow or are away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSettings {
+    /// `store`: where sessions and retained messages are kept.
+    pub store: SessionStore,
     /// `transfer_ms`: how long a CONNECT waits for the session that its device had at another gateway; then it gets a fresh one. 0:
     /// it never waits, each gateway keeps its own sessions, and hands none over.
     pub transfer: Duration,
@@ -121,6 +123,18 @@ pub struct SessionSettings {
     /// `when_away_full`: what becomes of a message for a session that is away and whose queue is full.
     pub when_away_full: AwayFull,
 }
+
+/// Where sessions that outlive their connections, and retained messages, are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionStore {
+    /// `memory`: they end with the process, and nothing is written.
+    Memory,
+    /// `disk`: they are there again when the process was killed. What is promised on them waits for the disk.
+    Disk,
+}
+
+const SESSION_STORE: [(&str, SessionStore); 2] =
+    [("memory", SessionStore::Memory), ("disk", SessionStore::Disk)];
 
 /// What becomes of a message at QoS 1 or 2 for a session that is away and whose queue is full. Each is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -270,6 +284,9 @@ impl GatewaySettings {
         if data.is_none() && uplink.need_spool() {
             root.say("data", "a rule says `acknowledge: spooled`, which needs a directory");
         }
+        if data.is_none() && sessions.store == SessionStore::Disk {
+            root.say("data", "`sessions: store: disk` needs a directory");
+        }
         root.finish();
         Some(Self {
             id: id?,
@@ -414,6 +431,8 @@ impl DrainSettings {
 impl Default for SessionSettings {
     fn default() -> Self {
         Self {
+            // A disk costs each publish to a kept session an fsync, and devices that roam have theirs elsewhere when a gateway dies.
+            store: SessionStore::Memory,
             transfer: SESSION_TRANSFER,
             stalled_queue_factor: STALLED_QUEUE_FACTOR,
             patience: PATIENCE,
@@ -427,6 +446,7 @@ impl SessionSettings {
     fn read(mut s: Section<'_>) -> Self {
         let d = Self::default();
         let sessions = Self {
+            store: s.or("store", d.store, choice(&SESSION_STORE)),
             // Below the default connect timeout of ten seconds, which would end the wait instead.
             transfer: s.or("transfer_ms", d.transfer, milliseconds(0..=8_000)),
             stalled_queue_factor: s.or("stalled_queue_factor", d.stalled_queue_factor, whole(1..=1_000)),

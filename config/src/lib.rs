@@ -32,7 +32,7 @@ pub use backend::{BackendLimits, BackendSettings, User};
 pub use fanout::FanoutSettings;
 pub use gateway::{
     AwayFull, DrainSettings, GatewayLimits, GatewaySettings, MeshSettings, OnTakeover, SessionSettings,
-    WillSettings,
+    SessionStore, WillSettings,
 };
 pub use problem::{Problem, Problems};
 pub use role::{Role, Settings};

@@ -59,6 +59,10 @@ counts! {
     RefusedDraining => "connects_refused", "draining";
     /// Refused: the spool is full.
     RefusedSpoolFull => "connects_refused", "spool_full";
+    /// Refused: the store of sessions can't be written.
+    RefusedStoreStuck => "connects_refused", "store_stuck";
+    /// Refused: the session is on disk, and no router has said since the start whether it is the device's newest.
+    RefusedUndecided => "connects_refused", "session_undecided";
     /// Refused: the client id cannot be a device id.
     RefusedClientId => "connects_refused", "client_id";
     /// Refused: a will that could not be published, for its topic, its payload format or its properties.
@@ -119,6 +123,12 @@ counts! {
     SessionElsewhere => "sessions_ended", "elsewhere";
     /// Sessions that ended here since nobody could say that they are still their device's newest.
     SessionStale => "sessions_ended", "stale";
+    /// Sessions that were read from the store.
+    SessionRestored => "sessions_restored", "";
+    /// Records of the store that were passed over: this build can't read them.
+    StoreUnreadable => "store_dropped", "unreadable";
+    /// Subscriptions in the store that there is no room for.
+    StoreSubscriptionsFull => "store_dropped", "subscriptions_full";
     /// Sessions asked for: another gateway's came, and its device goes on with it.
     FetchMoved => "session_transfers", outcome "moved";
     /// Sessions asked for: the copy that was here is the newest.
@@ -219,6 +229,8 @@ counts! {
     ParkedUplink => "publishes_parked", "uplink_full";
     /// Publishes that waited for the spool.
     ParkedSpool => "publishes_parked", "spool_full";
+    /// Publishes that waited for the store: sessions were still being read, or too much was on its way to the disk.
+    ParkedStore => "publishes_parked", "store";
     /// Waits for an earlier event of its device that the backend refused and that is tried again.
     ParkedRefusal => "publishes_parked", "event_refused";
     /// Events given to the spool.

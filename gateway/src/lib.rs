@@ -29,7 +29,9 @@
 //!    and `Down` follow the consumer's. A delivery goes straight to [`Placement::shard_of`] its device, with the link it came
 //!    through, and is acknowledged to the broker at once: the router's journal keeps it.
 //!    A broadcast is acknowledged when [`shard::Output::BroadcastTaken`] says that the subscribers have it.
-//! 4. To end: [`link::LinkInput::Drain`] and [`shard::Input::Drain`], until every shard gave [`shard::Output::Drained`] and
+//! 4. Sessions on disk: [`shard::Input::StoreOpened`] comes first, then [`shard::Input::SessionsRead`] until the last, while the shard is driven
+//!    as always; [`store`] says what is written and what waits for it.
+//! 5. To end: [`link::LinkInput::Drain`] and [`shard::Input::Drain`], until every shard gave [`shard::Output::Drained`] and
 //!    [`link::Link::is_settled`].
 //!
 //! # What is promised
@@ -43,6 +45,7 @@
 //!   the first that is neither delivered nor sent ends its hold.
 //! - A kept session is resumed at once only if the router would have said that its device has another one; else it is asked about, or
 //!   fetched from another gateway, within a bound.
+//! - With a store, a session that outlives its connection outlives the process, and nothing is said to anybody that a crash would make untrue.
 //! - A broadcast comes to the subscribers of every gateway that is connected to the backend, once each; of two retained ones all gateways
 //!   come to keep the newer.
 //! - Everything is bounded by [`Limits`], where each bound says what happens when it is reached; every drop, refusal and retry
@@ -66,6 +69,7 @@ pub mod shard;
 mod share;
 pub mod shell;
 pub mod spool;
+pub mod store;
 pub mod subscriptions;
 mod sys;
 #[cfg(test)]

@@ -48,6 +48,13 @@ pub enum Notice {
         /// What is wrong with it.
         why: String,
     },
+    /// Records of the store were passed over: another build wrote them, most likely.
+    StoreUnreadable {
+        /// Whose, if it is known.
+        device: Option<Device>,
+        /// Which.
+        what: String,
+    },
     /// A CONNECT is about to be refused, since clients take over this id from each other again and again.
     SharedClientId {
         /// Which id.
@@ -86,7 +93,7 @@ impl Notice {
             | Self::SessionUnreadable { device, .. }
             | Self::SharedClientId { device, .. }
             | Self::PublishRefused { device, .. } => Some(device),
-            Self::Refused { device, .. } => device.as_ref(),
+            Self::Refused { device, .. } | Self::StoreUnreadable { device, .. } => device.as_ref(),
             Self::BroadcastDropped { .. } => None,
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use roost_wire::{BootTime, Device, TopicFilter, WallTime};
 
+use crate::Count;
 use crate::message::Message;
 use crate::packet::QoS;
 
@@ -30,6 +31,8 @@ pub(crate) struct Retained {
     deleted: BTreeMap<String, Stamp>,
     /// The same, as they are forgotten.
     deletions: VecDeque<(BootTime, String, Stamp)>,
+    /// For their copies on disk: whose messages have changed since somebody asked; none if nobody does.
+    changed: Option<BTreeSet<String>>,
 }
 
 /// When a broadcast was published. Of two with the same topic the one with the greater stamp is kept, at every gateway; of two with the
@@ -137,6 +140,7 @@ impl Retained {
             next_number: 0,
             deleted: BTreeMap::new(),
             deletions: VecDeque::new(),
+            changed: None,
         }
     }
 
@@ -182,8 +186,30 @@ impl Retained {
         }
         let number = self.next_number;
         self.next_number += 1;
+        self.note_changed(&key);
         self.kept.insert(key, Kept { message, qos, publisher, stamp, number });
         Ok(())
+    }
+
+    /// From now on it is noted what changes.
+    pub(crate) fn keep_log(&mut self) {
+        self.changed = Some(BTreeSet::new());
+    }
+
+    /// The topics whose messages have changed since the last call.
+    pub(crate) fn take_changed(&mut self) -> impl Iterator<Item = String> + use<> {
+        self.changed.as_mut().map(std::mem::take).unwrap_or_default().into_iter().map(|key| topic_of(&key))
+    }
+
+    /// What is kept of a topic.
+    pub(crate) fn of_topic(&self, topic: &str) -> Option<&Kept> {
+        self.kept.get(&key_of(topic))
+    }
+
+    fn note_changed(&mut self, key: &str) {
+        if let Some(changed) = &mut self.changed {
+            changed.insert(key.to_owned());
+        }
     }
 
     /// Deletes the message of a topic; whether there was one.
@@ -300,11 +326,29 @@ impl Retained {
 
     fn remove(&mut self, key: &str) -> bool {
         let Some(kept) = self.kept.remove(key) else { return false };
+        self.note_changed(key);
         self.bytes -= kept.message.bytes();
         if let Some(at) = kept.message.expires_at {
             self.expiries.remove(&(at, key.to_owned()));
         }
         true
+    }
+}
+
+impl Full {
+    /// As it is counted.
+    pub(crate) const fn count(self) -> Count {
+        match self {
+            Self::Messages => Count::RetainedMessagesFull,
+            Self::Bytes => Count::RetainedBytesFull,
+        }
+    }
+}
+
+impl Kept {
+    /// When it was published, if it is a broadcast.
+    pub(crate) const fn stamp(&self) -> Option<Stamp> {
+        self.stamp
     }
 }
 

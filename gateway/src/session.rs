@@ -2,7 +2,9 @@
 
 mod carried;
 mod catch_up;
+mod disk;
 mod outbox;
+pub(crate) mod packed;
 mod pending;
 mod received;
 mod will;
@@ -12,7 +14,8 @@ use std::time::Duration;
 
 pub(crate) use carried::{Carried, CarriedError, CarriedShare};
 pub(crate) use catch_up::{CatchUp, Pass};
-pub(crate) use outbox::{Depth, LocalCopy, Outbox, QueueBounds, SharedCopy};
+pub(crate) use disk::{DiskCopy, DiskHead};
+pub(crate) use outbox::{Depth, LocalCopy, Outbox, OutboxChange, QueueBounds, SharedCopy};
 pub(crate) use pending::{Answer, Pending, Publisher};
 pub(crate) use received::{Arrival, Received, Release};
 use roost_wire::{BootTime, Device, Present, SessionId};
@@ -68,6 +71,7 @@ pub(crate) struct Session {
     pub(crate) stalled_since: Option<BootTime>,
     /// When its client last acknowledged anything, or began to owe an acknowledgement.
     pub(crate) moved_at: BootTime,
+    pub(crate) disk: DiskCopy,
     last_packet_id: Option<PacketId>,
 }
 
@@ -95,6 +99,7 @@ impl Session {
             holds_up: VecDeque::new(),
             stalled_since: None,
             moved_at: accepted_at,
+            disk: DiskCopy::default(),
             last_packet_id: None,
         }
     }
@@ -102,6 +107,7 @@ impl Session {
     /// It goes on under the number of a newer CONNECT.
     pub(crate) fn renumber(&mut self, id: SessionId, accepted_at: BootTime) {
         (self.id, self.accepted_at) = (id, accepted_at);
+        self.disk.is_of_earlier_boot = false;
         self.first.get_or_insert(id);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Where to look: [`Input`] and [`Output`] are the border. A connection's bytes are read in `read`, its CONNECT answered
 //! in `connect` (it may have to `fetch` the session from another gateway, which has to `give` it), a PUBLISH goes through `publish` (`routes` says where to, its topic may be one of the `aliases`, and it may have to `park`) to `local` subscribers and the uplink, a command comes through
-//! `command`, what is shared goes to one of its group in `share`, what QoS 2 has more stands in `exactly_once`, all of both leave through `write`, and so does what was retained (`retain`) and what the gateway tells of itself (`sys`); `broadcasts` come from other gateways and from services (`learn` asks for those that were missed); `close` ends a connection (`wills` come from it), `timeout` watches over it, `drain` ends all.
+//! `command`, what is shared goes to one of its group in `share`, what QoS 2 has more stands in `exactly_once`, all of both leave through `write`, and so does what was retained (`retain`) and what the gateway tells of itself (`sys`); `broadcasts` come from other gateways and from services (`learn` asks for those that were missed); `close` ends a connection (`wills` come from it), `timeout` watches over it, `drain` ends all; what outlives the process goes to the store in `storing`, and comes back in `restore`.
 
 mod aliases;
 mod broadcasts;
@@ -26,10 +26,13 @@ mod output;
 mod park;
 mod publish;
 mod read;
+mod restore;
 mod retain;
 mod routes;
+mod sessions;
 mod share;
 mod spooling;
+mod storing;
 mod subscribe;
 mod sys;
 mod takeovers;
@@ -59,7 +62,9 @@ use roost_wire::{
     AnswerTopic, BootTime, BroadcastPrefix, Device, GatewayId, Incarnation, Now, Region, TraceIds,
 };
 use routes::Routes;
+use sessions::Sessions;
 use spooling::Spooling;
+use storing::Storing;
 use sys::Sys;
 use takeovers::Takeovers;
 use timers::{TimerFor, Timers};
@@ -68,7 +73,7 @@ use wills::Wills;
 
 use crate::placement::{Numbered, Seeded};
 use crate::retained::Retained;
-use crate::session::{Depth, Session, SessionKey};
+use crate::session::{Depth, SessionKey};
 use crate::share::Groups;
 use crate::subscriptions::SubscriptionTree;
 use crate::trace::Tracer;
@@ -114,7 +119,7 @@ pub struct Shard {
     tracer: Tracer,
     counters: Counters,
     connections: HashMap<ConnectionId, Connection, Numbered>,
-    sessions: HashMap<SessionKey, Session, Numbered>,
+    sessions: Sessions,
     by_device: HashMap<Device, SessionKey, Seeded>,
     takeovers: Takeovers,
     doubts: Doubts,
@@ -132,6 +137,9 @@ pub struct Shard {
     /// Clients whose next publish waits for room in the uplink, the longest first. At most once each.
     uplink_line: VecDeque<ConnectionId>,
     spooling: Spooling,
+    storing: Storing,
+    /// Until then a session from the store waits for a router's word.
+    undecided_until: BootTime,
     wills: Wills,
     broadcasts: Broadcasts,
     learning: Learning,
@@ -216,6 +224,12 @@ pub struct Gauges {
     pub broadcasts: usize,
     /// Their size.
     pub broadcast_bytes: usize,
+    /// Batches of changes that are on their way to the store.
+    pub store_batches: usize,
+    /// Their size.
+    pub store_bytes: usize,
+    /// Whether sessions are on disk that are not here yet.
+    pub store_loading: bool,
 }
 
 /// Bound on the subscriptions of a whole shard that are not shared: 100 to 200 bytes each. Beyond: SUBACK 0x97.
@@ -237,13 +251,15 @@ impl Shard {
             ),
             uplink_line: VecDeque::new(),
             spooling: Spooling::new(),
+            storing: Storing::default(),
+            undecided_until: BootTime::default(),
             wills: Wills::default(),
             broadcasts: Broadcasts::default(),
             learning: Learning::default(),
             sys: Sys::default(),
             counters: Counters::default(),
             connections: HashMap::default(),
-            sessions: HashMap::default(),
+            sessions: Sessions::default(),
             by_device: HashMap::with_hasher(seed),
             takeovers: Takeovers::new(limits.takeovers_burst, limits.takeover_every, seed),
             doubts: Doubts::new(seed),
@@ -291,6 +307,11 @@ impl Shard {
             Input::Published { token, outcome } => self.published(now, token, outcome),
             Input::Spooled { numbers } => self.spooled(now, numbers),
             Input::Spool(state) => self.spool_state(now, state),
+            Input::StoreOpened(opened) => self.store_opened(now, *opened),
+            Input::Stored { up_to } => self.stored(up_to),
+            Input::StoreStuck { is_stuck } => self.store_is_stuck(is_stuck),
+            Input::SessionRead { device, records } => self.session_read(now, device, &records),
+            Input::SessionsRead { records, is_last } => self.sessions_read(now, &records, is_last),
             Input::Backend(backend) => {
                 self.backend = backend;
                 self.ask_for_retained(now);
@@ -314,6 +335,7 @@ impl Shard {
             }
         }
         self.finish_drain(now);
+        self.store_changes(now);
     }
 
     /// The next effect, in order; `None` when there is none for now.
@@ -323,6 +345,11 @@ impl Shard {
         }
         while let Some(id) = self.to_write.pop_front() {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
+            if !self.storing.is_safe(connection.outgoing.waits_for) {
+                // It stays listed.
+                self.storing.hold(id);
+                continue;
+            }
             connection.outgoing.is_listed = false;
             if let Some(bytes) = connection.outgoing.hand_over() {
                 self.sys.traffic.packets_sent += u64::from(connection.outgoing.take_packets());
@@ -369,6 +396,9 @@ impl Shard {
             will_bytes: self.wills.bytes(),
             broadcasts: self.broadcasts.len(),
             broadcast_bytes: self.broadcasts.bytes(),
+            store_batches: self.storing.len(),
+            store_bytes: self.storing.bytes(),
+            store_loading: self.storing.loading.is_some(),
         }
     }
 

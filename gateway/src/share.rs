@@ -117,6 +117,11 @@ impl Groups {
         self.of_session.contains(&(session, key)).then_some(key)
     }
 
+    /// What a group shares; `None` if it has ended.
+    pub(crate) fn filter_of(&self, group: GroupKey) -> Option<&SharedFilter> {
+        self.groups.get(&group).map(|group| &group.filter)
+    }
+
     /// Subscribes, or replaces the session's subscription to the same [MQTT-3.8.4-3].
     ///
     /// # Errors

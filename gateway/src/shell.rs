@@ -5,7 +5,7 @@
 //! listener ─→ connection tasks ─┐                 ┌─→ uplink publisher ──→ AMQP
 //! timer ────────────────────────┤→ World: shard,  ┤─→ mesh publisher ────→ AMQP
 //! AMQP pumps (inbox, confirms) ─┤   link, spool   ├─→ sockets
-//! disk (durable, read back) ────┘                 └─→ disk
+//! disk (durable, read back) ────┘                 └─→ disk (spool, store)
 //! ```
 //!
 //! One thread runs a world: a shard and all its connections, without a lock. Events and the mesh's own reports go out over two
@@ -22,6 +22,7 @@ mod outbox;
 mod pumps;
 mod socket;
 mod spool;
+mod store;
 mod telling;
 mod thread;
 mod world;
@@ -31,3 +32,4 @@ pub use gateway::{DrainReport, Gateway, GatewayError};
 pub use metrics::Snapshot;
 pub use pumps::inbox_plan;
 pub use spool::{SpoolConfig, SpoolError};
+pub use store::{StoreConfig, StoreError, StoreFigures};

@@ -4,10 +4,11 @@ use std::num::NonZeroU16;
 use std::path::Path;
 
 use roost_config::{
-    Acknowledge, AwayFull, GatewaySettings, OnTakeover, Order, SpoolSettings, UplinkSettings, WhenFull,
+    Acknowledge, AwayFull, GatewaySettings, OnTakeover, Order, SessionStore, SpoolSettings, UplinkSettings,
+    WhenFull,
 };
 use roost_gateway::packet::{DecodeLimits, Text};
-use roost_gateway::shell::{DrainReport, GatewayConfig, SpoolConfig};
+use roost_gateway::shell::{DrainReport, GatewayConfig, SpoolConfig, StoreConfig};
 use roost_gateway::spool::SpoolLimits;
 use roost_gateway::{Hints, Limits, UplinkOrder, UplinkRule, UplinkRules, WhenAwayFull, WillOnTakeover};
 
@@ -75,6 +76,7 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
         sys_interval: settings.sys_interval,
         broadcasts: settings.fanout.prefixes.clone(),
         spool: data.as_ref().map(|data| spool(data, &settings.spool, uplink)),
+        store: data.as_ref().filter(|_| sessions.store == SessionStore::Disk).map(|data| store(data)),
         answers: answer_topic.clone(),
         hints: Hints {
             response_information: response_information.clone(),
@@ -89,6 +91,10 @@ fn spool(data: &Path, spool: &SpoolSettings, uplink: &UplinkSettings) -> SpoolCo
     let window_events = uplink.outstanding_max;
     let limits = SpoolLimits { bytes_max, age_max, drain_per_s, window_events, ..SpoolLimits::default() };
     SpoolConfig { directory: data.join("spool"), limits }
+}
+
+fn store(data: &Path) -> StoreConfig {
+    StoreConfig { directory: data.join("sessions") }
 }
 
 fn rules(uplink: &UplinkSettings) -> UplinkRules {
@@ -135,7 +141,10 @@ mod tests {
         assert_eq!(format!("{:#?}", config(&settings)), format!("{own:#?}"));
         let with_data = GatewaySettings { data: Some("/d".into()), ..settings };
         let own = SpoolConfig { directory: "/d/spool".into(), limits: SpoolLimits::default() };
-        assert_eq!(config(&with_data).spool, Some(own));
+        assert_eq!((config(&with_data).spool, config(&with_data).store), (Some(own), None));
+        let mut on_disk = with_data;
+        on_disk.sessions.store = SessionStore::Disk;
+        assert_eq!(config(&on_disk).store, Some(StoreConfig { directory: "/d/sessions".into() }));
     }
 
     #[test]

@@ -49,7 +49,7 @@ async fn devices_exchange_messages_at_qos_2(backend: Backend) {
 }
 
 /// A device that publishes at QoS 2 to a service and to itself, with a session that it keeps, as MQTT asks of it.
-struct Careful {
+pub(crate) struct Careful {
     port: u16,
     level: u8,
     id: String,
@@ -57,14 +57,14 @@ struct Careful {
     sending: VecDeque<(u16, &'static str, String, bool)>,
     /// The ids of what it has received and that were not released.
     held: BTreeSet<u16>,
-    got: Vec<String>,
+    pub(crate) got: Vec<String>,
     next_id: u16,
     /// All that it has ever published, with the topic.
     published: BTreeMap<String, &'static str>,
 }
 
 impl Careful {
-    fn new(port: u16, level: u8) -> Self {
+    pub(crate) fn new(port: u16, level: u8) -> Self {
         Self {
             port,
             level,
@@ -77,14 +77,14 @@ impl Careful {
         }
     }
 
-    fn published_to(&self, topic: &str) -> BTreeSet<String> {
+    pub(crate) fn published_to(&self, topic: &str) -> BTreeSet<String> {
         let published = self.published.iter().filter(|(_, to)| **to == topic);
         published.map(|(text, _)| text.clone()).collect()
     }
 
     /// Connects, and sends again what it has to. What came before may look connected for a moment, and too many such takeovers are
     /// refused.
-    async fn connect(&self) -> RawClient {
+    pub(crate) async fn connect(&self) -> RawClient {
         let mut client = eventually(&format!("{} is let in", self.id), PATIENCE, async || {
             let connected = RawClient::try_persistent(self.port, self.level, &self.id).await;
             connected.map_err(|code| format!("CONNACK {code:#04x}"))
@@ -181,7 +181,7 @@ impl Careful {
     }
 
     /// Reads and answers until every handshake is over and it has got so many messages.
-    async fn finish(&mut self, client: &mut RawClient, messages: usize) {
+    pub(crate) async fn finish(&mut self, client: &mut RawClient, messages: usize) {
         while !self.sending.is_empty() || !self.held.is_empty() || self.got.len() < messages {
             let (first, body) = client.raw.packet().await.expect("the gateway is there");
             if let Some((first, packet_id)) = self.react(first, &body) {
@@ -192,7 +192,7 @@ impl Careful {
     }
 
     /// A connection that does something and breaks somewhere: within a packet, before it has read an answer, before it has said its own.
-    async fn live_and_break(&mut self, random: &mut StdRng) {
+    pub(crate) async fn live_and_break(&mut self, random: &mut StdRng) {
         let mut client = self.connect().await;
         assert!(client.session_present);
         // No more than its receive maximum.
@@ -249,7 +249,7 @@ async fn nothing_is_lost_and_nothing_comes_twice_over_two_hundred_cuts(backend: 
 }
 
 /// All of them, each once.
-fn once(got: &[String], published: &BTreeSet<String>, seed: Seed) {
+pub(crate) fn once(got: &[String], published: &BTreeSet<String>, seed: Seed) {
     let different: BTreeSet<String> = got.iter().cloned().collect();
     assert_eq!(different, *published, "{seed}");
     assert_eq!(got.len(), published.len(), "twice, with {seed}: {got:?}");

@@ -39,6 +39,7 @@ mod receipts;
 mod retained;
 mod roaming;
 mod roaming_sessions;
+mod sessions_on_disk;
 mod shared_client_id;
 mod sharing;
 mod spans;

@@ -102,6 +102,8 @@ fn every_mistake_is_found_where_it_is() {
             "uplink:\n  rules:\n    - {filter: a, acknowledge: spooled}\n",
             "f.yaml:1:1: data: a rule says `acknowledge: spooled`, which needs a directory",
         ),
+        ("sessions: {store: disk}\n", "f.yaml:1:1: data: `sessions: store: disk` needs a directory"),
+        ("sessions: {store: tape}\n", r#"f.yaml:4:19: store: "tape" is not one of memory, disk"#),
         (
             "uplink:\n  rules:\n    - {filter: a, order: fresh}\n",
             "f.yaml:6:26: order: only what is spooled has a backlog to overtake: it needs acknowledge: spooled",

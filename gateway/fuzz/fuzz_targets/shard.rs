@@ -101,6 +101,8 @@ fuzz_target!(|steps: Vec<Step>| {
                 Output::Spool { .. } => panic!("there is no spool"),
                 Output::Publish(publication) => events.push_back(*publication),
                 Output::BroadcastTaken { .. } => panic!("there is no prefix"),
+                // There is no store.
+                Output::Store(_) | Output::ReadSession { .. } => {}
                 Output::Link(_) | Output::Notice(_) | Output::Trace(_) | Output::Drained => {}
             }
         }

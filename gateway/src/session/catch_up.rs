@@ -63,6 +63,12 @@ impl CatchUp {
         }
     }
 
+    /// Whether anything may be left of what this subscription brings.
+    pub(crate) fn owes(&self, filter: &TopicFilter) -> bool {
+        let mut owed = self.at_most_once.iter().chain(&self.at_least_once);
+        owed.any(|owed| owed.walk.filter() == filter)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.at_most_once.is_empty() && self.at_least_once.is_empty()
     }

@@ -7,9 +7,12 @@
 //!                                                     └ the client comes back: PUBREL again, in order
 //! ```
 
+mod log;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+pub(crate) use log::{OutboxChange, OutboxLog};
 use roost_wire::BootTime;
 
 use crate::message::Message;
@@ -101,7 +104,7 @@ impl Depth {
 /// The QoS 1 and 2 messages of one session. It survives the connection; commands are never in it.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    queue: VecDeque<LocalCopy>,
+    queue: VecDeque<Queued>,
     queue_bytes: usize,
     /// How many the queue has given out, and one more: what is put in front has a place, too.
     taken: u64,
@@ -109,14 +112,31 @@ pub(crate) struct Outbox {
     inflight: VecDeque<Inflight>,
     sent: usize,
     /// QoS 2, and the client has the message: what is left is PUBREL and PUBCOMP. In the order of their PUBRECs [MQTT-4.6.0-4].
-    released: VecDeque<PacketId>,
+    released: VecDeque<Released>,
+    /// For its copy on disk.
+    log: OutboxLog,
+}
+
+#[derive(Debug)]
+struct Queued {
+    number: u64,
+    copy: LocalCopy,
 }
 
 #[derive(Debug)]
 struct Inflight {
+    /// Greater than that of all that were sent for the first time before.
+    order: u64,
+    number: u64,
     packet_id: PacketId,
     dup: bool,
     copy: LocalCopy,
+}
+
+#[derive(Debug)]
+struct Released {
+    order: u64,
+    packet_id: PacketId,
 }
 
 impl Outbox {
@@ -128,6 +148,7 @@ impl Outbox {
             inflight: VecDeque::new(),
             sent: 0,
             released: VecDeque::new(),
+            log: OutboxLog::default(),
         }
     }
 
@@ -149,13 +170,18 @@ impl Outbox {
 
     /// Drops the copy that waits the longest; false if none does.
     pub(crate) fn drop_oldest(&mut self) -> bool {
-        self.pop_queue().is_some()
+        let oldest = self.pop_queue();
+        if let Some(Queued { number, .. }) = &oldest {
+            self.log.dropped(*number);
+        }
+        oldest.is_some()
     }
 
     /// Puts a copy at the end of the queue. The caller has asked [`Outbox::is_full_for`].
     pub(crate) fn push(&mut self, copy: LocalCopy) {
         self.queue_bytes += copy.message.bytes();
-        self.queue.push_back(copy);
+        let number = self.log.queued(&copy);
+        self.queue.push_back(Queued { number, copy });
     }
 
     /// Puts a copy in front of the queue, which is given out next. At most one at a time.
@@ -167,7 +193,8 @@ impl Outbox {
     /// Puts a copy into the queue behind so many others, or at its end.
     pub(crate) fn insert(&mut self, at: usize, copy: LocalCopy) {
         self.queue_bytes += copy.message.bytes();
-        self.queue.insert(at.min(self.queue.len()), copy);
+        let number = self.log.queued(&copy);
+        self.queue.insert(at.min(self.queue.len()), Queued { number, copy });
     }
 
     /// The place of the queue's front among all that it has ever given out.
@@ -183,8 +210,8 @@ impl Outbox {
     /// Drops the queue's front while it has expired; gives how many.
     pub(crate) fn drop_expired(&mut self, now: BootTime) -> u64 {
         let mut dropped = 0;
-        while self.queue.front().is_some_and(|copy| copy.message.is_expired(now)) {
-            self.pop_queue();
+        while self.queue.front().is_some_and(|queued| queued.copy.message.is_expired(now)) {
+            self.drop_oldest();
             dropped += 1;
         }
         dropped
@@ -211,11 +238,12 @@ impl Outbox {
     pub(crate) fn send_next(&mut self, free_id: PacketId) -> Option<Due<'_>> {
         if self.sent == self.inflight.len() {
             let packet_id = free_id;
-            let copy = self.pop_queue()?;
-            self.inflight.push_back(Inflight { packet_id, dup: false, copy });
+            let Queued { number, copy } = self.pop_queue()?;
+            let order = self.log.sent(packet_id, number);
+            self.inflight.push_back(Inflight { order, number, packet_id, dup: false, copy });
         }
         self.sent += 1;
-        let Inflight { packet_id, dup, copy } = &self.inflight[self.sent - 1];
+        let Inflight { packet_id, dup, copy, .. } = &self.inflight[self.sent - 1];
         Some(Due { packet_id: *packet_id, dup: *dup, copy })
     }
 
@@ -223,10 +251,11 @@ impl Outbox {
     /// have it from an earlier connection, and would take what comes under its id next for a repeat: then the id is to be released.
     pub(crate) fn drop_last_sent(&mut self) -> Option<PacketId> {
         self.sent -= 1;
-        let Inflight { packet_id, dup, copy } = self.inflight.remove(self.sent)?;
+        let Inflight { order, number, packet_id, dup, copy } = self.inflight.remove(self.sent)?;
+        self.log.landed(order, number);
         let may_be_known = dup && copy.qos == QoS::ExactlyOnce;
         if may_be_known {
-            self.released.push_back(packet_id);
+            self.push_released(packet_id);
         }
         may_be_known.then_some(packet_id)
     }
@@ -250,30 +279,33 @@ impl Outbox {
     pub(crate) fn release(&mut self, packet_id: PacketId) -> Option<Arc<Message>> {
         let taken = self.take(packet_id, QoS::ExactlyOnce);
         if taken.is_some() {
-            self.released.push_back(packet_id);
+            self.push_released(packet_id);
         }
         taken
     }
 
     /// Whether its PUBREC has come, and no PUBCOMP.
     pub(crate) fn is_released(&self, packet_id: PacketId) -> bool {
-        self.released.contains(&packet_id)
+        self.released.iter().any(|released| released.packet_id == packet_id)
     }
 
     /// Takes in a PUBCOMP; false if none was due.
     pub(crate) fn complete(&mut self, packet_id: PacketId) -> bool {
-        let at = self.released.iter().position(|released| *released == packet_id);
-        at.and_then(|at| self.released.remove(at)).is_some()
+        let at = self.released.iter().position(|released| released.packet_id == packet_id);
+        let Some(Released { order, .. }) = at.and_then(|at| self.released.remove(at)) else { return false };
+        self.log.completed(order);
+        true
     }
 
     /// What waits for PUBCOMP, in the order of the PUBRELs.
     pub(crate) fn released(&self) -> impl Iterator<Item = PacketId> + '_ {
-        self.released.iter().copied()
+        self.released.iter().map(|released| released.packet_id)
     }
 
     /// Puts an id behind those that wait for PUBCOMP, of a session that has moved here. Nothing else has it.
     pub(crate) fn push_released(&mut self, packet_id: PacketId) {
-        self.released.push_back(packet_id);
+        let order = self.log.released(packet_id);
+        self.released.push_back(Released { order, packet_id });
     }
 
     fn take(&mut self, packet_id: PacketId, qos: QoS) -> Option<Arc<Message>> {
@@ -284,6 +316,9 @@ impl Outbox {
 
     fn remove_inflight(&mut self, at: usize) -> Option<Inflight> {
         let removed = self.inflight.remove(at);
+        if let Some(Inflight { order, number, .. }) = &removed {
+            self.log.landed(*order, *number);
+        }
         if at < self.sent {
             self.sent -= 1;
         }
@@ -306,7 +341,8 @@ impl Outbox {
         &self,
     ) -> (impl DoubleEndedIterator<Item = (PacketId, &LocalCopy)>, impl DoubleEndedIterator<Item = &LocalCopy>)
     {
-        (self.inflight.iter().map(|inflight| (inflight.packet_id, &inflight.copy)), self.queue.iter())
+        let inflight = self.inflight.iter().map(|inflight| (inflight.packet_id, &inflight.copy));
+        (inflight, self.queue.iter().map(|queued| &queued.copy))
     }
 
     /// The first copy in that place or behind it that came through a shared subscription: those in flight come first, then those that wait.
@@ -320,7 +356,7 @@ impl Outbox {
         let sent = self.inflight.iter().enumerate().skip(from);
         let queued = self.queue.iter().enumerate().skip(from.saturating_sub(inflight));
         sent.map(|(at, sent)| (at, &sent.copy))
-            .chain(queued.map(|(at, copy)| (inflight + at, copy)))
+            .chain(queued.map(|(at, queued)| (inflight + at, &queued.copy)))
             .find_map(|(at, copy)| of(at, copy))
     }
 
@@ -332,21 +368,73 @@ impl Outbox {
             return None;
         }
         let at = at - self.inflight.len();
-        let copy = self.queue.remove(at)?;
+        let Queued { number, copy } = self.queue.remove(at)?;
+        self.log.dropped(number);
         self.queue_bytes -= copy.message.bytes();
         Some(self.taken + at as u64)
     }
 
     /// Puts a message in flight that another connection has had, behind those that are. Nothing else has its packet id.
     pub(crate) fn push_inflight(&mut self, packet_id: PacketId, copy: LocalCopy) {
-        self.inflight.push_back(Inflight { packet_id, dup: true, copy });
+        let number = self.log.queued(&copy);
+        let order = self.log.sent(packet_id, number);
+        self.inflight.push_back(Inflight { order, number, packet_id, dup: true, copy });
     }
 
-    fn pop_queue(&mut self) -> Option<LocalCopy> {
-        let copy = self.queue.pop_front()?;
+    fn pop_queue(&mut self) -> Option<Queued> {
+        let queued = self.queue.pop_front()?;
         self.taken += 1;
-        self.queue_bytes -= copy.message.bytes();
-        Some(copy)
+        self.queue_bytes -= queued.copy.message.bytes();
+        Some(queued)
+    }
+
+    // --- its copy on disk
+
+    /// From now on what changes is noted, and all that there is counts as new; or nothing is noted any more.
+    pub(crate) fn keep_log(&mut self, is_kept: bool) {
+        self.log.keep(is_kept);
+        if !is_kept {
+            return;
+        }
+        for Queued { number, copy } in &self.queue {
+            self.log.note(|| OutboxChange::Queued { number: *number, copy: copy.clone() });
+        }
+        for Inflight { order, number, packet_id, copy, .. } in &self.inflight {
+            self.log.note(|| OutboxChange::Queued { number: *number, copy: copy.clone() });
+            self.log.note(|| OutboxChange::Sent { order: *order, packet_id: *packet_id, number: *number });
+        }
+        for Released { order, packet_id } in &self.released {
+            self.log.note(|| OutboxChange::Released { order: *order, packet_id: *packet_id });
+        }
+    }
+
+    /// What has changed since the last call.
+    pub(crate) fn take_changes(&mut self) -> Vec<OutboxChange> {
+        self.log.take()
+    }
+
+    /// Puts back what the disk has, in any order within its kind, into an outbox that is new: in flight with those orders, and waiting by
+    /// number. Then what changes is noted.
+    pub(crate) fn restore(
+        &mut self,
+        inflight: impl IntoIterator<Item = (u64, PacketId, u64, LocalCopy)>,
+        queue: impl IntoIterator<Item = (u64, LocalCopy)>,
+        released: impl IntoIterator<Item = (u64, PacketId)>,
+    ) {
+        for (order, packet_id, number, copy) in inflight {
+            self.log.begin_behind(order, number);
+            self.inflight.push_back(Inflight { order, number, packet_id, dup: true, copy });
+        }
+        for (number, copy) in queue {
+            self.log.begin_behind(0, number);
+            self.queue_bytes += copy.message.bytes();
+            self.queue.push_back(Queued { number, copy });
+        }
+        for (order, packet_id) in released {
+            self.log.begin_behind(order, 0);
+            self.released.push_back(Released { order, packet_id });
+        }
+        self.log.keep(true);
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Received {
     stages: BTreeMap<PacketId, Stage>,
     on_their_way: usize,
     told: usize,
+    /// For its copy on disk: what has changed since somebody asked; none if nobody does. Asked after each input, which bounds it.
+    changes: Option<Vec<(PacketId, Option<ReasonCode>)>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,15 @@ enum Stage {
     Settled(ReasonCode),
     /// It was sent on the present connection.
     Told(ReasonCode),
+}
+
+impl Stage {
+    fn answer(self) -> Option<ReasonCode> {
+        match self {
+            Self::OnItsWay => None,
+            Self::Settled(reason) | Self::Told(reason) => Some(reason),
+        }
+    }
 }
 
 /// What a PUBLISH is, by its id.
@@ -141,10 +152,7 @@ impl Received {
 
     /// The ids with their answers, for a session that moves; it has settled all.
     pub(crate) fn settled(&self) -> impl Iterator<Item = (PacketId, ReasonCode)> + '_ {
-        self.stages.iter().filter_map(|(packet_id, stage)| match stage {
-            Stage::OnItsWay => None,
-            Stage::Settled(reason) | Stage::Told(reason) => Some((*packet_id, *reason)),
-        })
+        self.stages.iter().filter_map(|(packet_id, stage)| Some((*packet_id, stage.answer()?)))
     }
 
     /// Takes over what another gateway has taken in under this id.
@@ -152,11 +160,35 @@ impl Received {
         self.set(packet_id, Some(Stage::Settled(reason)));
     }
 
+    /// From now on what changes is noted, and all that there is counts as new; or nothing is noted any more.
+    pub(crate) fn keep_log(&mut self, is_kept: bool) {
+        let all = self.settled().map(|(packet_id, reason)| (packet_id, Some(reason)));
+        self.changes = is_kept.then(|| all.collect());
+    }
+
+    /// What has changed since the last call: ids, each with the answer that a repeat under it gets. Without one it is free, or its publish is
+    /// not safe yet.
+    pub(crate) fn take_changes(&mut self) -> Vec<(PacketId, Option<ReasonCode>)> {
+        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Puts back what the disk has, into one that is new. Then what changes is noted.
+    pub(crate) fn restore(&mut self, ids: impl IntoIterator<Item = (PacketId, ReasonCode)>) {
+        for (packet_id, reason) in ids {
+            self.take_over(packet_id, reason);
+        }
+        self.changes = Some(Vec::new());
+    }
+
     fn set(&mut self, packet_id: PacketId, stage: Option<Stage>) {
         let before = match stage {
             Some(stage) => self.stages.insert(packet_id, stage),
             None => self.stages.remove(&packet_id),
         };
+        let answer = stage.and_then(Stage::answer);
+        if let Some(changes) = self.changes.as_mut().filter(|_| answer != before.and_then(Stage::answer)) {
+            changes.push((packet_id, answer));
+        }
         let one_if = |stage: Option<Stage>, is: fn(Stage) -> bool| usize::from(stage.is_some_and(is));
         let is_on_its_way = |stage| stage == Stage::OnItsWay;
         let is_told = |stage| matches!(stage, Stage::Told(_));

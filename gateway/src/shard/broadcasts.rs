@@ -105,7 +105,7 @@ impl Shard {
         message: &roost_wire::Message,
     ) {
         if self.hears_of_retained(now, message) {
-            return self.outputs.push_back(Output::BroadcastTaken { number });
+            return self.broadcast_taken(number);
         }
         match self.judge_broadcast(now, number, message) {
             Ok(waiting) => self.broadcasts.push(waiting),
@@ -116,7 +116,7 @@ impl Shard {
                 } else {
                     self.count(why);
                 }
-                self.outputs.push_back(Output::BroadcastTaken { number });
+                self.broadcast_taken(number);
             }
         }
     }
@@ -211,7 +211,7 @@ impl Shard {
                 session.is_some_and(|session| self.is_full_for(session, message.bytes()))
                     && self.subscriptions.granted_qos(key, &message.topic) > Some(QoS::AtMostOnce)
             }
-            HeldBy::Group(_) | HeldBy::Uplink | HeldBy::Spool | HeldBy::Refusal => false,
+            HeldBy::Group(_) | HeldBy::Uplink | HeldBy::Spool | HeldBy::Store | HeldBy::Refusal => false,
         });
         still.or_else(|| self.full_locally(None, message, route))
     }
@@ -227,7 +227,7 @@ impl Shard {
 
     fn publish_broadcast(&mut self, now: Now, next: Waiting, route: &Route) {
         let Waiting { number, message, qos, publisher, stamp, is_lesson } = next;
-        self.outputs.push_back(Output::BroadcastTaken { number });
+        self.broadcast_taken(number);
         if message.is_expired(now.boot) {
             return self.count(Count::BroadcastExpired);
         }

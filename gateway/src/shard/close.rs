@@ -32,10 +32,11 @@ pub(super) enum Farewell {
 impl Shard {
     pub(super) fn closed_by_peer(&mut self, now: Now, id: ConnectionId) {
         if let Some(connection) = self.connections.get(&id) {
-            let count = match (&connection.client, connection.fetches) {
+            let waits = connection.fetches.is_some() || connection.is_read_for;
+            let count = match (&connection.client, waits) {
                 (Some(_), _) => Count::ClosedBroken,
-                (None, Some(_)) => Count::RefusedLeft,
-                (None, None) => Count::RefusedMalformed,
+                (None, true) => Count::RefusedLeft,
+                (None, false) => Count::RefusedMalformed,
             };
             self.close(now, id, count, Farewell::Gone);
         }
@@ -72,6 +73,13 @@ impl Shard {
         if connection.paused {
             self.paused -= 1;
         }
+        let farewell = match farewell {
+            // What is not durable is not said.
+            Farewell::FlushAndDisconnect(reason) if !self.storing.is_safe(connection.outgoing.waits_for) => {
+                Farewell::Disconnect(reason)
+            }
+            _ => farewell,
+        };
         if farewell != Farewell::Gone {
             let flushed = match farewell {
                 Farewell::FlushAndDisconnect(_) => connection.outgoing.take_packets(),

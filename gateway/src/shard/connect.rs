@@ -34,6 +34,9 @@ impl Shard {
         if !self.config.placement.holds(&device) {
             return self.hand_over(id, connect, &device);
         }
+        if self.may_be_stored(&device) {
+            return self.connect_when_read(id, connect, &device);
+        }
         if !self.takeovers.has_turn(now.boot, &device) {
             return self.refuse_takeover(now, id, &connect, device);
         }
@@ -47,6 +50,9 @@ impl Shard {
             if let Some(session) = self.sessions.get_mut(&key).filter(|_| was_connected) {
                 session.left_in = entered_in;
             }
+        }
+        if !connect.clean_start && self.is_to_come_later(now.boot, &device) {
+            return self.refuse_undecided(now, id, &connect);
         }
         // A takeover under an unbroken lease needs no router, and an id that was made for this CONNECT has no session.
         let may_be_elsewhere = !connect.clean_start && !was_here && !connect.client_id.is_empty();
@@ -107,6 +113,13 @@ impl Shard {
                 count: Count::RefusedSpoolFull,
                 reason: ReasonCode::ServerUnavailable,
                 text: "the gateway cannot take events in at the moment; try another, or later",
+            });
+        }
+        if self.storing.is_stuck() {
+            return Err(Refused {
+                count: Count::RefusedStoreStuck,
+                reason: ReasonCode::ServerUnavailable,
+                text: "the gateway cannot keep sessions at the moment; try another, or later",
             });
         }
         if connect.properties.authentication_method.is_some() {
@@ -209,6 +222,16 @@ impl Shard {
         let farewell = Farewell::Connack(Encoder::for_client(connect), refused.reason, Some(refused.text));
         let device = DeviceId::parse(&connect.client_id).ok().map(|id| Device::new(Tenant::default(), id));
         self.close_saying(now, id, Notice::Refused { device, why: refused.count }, farewell);
+    }
+
+    /// What is here of the device's may be stale, or the newest: whoever could say so may be there soon.
+    pub(super) fn refuse_undecided(&mut self, now: Now, id: ConnectionId, connect: &Connect) {
+        let refused = Refused {
+            count: Count::RefusedUndecided,
+            reason: ReasonCode::ServerUnavailable,
+            text: "the gateway has just started, and waits for its router to say whether this session is the newest; come back soon",
+        };
+        self.refuse(now, id, connect, refused);
     }
 
     /// Clients that share an id take it from each other again and again: the one that is connected stays for a while.

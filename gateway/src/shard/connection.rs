@@ -13,6 +13,7 @@ use crate::message::Message;
 use crate::packet::{DecodeLimits, Decoder, Delivery, Encoder, Packet, ProtocolVersion, PublishRef};
 use crate::session::{Pending, Publisher, SessionKey, Will};
 use crate::share::GroupKey;
+use crate::store::StoreNumber;
 
 /// A transport connection. An idle one owns no buffer.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(super) struct Connection {
     pub(super) client: Option<Box<Client>>,
     /// Its CONNECT has come, and waits for the session that its device had elsewhere.
     pub(super) fetches: Option<SessionRequest>,
+    /// Its CONNECT has come, and waits until its session is read from the store.
+    pub(super) is_read_for: bool,
 }
 
 /// Bytes on their way to the socket, counted from the beginning of the connection.
@@ -46,6 +49,8 @@ pub(super) struct Outgoing {
     packets: u32,
     /// Whether the connection stands in the shard's list of those that have something to hand over.
     pub(super) is_listed: bool,
+    /// What was added last that promises anything does so on what is durable with that batch.
+    pub(super) waits_for: StoreNumber,
 }
 
 /// What is known of a client from its CONNECT on.
@@ -89,6 +94,8 @@ pub(super) enum HeldBy {
     Spool,
     /// An event of the same device was refused and is tried again.
     Refusal,
+    /// Sessions are not all read from the store, or as much as may be is on its way there.
+    Store,
 }
 
 /// A publish that waits for its turn.
@@ -111,6 +118,7 @@ impl Connection {
             outgoing: Outgoing::default(),
             client: None,
             fetches: None,
+            is_read_for: false,
         }
     }
 
@@ -222,6 +230,7 @@ impl Outgoing {
     pub(super) fn take_rest(&mut self) -> Bytes {
         self.handed = self.encoded;
         self.used = self.used.max(self.buffer.len());
+        self.waits_for = StoreNumber::default();
         self.buffer.split().freeze()
     }
 

@@ -95,7 +95,10 @@ impl Shard {
 
     /// Whether the backend, or the disk, has everything that was published.
     fn nothing_waits(&self) -> bool {
-        self.uplink.len() == 0 && self.spooling.len() == 0 && self.wills.none_waits()
+        self.uplink.len() == 0
+            && self.spooling.len() == 0
+            && self.wills.none_waits()
+            && (self.storing.is_durable() || self.storing.is_stuck())
     }
 
     fn drained(&mut self) {

@@ -54,13 +54,28 @@ impl Shard {
         if copy.is_some_and(|copy| self.turn.is_unbroken(copy.left_in, now)) {
             return Choice::Local;
         }
-        if !self.turn.lease_is_valid(now) {
+        if !self.turn.lease_is_valid(now) && !self.awaits_router(device) {
             return Choice::Fresh(Count::FetchUnreachable);
         }
         match self.fetches.len() < limits.fetches_max {
             true => Choice::Ask,
             false => Choice::Fresh(Count::FetchBusy),
         }
+    }
+
+    /// Whether a device's session was read from the store, and no router has spoken since the start: one is waited for.
+    fn awaits_router(&self, device: &Device) -> bool {
+        let copy = self.by_device.get(device).and_then(|key| self.sessions.get(key));
+        !self.turn.had_lease() && copy.is_some_and(|copy| copy.left_in == Turn::NEVER)
+    }
+
+    /// Whether such a device is to come back later: as many wait as may, and what it has here is not to be lost for that.
+    pub(super) fn is_to_come_later(&self, now: BootTime, device: &Device) -> bool {
+        now < self.undecided_until
+            && self.fetches.len() >= self.config.limits.fetches_max
+            && !self.config.limits.session_transfer.is_zero()
+            && self.turn.roams != Some(false)
+            && self.awaits_router(device)
     }
 
     /// Asks for the session of a CONNECT that came at `began`. Nothing more is read from the connection before it is answered.
@@ -76,11 +91,20 @@ impl Shard {
         let request = SessionRequest(self.config.placement.sequence(self.next_request));
         self.next_request += 1;
         connection.fetches = Some(request);
-        let copy = self.by_device.get(&device).and_then(|key| self.sessions.get(key));
-        let (held, held_since) = copy.map(|copy| (copy.id, copy.accepted_at)).unzip();
+        let is_asked = self.turn.lease_is_valid(self.now);
         let waiting = Some((id, Box::new(connect)));
-        self.fetches.insert(device.clone(), Fetch { request, earlier, began, waiting });
+        self.fetches.insert(device.clone(), Fetch { request, earlier, began, is_asked, waiting });
         self.timers.set(TimerFor::Fetch(request), began + self.config.limits.session_transfer);
+        if is_asked {
+            self.ask_router(device, request, began);
+        }
+    }
+
+    fn ask_router(&mut self, device: Device, request: SessionRequest, began: BootTime) {
+        let copy = self.by_device.get(&device).and_then(|key| self.sessions.get(key));
+        // When it was accepted nobody can say of one of an earlier boot.
+        let copy = copy.filter(|copy| !copy.disk.is_of_earlier_boot);
+        let (held, held_since) = copy.map(|copy| (copy.id, copy.accepted_at)).unzip();
         self.tell_link(FromShard::Sighting(Sighting::WantsSession {
             device,
             request,
@@ -88,6 +112,22 @@ impl Shard {
             held_since,
             asked_at: Some(began),
         }));
+    }
+
+    /// A router has spoken: it is asked for the sessions that wait for it, if it moves any.
+    pub(super) fn ask_what_waits(&mut self, now: Now) {
+        while let Some(device) = self.fetches.next_unasked() {
+            let Some(mut fetch) = self.fetches.remove(&device) else { return };
+            if self.turn.roams == Some(false) {
+                self.timers.cancel(TimerFor::Fetch(fetch.request));
+                self.end_fetch(now, device, fetch, Count::FetchCurrent);
+                continue;
+            }
+            fetch.is_asked = true;
+            let (request, began) = (fetch.request, fetch.began);
+            self.fetches.insert(device.clone(), fetch);
+            self.ask_router(device, request, began);
+        }
     }
 
     /// A CONNECT of that device has come: one that waits does so no longer. The request that it takes the place of.
@@ -119,7 +159,14 @@ impl Shard {
     pub(super) fn fetch_due(&mut self, now: Now, request: SessionRequest) {
         let Some((device, _)) = self.fetches.find(request) else { return };
         let Some(fetch) = self.fetches.remove(&device) else { return };
-        self.end_fetch(now, device, fetch, Count::FetchTimedOut);
+        match fetch.waiting {
+            Some((id, connect)) if !fetch.is_asked && now.boot < self.undecided_until => {
+                self.fetched(&device, Count::FetchUnreachable, now, fetch.began);
+                self.stop_waiting(id);
+                self.refuse_undecided(now, id, &connect);
+            }
+            _ => self.end_fetch(now, device, fetch, Count::FetchTimedOut),
+        }
     }
 
     /// The router says that no session comes, and why.

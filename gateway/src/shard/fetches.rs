@@ -32,6 +32,8 @@ pub(super) struct Fetch {
     /// The request before it and when that began, of a CONNECT whose place it has taken: its session may come still.
     pub(super) earlier: Option<(SessionRequest, BootTime)>,
     pub(super) began: BootTime,
+    /// Whether the router was asked. It is not yet where none has spoken since the start, for a session that was read from the store.
+    pub(super) is_asked: bool,
     /// Who waits; none if the device has left.
     pub(super) waiting: Option<(ConnectionId, Box<Connect>)>,
 }
@@ -68,6 +70,11 @@ impl Fetches {
     pub(super) fn earlier(&self, request: SessionRequest, device: &Device) -> Option<BootTime> {
         let (number, began) = self.by_device.get(device)?.earlier?;
         (number == request).then_some(began)
+    }
+
+    /// One that the router was not asked for yet.
+    pub(super) fn next_unasked(&self) -> Option<Device> {
+        self.by_device.iter().find(|(_, fetch)| !fetch.is_asked).map(|(device, _)| device.clone())
     }
 
     pub(super) fn find(&mut self, request: SessionRequest) -> Option<(Device, &mut Fetch)> {

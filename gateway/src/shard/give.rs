@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use roost_wire::{Device, NoSessionReason, Now, QuestionId, RouterRun, SessionHandOver, SessionId, Sighting};
+use roost_wire::{
+    BootTime, Device, NoSessionReason, Now, QuestionId, RouterRun, SessionHandOver, SessionId, Sighting,
+};
 
 use super::close::Farewell;
 use super::share::Leaving;
@@ -31,17 +33,24 @@ enum NotGiven {
 }
 
 impl Shard {
-    /// Whether there is a session of that device here, connected or not.
-    pub(super) fn find_session(
-        &self,
-        now: Now,
-        question: QuestionId,
-        run: RouterRun,
-        device: Device,
-    ) -> Sighting {
+    /// Says whether there is a session of that device here, connected or not.
+    pub(super) fn answer_find(&mut self, now: Now, question: QuestionId, run: RouterRun, device: Device) {
+        if self.may_be_stored(&device) {
+            return self.answer_when_read(question, run, &device);
+        }
+        let answer = self.find_session(now, question, run, device);
+        self.tell_link(FromShard::Sighting(answer));
+    }
+
+    fn find_session(&self, now: Now, question: QuestionId, run: RouterRun, device: Device) -> Sighting {
         let at = Some(now.boot);
         let found = self.by_device.get(&device).and_then(|key| self.sessions.get(key));
         match found {
+            Some(session) if session.disk.is_of_earlier_boot => {
+                // It may be newer than all that began before this boot.
+                let (forgot, reason) = (Some(BootTime::default()), NoSessionReason::Absent);
+                Sighting::NoSession { question, run, device, reason, forgot, at }
+            }
             Some(session) => Sighting::HoldsSession {
                 question,
                 run,

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use roost_wire::{Delivery, LinkId, Message, SessionArrival};
+use roost_wire::{Delivery, Device, LinkId, Message, SessionArrival};
 
 use super::HandOver;
 use crate::link::ToShard;
+use crate::store::{StoreNumber, StoreOpened, StoreRecord};
 use crate::{BroadcastNumber, ConnectionId, PublishOutcome, PublishToken, SpoolNumber, SpoolState};
 
 /// One thing that happened. Inputs about a connection that the shard has closed are ignored, so the shell need not
@@ -56,6 +57,33 @@ pub enum Input {
     },
     /// Whether the spool takes events in. Until the first of these there is none, and all events wait for the backend.
     Spool(SpoolState),
+    /// There is a store of sessions, with this in it. The first input, if one; without it all is in memory. If it has sessions,
+    /// [`Input::SessionsRead`] follows.
+    StoreOpened(Box<StoreOpened>),
+    /// Batches of [`super::Output::Store`] are durable.
+    Stored {
+        /// All up to this one.
+        up_to: StoreNumber,
+    },
+    /// The store can't be written at the moment, or can again. At the start it can.
+    StoreStuck {
+        /// Which.
+        is_stuck: bool,
+    },
+    /// The answer to [`super::Output::ReadSession`].
+    SessionRead {
+        /// Whose.
+        device: Device,
+        /// All records of it, in the order of their keys; none if there is no such session.
+        records: Vec<StoreRecord>,
+    },
+    /// The next sessions that the store had when it was opened, or later. Until the last of them publishes wait.
+    SessionsRead {
+        /// All records of each, in the order of their keys.
+        records: Vec<StoreRecord>,
+        /// Whether there are no more.
+        is_last: bool,
+    },
     /// The publisher's connection to the backend is up, or away. At the start it is away.
     Backend(Backend),
     /// A command came through the inbox of this link. Acknowledge it to the broker at once: the router's journal keeps

@@ -13,13 +13,16 @@ use crate::session::{LocalCopy, Session, SessionKey};
 use crate::{Count, WhenAwayFull};
 
 impl Shard {
-    /// Who of those that the message goes to here at QoS 1 or 2 is connected and has no room for it.
+    /// Who of those that the message goes to here at QoS 1 or 2 is connected and has no room for it; or the store, if nobody can say.
     pub(super) fn full_locally(
         &self,
         publisher: Option<SessionKey>,
         message: &Message,
         route: &Route,
     ) -> Option<HeldBy> {
+        if let Some(holder) = self.storing.holds_up() {
+            return Some(holder);
+        }
         let bytes = message.bytes();
         let full = self.find_subscriber(publisher, route, |session| self.is_full_for(session, bytes));
         full.map(HeldBy::Subscriber).or_else(|| self.full_group(message, route).map(HeldBy::Group))

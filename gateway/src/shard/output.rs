@@ -1,10 +1,11 @@
 //! What a shard wants done.
 
 use bytes::Bytes;
-use roost_wire::Event;
+use roost_wire::{Device, Event};
 
 use super::HandOver;
 use crate::link::FromShard;
+use crate::store::StoreBatch;
 use crate::{
     BroadcastNumber, ConnectionId, MessageTrace, Notice, Publication, ShardIndex, SpoolNumber, UplinkOrder,
 };
@@ -58,6 +59,15 @@ pub enum Output {
         exchange: String,
         /// What comes first after an outage.
         order: UplinkOrder,
+    },
+    /// Make these changes in the store; tell [`super::Input::Stored`] when they are durable. Only with [`super::Input::StoreOpened`].
+    Store(Box<StoreBatch>),
+    /// Read the session of a device: all records whose keys begin so. Answered by [`super::Input::SessionRead`].
+    ReadSession {
+        /// Whose.
+        device: Device,
+        /// How its keys begin.
+        prefix: Bytes,
     },
     /// The subscribers here have a broadcast, or it is counted as dropped: acknowledge it to the broker.
     BroadcastTaken {

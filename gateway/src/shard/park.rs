@@ -1,4 +1,4 @@
-//! Publishes that have to wait: for a subscriber with a full queue, for a group of such, for the uplink, or for the spool. Each holder of
+//! Publishes that have to wait: for a subscriber with a full queue, for a group of such, for the uplink, for the spool, or for the store. Each holder of
 //! others lets one of them try at a time, and the next when that one is done; so those that wait are served in turn, and none is forgotten.
 
 use std::collections::VecDeque;
@@ -103,6 +103,7 @@ impl Shard {
         let line = match held_by {
             HeldBy::Uplink => Some(&mut self.uplink_line),
             HeldBy::Spool => Some(&mut self.spooling.line),
+            HeldBy::Store => Some(&mut self.storing.line),
             HeldBy::Subscriber(key) => self.sessions.get_mut(&key).map(|session| &mut session.holds_up),
             HeldBy::Group(group) => self.groups.waiting(group),
             // Nobody else waits for it: there is no line.
@@ -114,7 +115,7 @@ impl Shard {
             (Some(line), Place::Last) => line.push_back(id),
         }
         match held_by {
-            HeldBy::Uplink | HeldBy::Spool | HeldBy::Refusal | HeldBy::Group(_) => {}
+            HeldBy::Uplink | HeldBy::Spool | HeldBy::Store | HeldBy::Refusal | HeldBy::Group(_) => {}
             HeldBy::Subscriber(key) => self.watch_stall(now, key),
         }
         match (held_by, place) {
@@ -122,6 +123,7 @@ impl Shard {
             (_, Place::First) => {}
             (HeldBy::Uplink, Place::Last) => self.count(Count::ParkedUplink),
             (HeldBy::Spool, Place::Last) => self.count(Count::ParkedSpool),
+            (HeldBy::Store, Place::Last) => self.count(Count::ParkedStore),
             (HeldBy::Refusal, Place::Last) => self.count(Count::ParkedRefusal),
             (HeldBy::Subscriber(_), Place::Last) => self.count(Count::ParkedSubscriber),
             (HeldBy::Group(_), Place::Last) => self.count(Count::ParkedGroup),
@@ -135,7 +137,8 @@ impl Shard {
                 self.uplink_line.pop_front()
             }
             HeldBy::Spool if self.spool_has_room() => self.spooling.line.pop_front(),
-            HeldBy::Uplink | HeldBy::Spool | HeldBy::Refusal => None,
+            HeldBy::Store if self.storing.holds_up().is_none() => self.storing.line.pop_front(),
+            HeldBy::Uplink | HeldBy::Spool | HeldBy::Store | HeldBy::Refusal => None,
             HeldBy::Subscriber(key) => {
                 let may_try = self.sessions.get(&key).is_some_and(|session| self.takes_another(session, 0));
                 self.sessions.get_mut(&key).filter(|_| may_try).and_then(|s| s.holds_up.pop_front())
@@ -174,6 +177,7 @@ impl Shard {
         match held_by {
             HeldBy::Uplink => self.uplink_line.retain(|waiting| *waiting != id),
             HeldBy::Spool => self.spooling.line.retain(|waiting| *waiting != id),
+            HeldBy::Store => self.storing.line.retain(|waiting| *waiting != id),
             HeldBy::Refusal => {}
             HeldBy::Subscriber(key) => {
                 if let Some(session) = self.sessions.get_mut(&key) {

@@ -57,7 +57,9 @@ impl Shard {
         if connection.outgoing.waiting_bytes() > limits.outgoing_bytes_max {
             return true;
         }
-        let Some(client) = connection.client.as_deref() else { return connection.fetches.is_some() };
+        let Some(client) = connection.client.as_deref() else {
+            return connection.fetches.is_some() || connection.is_read_for;
+        };
         if !connection.next_is_acknowledged_publish() {
             return false;
         }

@@ -71,10 +71,7 @@ impl Shard {
         }
         // What is kept for long shares no read buffer.
         let own = Arc::new(message.detached());
-        self.retained.set(own, qos, publisher, stamp).map_err(|full| match full {
-            Full::Messages => Count::RetainedMessagesFull,
-            Full::Bytes => Count::RetainedBytesFull,
-        })?;
+        self.retained.set(own, qos, publisher, stamp).map_err(Full::count)?;
         self.count(Count::RetainedSet);
         self.watch_retained_expiry(now);
         Ok(())

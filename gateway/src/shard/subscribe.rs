@@ -96,6 +96,7 @@ impl Shard {
             }
         };
         let is_new = inserted == Inserted::New;
+        session.disk.note_filter(filter, Some(subscription));
         session.subscriptions += usize::from(is_new);
         session.shared += u32::from(is_new && is_shared);
         Some(inserted)
@@ -119,6 +120,7 @@ impl Shard {
         }
         if let Some(session) = self.sessions.get_mut(&key) {
             session.subscriptions -= 1;
+            session.disk.note_filter(&filter, None);
             if let Filter::Own(filter) = &filter {
                 session.catch_up.cancel(filter);
             }

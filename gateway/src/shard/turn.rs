@@ -36,6 +36,11 @@ impl Turn {
         left_in == self.era && (self.lease_is_valid(now) || !self.had_lease)
     }
 
+    /// Whether a router has spoken since the start.
+    pub(super) fn had_lease(&self) -> bool {
+        self.had_lease
+    }
+
     /// Whether commands may be written. The link tells of a lapse too, but its word may come a moment late.
     pub(super) fn lease_is_valid(&self, now: BootTime) -> bool {
         self.lease_until.is_some_and(|until| now <= until)
@@ -53,6 +58,8 @@ impl Shard {
             ToShard::Lease { until } => {
                 self.turn.era += u64::from(self.turn.lease_until.is_none());
                 (self.turn.lease_until, self.turn.had_lease) = (Some(until), true);
+                self.storing.had_router = true;
+                self.ask_what_waits(now);
             }
             ToShard::Roams(roams) => self.turn.roams = Some(roams),
             ToShard::NewRun => self.turn.era += 1,
@@ -84,7 +91,7 @@ impl Shard {
             }
             ToShard::Forget { device, session } => self.doubt(now, &device, session),
             ToShard::FindSession { question, run, device } => {
-                self.tell_link(FromShard::Sighting(self.find_session(now, question, run, device)));
+                self.answer_find(now, question, run, device);
             }
             ToShard::MoveSession { question, run, device, session } => {
                 self.give_session(now, Wanted { question, run, device, session });

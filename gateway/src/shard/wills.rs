@@ -203,6 +203,7 @@ impl Shard {
             Some(HeldBy::Group(_)) => self.count(Count::ParkedGroup),
             Some(HeldBy::Uplink) => self.count(Count::ParkedUplink),
             Some(HeldBy::Spool) => self.count(Count::ParkedSpool),
+            Some(HeldBy::Store) => self.count(Count::ParkedStore),
         }
     }
 

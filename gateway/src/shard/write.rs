@@ -16,6 +16,7 @@ impl Shard {
     pub(super) fn send(&mut self, now: Now, id: ConnectionId, packet: &Packet) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Some(client) = connection.client.as_deref() else { return };
+        connection.outgoing.waits_for = self.storing.next();
         match connection.outgoing.packet(&mut self.buffers, now.boot, client.encoder, packet) {
             true => self.has_output(id),
             false => {
@@ -45,6 +46,7 @@ impl Shard {
             }
         }
         if pubacks + pubrecs > 0 {
+            outgoing.waits_for = self.storing.next();
             self.counters.add_many(Count::PubackSent, pubacks);
             self.counters.add_many(Count::PubrecSent, pubrecs);
             self.has_output(id);
@@ -120,6 +122,8 @@ impl Shard {
             return false;
         };
         let (delivery, copy) = (due.delivery(), due.copy);
+        // Under its id it comes again after a crash, and not under another.
+        outgoing.waits_for = self.storing.next();
         let publish = copy.message.to_publish(now.boot, delivery, copy.retain, &copy.subscription_ids);
         if outgoing.publish(&mut self.buffers, now.boot, client, &publish) {
             self.counters.written(delivery.qos(), publish.payload.len());

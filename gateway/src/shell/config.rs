@@ -8,6 +8,7 @@ use roost_ops::TracingConfig;
 use roost_wire::{AnswerTopic, BroadcastPrefix, GatewayId, Region, ShardId};
 
 use super::spool::SpoolConfig;
+use super::store::StoreConfig;
 use crate::{Hints, Limits, UplinkRules};
 
 /// A gateway's configuration: typed, with a default for everything that has one.
@@ -39,6 +40,8 @@ pub struct GatewayConfig {
     pub broadcasts: Vec<BroadcastPrefix>,
     /// Where events wait whose rule says `spooled`.
     pub spool: Option<SpoolConfig>,
+    /// Where sessions and retained messages are kept; without it they end with the process.
+    pub store: Option<StoreConfig>,
     /// Where devices answer commands.
     pub answers: AnswerTopic,
     /// What clients are told for their own use.
@@ -79,6 +82,7 @@ impl GatewayConfig {
             sys_interval: Self::SYS_INTERVAL,
             broadcasts: Vec::new(),
             spool: None,
+            store: None,
             answers: AnswerTopic::default(),
             hints: Hints::default(),
             tracing: None,

@@ -23,6 +23,7 @@ use super::orders::Order;
 use super::outbox::Outbox;
 use super::pumps::inbox_plan;
 use super::spool::{self, OpenSpool, SpoolError};
+use super::store::{OpenStore, StoreError};
 use super::thread::{Parts, run};
 use crate::link;
 use crate::shard::{Shard, ShardConfig};
@@ -55,6 +56,9 @@ pub enum GatewayError {
     /// The spool is not to be had.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// The store of sessions is not to be had.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Spans cannot go where they are to go.
     #[error(transparent)]
     Spans(#[from] SpansError),
@@ -97,6 +101,9 @@ impl Gateway {
         let (spool_config, is_wanted) = (config.spool.clone(), config.uplink.need_spool());
         let spool = task::spawn_blocking(move || OpenSpool::open(spool_config, is_wanted));
         let spool = spool.await.map_err(|error| GatewayError::Thread(error.into()))??;
+        let store_config = config.store.clone();
+        let store = task::spawn_blocking(move || OpenStore::open(store_config));
+        let store = store.await.map_err(|error| GatewayError::Thread(error.into()))??;
         let readiness = Readiness::default();
         for part in ["AMQP uplink", "AMQP mesh", "AMQP inbox"] {
             readiness.not_ready(part, "connecting");
@@ -136,6 +143,7 @@ impl Gateway {
             readiness: readiness.clone(),
             spans,
             spool,
+            store,
             snapshot: Arc::clone(&snapshot),
             orders: orders_received,
         };
@@ -352,6 +360,7 @@ mod tests {
             readiness: Readiness::default(),
             spans: Spans::default(),
             spool: None,
+            store: None,
             snapshot: Arc::default(),
             orders: orders_received,
         };

@@ -8,6 +8,7 @@ use roost_backend::shell::{ConsumerFigures, PublisherFigures};
 use roost_log::LogStatus;
 use roost_ops::{Exposition, Histogram, LinkCounts, MetricKind, SpanFigures, now};
 
+use super::store::StoreFigures;
 use crate::shard::Gauges;
 use crate::spool::SpoolGauges;
 use crate::{Count, Counters, SpoolState};
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub spool: SpoolGauges,
     /// How the spool's log fares.
     pub spool_log: LogStatus,
+    /// How its store of sessions fares; nothing if there is none.
+    pub store: StoreFigures,
     /// Its spans.
     pub spans: SpanFigures,
 }
@@ -108,6 +111,7 @@ impl Snapshot {
         PublisherFigures::write(&self.publishers, &mut page);
         ConsumerFigures::write(&[("inbox", self.inbox)], &mut page);
         self.spool(&mut page);
+        self.store.write(&mut page);
         self.spans.write(&mut page);
         page.finish()
     }
@@ -169,6 +173,17 @@ impl Snapshot {
                     "roost_gateway_wills",
                     "Wills of clients that are connected, or that may come back before they are published.",
                     g.wills,
+                ),
+                (
+                    "roost_store_waiting_batches",
+                    "Changes of sessions that are not on disk yet; what was promised on them waits.",
+                    g.store_batches,
+                ),
+                ("roost_store_waiting_bytes", "Their bytes.", g.store_bytes),
+                (
+                    "roost_store_loading",
+                    "Whether stored sessions are still being read; publishes wait for that.",
+                    usize::from(g.store_loading),
                 ),
                 ("roost_gateway_will_bytes", "Bytes of these wills, and 256 for each.", g.will_bytes),
                 (

@@ -70,6 +70,17 @@ impl Telling {
                     tracing::error!(tenant, device, why, left_out, "a session that came is not readable");
                 }
             }
+            Notice::StoreUnreadable { what, .. } => {
+                if let Some(left_out) = self.may_tell(now, Count::StoreUnreadable) {
+                    tracing::error!(
+                        tenant,
+                        device,
+                        what,
+                        left_out,
+                        "the store has what this build cannot read"
+                    );
+                }
+            }
             Notice::PublishRefused { why, .. } => {
                 if let Some(left_out) = self.may_tell(now, *why) {
                     let reason = why.reason();
@@ -110,6 +121,15 @@ impl Telling {
                 );
             }
         }
+    }
+
+    /// The store of sessions can't be written, and why, or can again: for a balancer. The writer has logged it.
+    pub(super) fn store(stuck: Option<String>, readiness: &Readiness) {
+        const PART: &str = "store";
+        match stuck {
+            None => readiness.ready(PART),
+            Some(why) => readiness.not_ready(PART, why),
+        };
     }
 
     /// Two clients have one id, each at its address as far as that is known.

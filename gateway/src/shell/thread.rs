@@ -19,6 +19,7 @@ use super::orders::Order;
 use super::outbox::Outbox;
 use super::pumps::{self, Side};
 use super::spool::{self, OpenSpool};
+use super::store::{self, OpenStore};
 use super::telling::Telling;
 use super::world::World;
 use crate::link::Link;
@@ -46,6 +47,7 @@ pub(super) struct Parts {
     pub(super) readiness: Readiness,
     pub(super) spans: Spans,
     pub(super) spool: Option<OpenSpool>,
+    pub(super) store: Option<OpenStore>,
     pub(super) snapshot: Arc<Mutex<Snapshot>>,
     pub(super) orders: mpsc::Receiver<Order>,
 }
@@ -88,6 +90,11 @@ async fn live(parts: Parts) -> std::io::Result<()> {
         tasks.spawn_local(spool::watch_log(own(), status));
         tasks.spawn_local(spool::work(own(), jobs));
     }
+    if let Some(OpenStore { opened, disk, status, was_read }) = parts.store {
+        world.borrow_mut().has_store(opened, disk);
+        tasks.spawn_local(store::watch_store(own(), status));
+        tasks.spawn_local(store::take_in(own(), was_read));
+    }
     tasks.spawn_local(keep_time(own()));
     tasks.spawn_local(take_snapshots(own(), Rc::clone(&consumer), parts.snapshot));
     let mut connections = Connections::new(TcpListener::from_std(parts.listener)?);
@@ -122,6 +129,10 @@ async fn live(parts: Parts) -> std::io::Result<()> {
     let spool = world.borrow_mut().spool.take();
     if let Some((core, disk)) = spool {
         spool::close(core, disk).await;
+    }
+    let store = world.borrow_mut().store.take();
+    if let Some(disk) = store {
+        store::close(disk).await;
     }
     if let Some(consumer) = Rc::into_inner(consumer) {
         consumer.close().await;

@@ -21,11 +21,13 @@ use super::outbox::Outbox;
 use super::pumps::Side;
 use super::socket::Socket;
 use super::spool::Disk;
+use super::store::StoreDisk;
 use super::telling::Telling;
 use crate::link::{FromShard, Link, LinkInput, LinkOutput};
 use crate::placement::Numbered;
 use crate::shard::{Backend, Input, Output, Shard};
 use crate::spool::{Spool, SpoolInput, SpoolOutput};
+use crate::store::StoreOpened;
 use crate::{BroadcastNumber, ConnectionId, Notice, PublishOrigin, PublishOutcome, PublishToken, ShardIndex};
 
 /// What is read at once, at most. One buffer serves all connections.
@@ -48,6 +50,7 @@ pub(super) struct World {
     uplink: Outbox,
     mesh: Outbox,
     pub(super) spool: Option<(Spool, Disk)>,
+    pub(super) store: Option<StoreDisk>,
     /// Answers broadcasts.
     pub(super) consumer: Option<Rc<Consumer>>,
     next_broadcast: u64,
@@ -92,6 +95,7 @@ impl World {
             next_broadcast: 0,
             broadcasts: BTreeMap::new(),
             spool: None,
+            store: None,
             spool_status: LogStatus::default(),
             read_buffer: BytesMut::new(),
             timer: Rc::default(),
@@ -113,6 +117,19 @@ impl World {
         self.spool = Some((core, disk));
         self.spool_input(SpoolInput::Tick);
         self.feed(Input::Spool(state));
+    }
+
+    /// There is a store: sessions and retained messages go there from now on, and come from it.
+    pub(super) fn has_store(&mut self, opened: StoreOpened, disk: StoreDisk) {
+        self.store = Some(disk);
+        self.feed(Input::StoreOpened(Box::new(opened)));
+    }
+
+    /// The store can't be written, and why, or can again.
+    pub(super) fn store_is_stuck(&mut self, why: Option<String>) {
+        let is_stuck = why.is_some();
+        Telling::store(why, &self.readiness);
+        self.feed(Input::StoreStuck { is_stuck });
     }
 
     /// A connection was accepted; `None` if the shard closed it at once.
@@ -315,6 +332,7 @@ impl World {
             spans: self.telling.figures(),
             spool: self.spool.as_ref().map(|(spool, _)| spool.gauges()).unwrap_or_default(),
             spool_log: self.spool_status.clone(),
+            store: self.store.as_ref().map(StoreDisk::status).unwrap_or_default(),
             lease_left: self.link.lease_until().map_or(Duration::ZERO, |until| until.since(now().boot)),
         }
     }
@@ -333,7 +351,7 @@ impl World {
         self.perform();
     }
 
-    fn feed(&mut self, input: Input) {
+    pub(super) fn feed(&mut self, input: Input) {
         self.shard.handle(now(), input);
         self.perform();
     }
@@ -397,6 +415,16 @@ impl World {
                 if let Some((spool, _)) = &mut self.spool {
                     let shard = SHARD;
                     spool.handle(now, SpoolInput::Store { shard, number, event, exchange, order });
+                }
+            }
+            Output::Store(batch) => {
+                if let Some(disk) = &mut self.store {
+                    disk.write(*batch);
+                }
+            }
+            Output::ReadSession { device, prefix } => {
+                if let Some(disk) = &mut self.store {
+                    disk.read(device, prefix);
                 }
             }
             Output::BroadcastTaken { number } => {

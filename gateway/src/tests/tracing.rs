@@ -214,7 +214,8 @@ fn connections_are_told_with_their_device_and_why_they_end() {
             Notice::Connected { .. }
             | Notice::SharedClientId { .. }
             | Notice::SessionFetched { .. }
-            | Notice::SessionUnreadable { .. } => (notice.device(), None),
+            | Notice::SessionUnreadable { .. }
+            | Notice::StoreUnreadable { .. } => (notice.device(), None),
             Notice::Closed { why, .. }
             | Notice::Refused { why, .. }
             | Notice::PublishRefused { why, .. }

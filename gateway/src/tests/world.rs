@@ -3,6 +3,7 @@
 mod aliases;
 mod peer;
 mod router;
+mod store;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub(super) struct World {
     pub(super) is_drained: bool,
     /// Whether the router moves sessions, as it says.
     pub(super) roams: bool,
+    /// The disk, if there is one.
+    pub(super) store: Option<store::FakeStore>,
     /// Sessions that were given away.
     pub(super) given: Vec<SessionHandOver>,
     clients: BTreeMap<ConnectionId, End>,
@@ -243,6 +246,7 @@ impl World {
             traces: Vec::new(),
             is_drained: false,
             roams: false,
+            store: None,
             given: Vec::new(),
             clients: BTreeMap::new(),
             link_id: LinkId(0),
@@ -305,6 +309,8 @@ impl World {
                     LinkOutput::ToShard { word, .. } => self.shard.handle(self.now, Input::Link(word)),
                     LinkOutput::Superseded { by } => self.superseded_by.push(by),
                 }
+            } else if let Some(up_to) = self.store.as_mut().and_then(store::FakeStore::write) {
+                self.shard.handle(self.now, Input::Stored { up_to });
             } else {
                 return;
             }
@@ -340,6 +346,10 @@ impl World {
             Output::HandOver { .. } => panic!("there is one shard"),
             Output::Publish(publication) => self.events.push_back(*publication),
             Output::Spool { number, event, order, .. } => self.spooled.push_back((number, *event, order)),
+            Output::Store(batch) => self.store.as_mut().expect("there is a store").push(*batch),
+            Output::ReadSession { device, prefix } => {
+                self.store.as_mut().expect("there is a store").asked.push_back((device, prefix));
+            }
             Output::BroadcastTaken { number } => self.taken.push(number.0),
             Output::Link(word) => {
                 self.link.handle(self.now, LinkInput::FromShard { shard: ShardIndex(0), word })

@@ -530,6 +530,7 @@ impl Run {
                 spool.handle(now, SpoolInput::Store { shard: SHARD, number, event, exchange, order });
             }
             Output::BroadcastTaken { .. } => unreachable!("there is no prefix"),
+            Output::Store(_) | Output::ReadSession { .. } => unreachable!("there is no store"),
             Output::Trace(_) => unreachable!("nobody traces"),
             Output::Drained => unreachable!("nobody drains"),
         }

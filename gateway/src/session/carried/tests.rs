@@ -1,10 +1,14 @@
 //! A session reads back as it was written, or not at all.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::message::Message;
 use crate::packet::{
-    BinaryData, Delivery, PublishProperties, RetainHandling, SubscribeOptions, SubscriptionId, UserProperty,
+    BinaryData, Delivery, Publish, PublishProperties, RetainHandling, SubscribeOptions, SubscriptionId, Text,
+    UserProperty,
 };
 
 fn at(seconds: u64) -> BootTime {

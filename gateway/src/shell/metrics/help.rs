@@ -7,12 +7,14 @@ pub(super) fn of(metric: &str) -> &'static str {
     known.map_or("", |(_, meaning)| meaning)
 }
 
-const MEANINGS: [(&str, &str); 49] = [
+const MEANINGS: [(&str, &str); 51] = [
     ("connections_opened", "Transport connections taken."),
     ("connects_accepted", "CONNECTs accepted."),
     ("connects_refused", "CONNECTs refused and connections ended before one, by reason."),
     ("disconnects", "Connections of accepted clients that ended, by reason."),
     ("sessions_ended", "Sessions that ended, by reason."),
+    ("sessions_restored", "Sessions that were read from the store after a start."),
+    ("store_dropped", "What was in the store of sessions and could not be taken in, by reason."),
     (
         "session_transfers",
         "Sessions that were asked for, since their devices were elsewhere before, by outcome.",
