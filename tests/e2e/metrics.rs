@@ -8,7 +8,7 @@ use roost_harness::{Family, PATIENCE, eventually};
 use crate::busy::{Busy, PRIVATE};
 
 /// Only trouble sets these, or they are set for a moment only; each with where a test sets it, or why none can be sure to.
-const QUIET: [(&str, &str); 99] = [
+const QUIET: [(&str, &str); 111] = [
     ("roost_backend_blocked_total", "backend: embedded::core::tests, a full memory"),
     ("roost_backend_connections_refused_total", "backend: tests/embedded, the bound on connections"),
     ("roost_backend_dead_lettered_total", "e2e: expired"),

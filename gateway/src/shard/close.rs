@@ -107,7 +107,7 @@ impl Shard {
 
     /// Takes its connection from a session: commands are never kept, the rest is for as long as the client asked for.
     fn detach(&mut self, now: Now, key: SessionKey, outgoing: &Outgoing) {
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         session.connection = None;
         session.left_in = self.turn.era;
         session.stalled_since = None;
@@ -125,7 +125,7 @@ impl Shard {
             self.end_session(now, key, Count::SessionClean);
         } else if is_doubted {
             self.forsake(now, key, Count::SessionStale);
-        } else if let Some(session) = self.sessions.get_mut(&key) {
+        } else if let Some(session) = self.sessions.touch(&key) {
             let at = now.boot + expiry;
             session.expires_at = Some(at);
             self.timers.set(TimerFor::Session(key), at);
@@ -187,7 +187,7 @@ impl Shard {
 
     /// The session went away: nobody waits for it any more.
     fn wake_all_publishers(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         for id in std::mem::take(&mut session.holds_up) {
             self.wake(id, None);
         }

@@ -46,7 +46,7 @@ impl Shard {
                 self.holding.insert(key);
                 let deadline = now.boot + Duration::from_millis(delivery.expires_in_ms);
                 let trace = self.begin_trace(now, &mut delivery);
-                if let Some(session) = self.sessions.get_mut(&key) {
+                if let Some(session) = self.sessions.touch(&key) {
                     session.hold.wait(Waiting { delivery, deadline, trace });
                 }
                 self.pump(now, id);
@@ -71,7 +71,7 @@ impl Shard {
             return Verdict::Answer(Outcome::Gone { written: false });
         };
         let limits = &self.config.limits;
-        let Some(session) = self.sessions.get_mut(&key) else { return Verdict::Drop(Count::CommandRepeated) };
+        let Some(session) = self.sessions.touch(&key) else { return Verdict::Drop(Count::CommandRepeated) };
         if let Some(reason) = session.hold.judge(delivery.epoch) {
             return returned(reason);
         }
@@ -159,7 +159,7 @@ impl Shard {
         if outcome.is_success() {
             return self.no_longer_holding(key);
         }
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         session.hold.owes_subscribed |= outcome == Outcome::NoSubscription;
         let ended = session.hold.end(epoch);
         let (device, session) = (session.device.clone(), session.id);
@@ -201,7 +201,7 @@ impl Shard {
     /// Returns everything that waits, in all sessions: nothing of it was written.
     pub(super) fn return_waiting(&mut self, reason: ReturnReason) {
         for key in self.holding.clone() {
-            let Some(session) = self.sessions.get_mut(&key) else { continue };
+            let Some(session) = self.sessions.touch(&key) else { continue };
             for waiting in session.hold.take_waiting() {
                 self.release(waiting.payload_bytes());
                 let delivery = waiting.delivery;
@@ -239,7 +239,7 @@ impl Shard {
     }
 
     fn answer_first_waiting(&mut self, key: SessionKey, outcome: Outcome) {
-        let first = self.sessions.get_mut(&key).and_then(|session| session.hold.pop_waiting());
+        let first = self.sessions.touch(&key).and_then(|session| session.hold.pop_waiting());
         if let Some(Waiting { delivery, trace, .. }) = first {
             self.release(delivery.payload.len());
             self.answer(Some(key), &delivery, outcome, trace);
@@ -255,7 +255,7 @@ impl Shard {
         qos: QoS,
         subscription_ids: &[SubscriptionId],
     ) -> bool {
-        let (Some(connection), Some(session)) = (self.connections.get_mut(&id), self.sessions.get_mut(&key))
+        let (Some(connection), Some(session)) = (self.connections.get_mut(&id), self.sessions.touch(&key))
         else {
             return false;
         };
@@ -325,7 +325,7 @@ impl Shard {
             return;
         };
         let Some(key) = self.session_of(id) else { return };
-        while let Some(written) = self.sessions.get_mut(&key).and_then(|s| s.hold.pop_sent(taken)) {
+        while let Some(written) = self.sessions.touch(&key).and_then(|s| s.hold.pop_sent(taken)) {
             self.release(written.payload_bytes);
             self.settle(key, (written.command, written.epoch), Outcome::Sent, written.trace);
         }
@@ -333,7 +333,7 @@ impl Shard {
 
     /// Ends the lifetimes of waiting commands that have passed.
     pub(super) fn expire_commands(&mut self, now: BootTime, key: SessionKey) {
-        while let Some(expired) = self.sessions.get_mut(&key).and_then(|s| s.hold.pop_expired(now)) {
+        while let Some(expired) = self.sessions.touch(&key).and_then(|s| s.hold.pop_expired(now)) {
             self.release(expired.payload_bytes());
             self.answer(
                 Some(key),
@@ -346,8 +346,7 @@ impl Shard {
 
     /// Settles the command that was not acknowledged in time; the connection is to be closed then.
     pub(super) fn time_out_command(&mut self, key: SessionKey, written: &Written) {
-        let taken =
-            self.sessions.get_mut(&key).and_then(|session| session.hold.take_written(written.command));
+        let taken = self.sessions.touch(&key).and_then(|session| session.hold.take_written(written.command));
         if let Some(written) = taken {
             self.release(written.payload_bytes);
             self.settle(key, (written.command, written.epoch), Outcome::TimedOut, written.trace);

@@ -47,7 +47,7 @@ impl Shard {
                 (self.sessions[&key].connection.is_some(), self.sessions[&key].entered_in);
             was_here = was_connected && self.turn.is_unbroken(entered_in, now.boot);
             self.take_over(now, key, connect.clean_start);
-            if let Some(session) = self.sessions.get_mut(&key).filter(|_| was_connected) {
+            if let Some(session) = self.sessions.touch(&key).filter(|_| was_connected) {
                 session.left_in = entered_in;
             }
         }
@@ -76,7 +76,7 @@ impl Shard {
             }
             None => (self.new_session(now, device), false),
         };
-        if let Some(session) = self.sessions.get_mut(&key).filter(|_| !session_present) {
+        if let Some(session) = self.sessions.touch(&key).filter(|_| !session_present) {
             let may_have_roamed =
                 !self.config.limits.session_transfer.is_zero() && self.turn.roams != Some(false);
             session.is_untold = may_have_roamed && !connect.clean_start;
@@ -320,7 +320,7 @@ impl Shard {
         };
         let session_id = self.config.placement.session(self.next_session);
         self.next_session += 1;
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         session.renumber(session_id, now.boot);
         session.entered_in = self.turn.era;
         session.connection = Some(id);

@@ -56,7 +56,7 @@ impl Shard {
     /// [MQTT-4.3.3-10].
     pub(super) fn receive(&mut self, now: Now, id: ConnectionId, packet_id: PacketId) -> Option<Publisher> {
         let client = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut())?;
-        let session = self.sessions.get_mut(&client.session)?;
+        let session = self.sessions.touch(&client.session)?;
         client.pending.push_received(packet_id);
         match session.received.arrive(packet_id) {
             Arrival::New => return Some(Publisher::Session(client.session, packet_id)),
@@ -76,7 +76,7 @@ impl Shard {
         packet_id: PacketId,
         reason: ReasonCode,
     ) {
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         session.received.settle(packet_id, reason);
         let is_settled = session.received.is_settled();
         if let Some(id) = session.connection {
@@ -92,7 +92,7 @@ impl Shard {
 
     /// Publishes end unrouted, with their connection: what its client sends again under their ids is no repeat.
     pub(super) fn forget_parked(&mut self, key: SessionKey, parked: &VecDeque<Parked>) {
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         for publish in parked {
             match publish.publisher {
                 Publisher::Connection(..) => {}
@@ -102,7 +102,7 @@ impl Shard {
     }
 
     pub(super) fn pubrel(&mut self, now: Now, id: ConnectionId, ack: &Ack) {
-        let Some(session) = self.session_of(id).and_then(|key| self.sessions.get_mut(&key)) else { return };
+        let Some(session) = self.session_of(id).and_then(|key| self.sessions.touch(&key)) else { return };
         // [MQTT-4.3.3-11]
         let reason = match session.received.release(ack.packet_id) {
             Release::Done => ReasonCode::Success,
@@ -120,7 +120,7 @@ impl Shard {
 
     pub(super) fn pubrec(&mut self, now: Now, id: ConnectionId, ack: &Ack) {
         let Some(key) = self.session_of(id) else { return };
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         let before = session.outbox.depth();
         let is_refusal = ack.reason.is_error();
         let taken = match is_refusal {
@@ -151,7 +151,7 @@ impl Shard {
 
     pub(super) fn pubcomp(&mut self, now: Now, id: ConnectionId, ack: &Ack) {
         let Some(key) = self.session_of(id) else { return };
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         match session.outbox.complete(ack.packet_id) {
             true => self.made_progress(now, key),
             false => self.count(Count::PubcompUnknown),

@@ -346,7 +346,7 @@ impl Shard {
         let here =
             |copy: &LocalCopy, at: usize| LocalCopy { share: shares.get(&at).copied(), ..copy.clone() };
         let limits = &self.config.limits;
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         let before = session.outbox.depth();
         for (at, (packet_id, copy)) in carried.inflight.iter().enumerate() {
             session.outbox.push_inflight(*packet_id, here(copy, at));
@@ -386,7 +386,7 @@ impl Shard {
         let id = self.config.placement.session(self.next_session);
         self.next_session += 1;
         let expiry = expiry.min(self.config.limits.session_expiry_max);
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         let at = now.boot + expiry;
         session.renumber(id, began);
         session.expiry = expiry;

@@ -207,7 +207,7 @@ impl Shard {
     /// closed, so that its device is told.
     pub(super) fn doubt(&mut self, now: Now, device: &Device, id: SessionId) {
         let Some(&key) = self.by_device.get(device) else { return };
-        let Some(session) = self.sessions.get_mut(&key).filter(|session| session.continues(id)) else {
+        let Some(session) = self.sessions.touch(&key).filter(|session| session.continues(id)) else {
             return;
         };
         session.is_doubted = true;

@@ -161,7 +161,7 @@ impl Shard {
     pub(super) fn enqueue(&mut self, now: Now, key: SessionKey, copy: LocalCopy) -> bool {
         let bounds = self.config.limits.queue();
         let is_over = |session: &Session| session.outbox.is_over(bounds);
-        let Some(session) = self.sessions.get_mut(&key) else { return false };
+        let Some(session) = self.sessions.touch(&key) else { return false };
         let (before, was_over) = (session.outbox.depth(), is_over(session));
         session.outbox.push(copy);
         self.depth.changed(before, session.outbox.depth());
@@ -178,7 +178,7 @@ impl Shard {
     /// Whether a session that is away has room for a message, or is made to have it.
     pub(super) fn make_place(&mut self, key: SessionKey, bytes: usize) -> bool {
         let limits = &self.config.limits;
-        let Some(session) = self.sessions.get_mut(&key) else { return false };
+        let Some(session) = self.sessions.touch(&key) else { return false };
         let is_full = |session: &Session| session.outbox.is_full_for(bytes, limits.queue());
         match limits.when_away_full {
             WhenAwayFull::DropNewest | WhenAwayFull::Refuse => !is_full(session),

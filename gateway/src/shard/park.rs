@@ -104,7 +104,7 @@ impl Shard {
             HeldBy::Uplink => Some(&mut self.uplink_line),
             HeldBy::Spool => Some(&mut self.spooling.line),
             HeldBy::Store => Some(&mut self.storing.line),
-            HeldBy::Subscriber(key) => self.sessions.get_mut(&key).map(|session| &mut session.holds_up),
+            HeldBy::Subscriber(key) => self.sessions.touch(&key).map(|session| &mut session.holds_up),
             HeldBy::Group(group) => self.groups.waiting(group),
             // Nobody else waits for it: there is no line.
             HeldBy::Refusal => None,
@@ -141,7 +141,7 @@ impl Shard {
             HeldBy::Uplink | HeldBy::Spool | HeldBy::Store | HeldBy::Refusal => None,
             HeldBy::Subscriber(key) => {
                 let may_try = self.sessions.get(&key).is_some_and(|session| self.takes_another(session, 0));
-                self.sessions.get_mut(&key).filter(|_| may_try).and_then(|s| s.holds_up.pop_front())
+                self.sessions.touch(&key).filter(|_| may_try).and_then(|s| s.holds_up.pop_front())
             }
             HeldBy::Group(group) if self.groups.is_waited_for(group) && self.group_has_room(group) => {
                 self.groups.waiting(group).and_then(VecDeque::pop_front)
@@ -180,7 +180,7 @@ impl Shard {
             HeldBy::Store => self.storing.line.retain(|waiting| *waiting != id),
             HeldBy::Refusal => {}
             HeldBy::Subscriber(key) => {
-                if let Some(session) = self.sessions.get_mut(&key) {
+                if let Some(session) = self.sessions.touch(&key) {
                     session.holds_up.retain(|waiting| *waiting != id);
                 }
                 // It may have been the one that there was not enough room for.

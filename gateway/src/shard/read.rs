@@ -102,7 +102,7 @@ impl Shard {
     }
 
     fn packet(&mut self, now: Now, id: ConnectionId, packet: Packet) {
-        if let Some(session) = self.session_of(id).and_then(|key| self.sessions.get_mut(&key)) {
+        if let Some(session) = self.session_of(id).and_then(|key| self.sessions.touch(&key)) {
             session.is_untold = false;
         }
         match packet {
@@ -130,7 +130,7 @@ impl Shard {
 
     fn puback(&mut self, now: Now, id: ConnectionId, ack: &Ack) {
         let Some(key) = self.session_of(id) else { return };
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         let before = session.outbox.depth();
         if let Some(message) = session.outbox.acknowledge(ack.packet_id) {
             self.depth.changed(before, session.outbox.depth());
@@ -147,7 +147,7 @@ impl Shard {
 
     /// The client of a session has acknowledged something: there is room for more.
     pub(super) fn made_progress(&mut self, now: Now, key: crate::session::SessionKey) {
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         (session.stalled_since, session.moved_at) = (None, now.boot);
         let (connection, is_member) = (session.connection, session.shared > 0);
         if is_member {
@@ -168,7 +168,7 @@ impl Shard {
                 return self.close(now, id, Count::ClosedProtocol, farewell);
             }
             let expiry = self.expiry_granted(seconds);
-            if let Some(session) = self.sessions.get_mut(&client.session) {
+            if let Some(session) = self.sessions.touch(&client.session) {
                 session.expiry = expiry;
             }
         }

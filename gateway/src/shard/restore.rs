@@ -80,12 +80,16 @@ impl Shard {
     pub(super) fn connect_when_read(&mut self, id: ConnectionId, connect: Connect, device: &Device) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.is_read_for = true;
-        self.wait_until_read(device).map(|waiting| waiting.connects.push((id, Box::new(connect))));
+        if let Some(waiting) = self.wait_until_read(device) {
+            waiting.connects.push((id, Box::new(connect)));
+        }
     }
 
     /// A question of the router waits until the session is read.
     pub(super) fn answer_when_read(&mut self, question: QuestionId, run: RouterRun, device: &Device) {
-        self.wait_until_read(device).map(|waiting| waiting.questions.push((question, run)));
+        if let Some(waiting) = self.wait_until_read(device) {
+            waiting.questions.push((question, run));
+        }
     }
 
     fn wait_until_read(&mut self, device: &Device) -> Option<&mut Waiting> {
@@ -168,7 +172,7 @@ impl Shard {
                 (None, _) => self.count(Count::StoreSubscriptionsFull),
                 (Some(inserted), Filter::Own(filter)) if is_owed => {
                     self.owe_retained(key, &filter, subscription, inserted);
-                    if let Some(session) = self.sessions.get_mut(&key) {
+                    if let Some(session) = self.sessions.touch(&key) {
                         session.disk.owed.push(filter);
                     }
                 }
@@ -184,7 +188,7 @@ impl Shard {
         let is_of_earlier_boot = head.boot != self.storing.boot;
         // Without a router from the beginning there is nobody who could say that it is stale.
         let left_in = if self.storing.had_router { Turn::NEVER } else { self.turn.era };
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         session.renumber(id, if is_of_earlier_boot { BootTime::default() } else { head.accepted_at });
         (session.expiry, session.expires_at, session.left_in) = (head.expiry, Some(expires_at), left_in);
         let has_shares = inflight.iter().any(|(.., copy)| copy.share.is_some())

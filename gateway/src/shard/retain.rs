@@ -110,7 +110,7 @@ impl Shard {
             (RetainHandling::SendAlways, _) | (RetainHandling::SendIfNew, Inserted::New) => true,
             (RetainHandling::SendIfNew, Inserted::Replaced(_)) | (RetainHandling::DoNotSend, _) => false,
         };
-        if let Some(session) = self.sessions.get_mut(&key).filter(|_| wants && self.retained.len() > 0) {
+        if let Some(session) = self.sessions.touch(&key).filter(|_| wants && self.retained.len() > 0) {
             let place = session.outbox.end();
             session.catch_up.begin(filter, subscription, self.retained.next_number(), place);
         }
@@ -169,7 +169,7 @@ impl Shard {
             return self.write_message(now, id, key);
         };
         self.count(Count::RetainedDelivered);
-        let Some(session) = self.sessions.get_mut(&key) else { return false };
+        let Some(session) = self.sessions.touch(&key) else { return false };
         let before = session.outbox.depth();
         session.catch_up.has_turn(session.outbox.taken());
         session.outbox.push_front(copy);
@@ -179,7 +179,7 @@ impl Shard {
 
     /// The next copy that is owed. If as many topics were looked at as may be, its session has another turn soon.
     fn next_owed(&mut self, now: Now, key: SessionKey, pass: Pass, steps: &mut usize) -> Option<LocalCopy> {
-        let session = self.sessions.get_mut(&key)?;
+        let session = self.sessions.touch(&key)?;
         while let Some(owed) = session.catch_up.first(pass) {
             match self.retained.next_match(&mut owed.walk, steps) {
                 Next::Found(kept) => {
@@ -201,7 +201,7 @@ impl Shard {
 
     /// A session's turn has come again.
     pub(super) fn retained_due(&mut self, now: Now, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         session.catch_up.is_paused = false;
         if let Some(id) = session.connection {
             self.pump(now, id);
@@ -215,7 +215,7 @@ impl Shard {
         let (mut steps, mut inserted) = (STEPS_FOR_A_MOVE, 0);
         loop {
             let copy = self.next_owed(now, key, Pass::AtLeastOnce, &mut steps);
-            let Some(session) = self.sessions.get_mut(&key) else { return };
+            let Some(session) = self.sessions.touch(&key) else { return };
             let taken = session.outbox.taken();
             let Some(owed) = session.catch_up.first(Pass::AtLeastOnce) else { return };
             let at = owed.queued_before(taken).saturating_add(inserted);

@@ -52,7 +52,8 @@ impl Sessions {
         self.by_key.get(key)
     }
 
-    pub(super) fn get_mut(&mut self, key: &SessionKey) -> Option<&mut Session> {
+    /// To change it.
+    pub(super) fn touch(&mut self, key: &SessionKey) -> Option<&mut Session> {
         let session = self.by_key.get_mut(key)?;
         if self.is_noted && !session.disk.is_touched {
             session.disk.is_touched = true;

@@ -252,7 +252,7 @@ impl Shard {
     }
 
     fn take_shared(&mut self, key: SessionKey, at: usize) {
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         let before = session.outbox.depth();
         session.take_shared(at);
         self.depth.changed(before, session.outbox.depth());
@@ -281,7 +281,7 @@ impl Shard {
         for id in self.groups.leave(key, group) {
             self.wake(id, None);
         }
-        if let Some(session) = self.sessions.get_mut(&key) {
+        if let Some(session) = self.sessions.touch(&key) {
             session.shared -= 1;
         }
         // If those that are left are away, nobody waits for them.

@@ -54,7 +54,7 @@ impl Shard {
         subscription_id: Option<packet::SubscriptionId>,
     ) -> ReasonCode {
         let Ok(filter) = Filter::parse(&asked.filter) else { return ReasonCode::TopicFilterInvalid };
-        let Some(session) = self.sessions.get_mut(&key) else { return ReasonCode::UnspecifiedError };
+        let Some(session) = self.sessions.touch(&key) else { return ReasonCode::UnspecifiedError };
         let is_known = match &filter {
             Filter::Own(filter) => self.subscriptions.subscription(&key, filter).is_some(),
             Filter::Shared(filter) => self.groups.find(key, filter).is_some(),
@@ -86,7 +86,7 @@ impl Shard {
         filter: &Filter,
         subscription: Subscription,
     ) -> Option<Inserted> {
-        let session = self.sessions.get_mut(&key)?;
+        let session = self.sessions.touch(&key)?;
         let (inserted, is_shared) = match filter {
             Filter::Own(filter) => (self.subscriptions.insert(key, filter, subscription).ok()?, false),
             Filter::Shared(filter) => {
@@ -118,7 +118,7 @@ impl Shard {
         if !existed {
             return ReasonCode::NoSubscriptionExisted;
         }
-        if let Some(session) = self.sessions.get_mut(&key) {
+        if let Some(session) = self.sessions.touch(&key) {
             session.subscriptions -= 1;
             session.disk.note_filter(&filter, None);
             if let Filter::Own(filter) = &filter {
@@ -130,7 +130,7 @@ impl Shard {
 
     /// Tells the router that a device which was answered "no subscription" has subscribed: behind that answer.
     fn report_subscribed(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(&key).filter(|s| s.hold.owes_subscribed) else { return };
+        let Some(session) = self.sessions.touch(&key).filter(|s| s.hold.owes_subscribed) else { return };
         session.hold.owes_subscribed = false;
         let (device, session) = (session.device.clone(), session.id);
         self.tell_link(FromShard::Settlement(SettlementItem::Subscribed { device, session }));

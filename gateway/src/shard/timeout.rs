@@ -65,7 +65,7 @@ impl Shard {
     pub(super) fn watch_stall(&mut self, now: Now, key: SessionKey) {
         let message_waits = self.a_message_waits_for(key);
         let bounds = self.config.limits.queue();
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         let Some(id) = session.connection else { return };
         let is_over = session.outbox.is_over(bounds);
         let is_waited_for = !session.holds_up.is_empty() || message_waits;

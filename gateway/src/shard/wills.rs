@@ -79,7 +79,7 @@ impl Shard {
         if is_elsewhere && self.config.limits.will_on_takeover == WillOnTakeover::Discard {
             return self.end_will(&will, Count::WillElsewhere);
         }
-        if let Some(session) = self.sessions.get_mut(&key) {
+        if let Some(session) = self.sessions.touch(&key) {
             let due_at = now.boot + will.delay;
             session.will = Some(PendingWill { will, due_at });
         }
@@ -111,7 +111,7 @@ impl Shard {
 
     /// The session goes on before the delay was over, here or elsewhere [MQTT-3.1.3-9].
     pub(super) fn cancel_will(&mut self, key: SessionKey, count: Count) {
-        let pending = self.sessions.get_mut(&key).and_then(|session| session.will.take());
+        let pending = self.sessions.touch(&key).and_then(|session| session.will.take());
         if let Some(PendingWill { will, .. }) = pending {
             self.timers.cancel(TimerFor::Will(key));
             self.end_will(&will, count);
@@ -136,7 +136,7 @@ impl Shard {
     }
 
     fn session_will_due(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(session) = self.sessions.touch(&key) else { return };
         let Some(PendingWill { will, .. }) = session.will.take() else { return };
         let device = session.device.clone();
         self.timers.cancel(TimerFor::Will(key));

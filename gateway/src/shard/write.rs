@@ -41,7 +41,7 @@ impl Shard {
                 continue;
             }
             pubrecs += 1;
-            if let Some(session) = self.sessions.get_mut(&client.session) {
+            if let Some(session) = self.sessions.touch(&client.session) {
                 session.received.tell(packet_id, client.version() == ProtocolVersion::V5);
             }
         }
@@ -79,7 +79,7 @@ impl Shard {
             wrote = true;
         }
         self.has_output(id);
-        if let Some(session) = self.sessions.get_mut(&key).filter(|s| owed == 0 && s.unacknowledged() > 0) {
+        if let Some(session) = self.sessions.touch(&key).filter(|s| owed == 0 && s.unacknowledged() > 0) {
             session.moved_at = now.boot;
         }
         if wrote {
@@ -106,7 +106,7 @@ impl Shard {
         if !self.sessions.get(&key).is_some_and(Session::has_due) || !self.has_room(id, key, true) {
             return false;
         }
-        let (Some(connection), Some(session)) = (self.connections.get_mut(&id), self.sessions.get_mut(&key))
+        let (Some(connection), Some(session)) = (self.connections.get_mut(&id), self.sessions.touch(&key))
         else {
             return false;
         };
