@@ -75,7 +75,7 @@ impl CatchUp {
 
     /// Whether what is owed at QoS 1 comes before the message that the queue gives out in that place.
     pub(crate) fn precedes(&self, place: u64) -> bool {
-        self.at_least_once.front().is_some_and(|owed| owed.place <= place)
+        self.at_least_once.front().is_some_and(|owed| owed.precedes(place))
     }
 
     /// What is owed first.
@@ -116,6 +116,11 @@ impl CatchUp {
 }
 
 impl Owed {
+    /// Whether it comes before the message that the queue gives out in that place.
+    pub(crate) fn precedes(&self, place: u64) -> bool {
+        self.place <= place
+    }
+
     /// Behind how many messages of the queue it stands that has given out so many.
     pub(crate) fn queued_before(&self, taken: u64) -> usize {
         usize::try_from(self.place.saturating_sub(taken)).unwrap_or(usize::MAX)

@@ -143,7 +143,7 @@ impl Shard {
         if !self.has_room(id, key, false) {
             return false;
         }
-        let Some(copy) = self.next_owed(now, key, Pass::AtMostOnce, steps) else { return false };
+        let Some(copy) = self.next_owed(now, key, Pass::AtMostOnce, u64::MAX, steps) else { return false };
         if self.deliver_at_most_once(now, key, &copy) {
             self.count(Count::RetainedDelivered);
         }
@@ -164,9 +164,10 @@ impl Shard {
         if !self.sessions.get(&key).is_some_and(has_turn) || !self.has_room(id, key, true) {
             return false;
         }
-        let Some(copy) = self.next_owed(now, key, Pass::AtLeastOnce, steps) else {
-            // There was nothing more: what waited behind it goes on.
-            return self.write_message(now, id, key);
+        let place = self.sessions.get(&key).map_or(0, |session| session.outbox.taken());
+        let Some(copy) = self.next_owed(now, key, Pass::AtLeastOnce, place, steps) else {
+            // There was nothing more: what waited behind it goes on and, where that has expired, what is owed behind that.
+            return self.write_message(now, id, key) || self.write_retained(now, id, key, steps);
         };
         self.count(Count::RetainedDelivered);
         let Some(session) = self.sessions.touch(&key) else { return false };
@@ -177,10 +178,18 @@ impl Shard {
         self.write_message(now, id, key)
     }
 
-    /// The next copy that is owed. If as many topics were looked at as may be, its session has another turn soon.
-    fn next_owed(&mut self, now: Now, key: SessionKey, pass: Pass, steps: &mut usize) -> Option<LocalCopy> {
+    /// The next copy that is owed before what the queue gives out in that place: what a later subscription brings may stand behind messages
+    /// that wait. If as many topics were looked at as may be, its session has another turn soon.
+    fn next_owed(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        pass: Pass,
+        place: u64,
+        steps: &mut usize,
+    ) -> Option<LocalCopy> {
         let session = self.sessions.touch(&key)?;
-        while let Some(owed) = session.catch_up.first(pass) {
+        while let Some(owed) = session.catch_up.first(pass).filter(|owed| owed.precedes(place)) {
             match self.retained.next_match(&mut owed.walk, steps) {
                 Next::Found(kept) => {
                     let copy = owed.copy(kept, now.boot, &session.device, pass);
@@ -214,7 +223,7 @@ impl Shard {
         let bounds = self.config.limits.queue();
         let (mut steps, mut inserted) = (STEPS_FOR_A_MOVE, 0);
         loop {
-            let copy = self.next_owed(now, key, Pass::AtLeastOnce, &mut steps);
+            let copy = self.next_owed(now, key, Pass::AtLeastOnce, u64::MAX, &mut steps);
             let Some(session) = self.sessions.touch(&key) else { return };
             let taken = session.outbox.taken();
             let Some(owed) = session.catch_up.first(Pass::AtLeastOnce) else { return };

@@ -394,6 +394,30 @@ fn what_waited_before_comes_before() {
     assert_eq!(take(&mut world, subscriber), expected);
 }
 
+/// The order of the two subscriptions and of what waits between them, also where that is no more when its turn comes.
+#[test]
+fn what_a_later_subscription_brings_does_not_overtake_what_waited() {
+    for message_expiry_s in [None, Some(5)] {
+        let (mut world, publisher) = world_with(Limits { inflight_max: NonZeroU16::MIN, ..limits() });
+        for topic in ["local/a", "local/b", "local/b/c"] {
+            retain(&mut world, publisher, topic, topic);
+        }
+        let subscriber = world.connect(V5, "s");
+        world.subscribe(subscriber, "local/+", QoS::AtLeastOnce);
+        let mut publish = publish_packet("local/t", b"waited", qos1(1));
+        publish.properties =
+            Some(Box::new(PublishProperties { message_expiry_s, ..PublishProperties::default() }));
+        world.send(publisher, Packet::Publish(publish));
+        world.subscribe(subscriber, "local/b/c", QoS::AtLeastOnce);
+        world.pass(6 * SECOND);
+        let taken: Vec<_> = take(&mut world, subscriber).into_iter().map(|(payload, _)| payload).collect();
+        match message_expiry_s {
+            None => assert_eq!(taken, ["local/a", "local/b", "waited", "local/b/c"]),
+            Some(_) => assert_eq!(taken, ["local/a", "local/b", "local/b/c"]),
+        }
+    }
+}
+
 #[test]
 fn what_expires_around_it_does_not_hold_it_up() {
     let (mut world, publisher) = world_with(Limits { inflight_max: NonZeroU16::MIN, ..limits() });
