@@ -184,6 +184,9 @@ fn a_publish_to_a_group_allocates_no_more() {
     for is_acknowledged in [false, true] {
         let (own, shared) =
             (allocations_per_publish(is_acknowledged, OWN), allocations_per_publish(is_acknowledged, SHARED));
-        assert!(shared <= own + 0.01, "{shared} allocations for each publish, {own} to a subscriber of its own");
+        assert!(
+            shared <= own + 0.01,
+            "{shared} allocations for each publish, {own} to a subscriber of its own"
+        );
     }
 }
