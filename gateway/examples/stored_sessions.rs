@@ -35,7 +35,10 @@ fn main() {
     println!("written            {:8.1} s", began.elapsed().as_secs_f64());
     // As a kill leaves it: the file is in use, and nobody says that it is not any more.
     std::fs::create_dir(&killed).expect("it is not there");
-    let bytes = std::fs::copy(&written, killed.join("sessions.redb")).expect("there is room");
+    let copy = killed.join("sessions.redb");
+    let bytes = std::fs::copy(&written, &copy).expect("there is room");
+    // What was committed was on the disk: without this the restart would wait for the copy.
+    std::fs::File::open(&copy).and_then(|copy| copy.sync_all()).expect("the disk takes it");
     drop(database);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(restart(killed, sessions, bytes));
