@@ -202,5 +202,6 @@ fn main() {
     });
     let allocations = counted.count_total as f64 / (stage.delivered - before) as f64;
     assert!(stage.acknowledged >= stage.delivered, "every publish is acknowledged");
+    assert!(allocations < 0.05, "{allocations} allocations for each publish");
     println!("{best:.0} ns and {allocations:.2} allocations for each publish");
 }

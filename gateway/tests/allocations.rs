@@ -166,17 +166,19 @@ fn allocations_per_publish(is_acknowledged: bool, filter: &'static str) -> f64 {
     counted as f64 / f64::from(u32::from(BATCHES) * u32::from(BATCH))
 }
 
-/// A read's are left: of the list of what is to be written.
+/// Per read a few are left. A debug build compares the route that is remembered with what is so, and makes a list for it.
+const AT_MOST: f64 = if cfg!(debug_assertions) { 1.05 } else { 0.05 };
+
 #[test]
 fn a_publish_at_qos_0_allocates_nothing() {
     let each = allocations_per_publish(false, OWN);
-    assert!(each < 0.05, "{each} allocations for each publish");
+    assert!(each < AT_MOST, "{each} allocations for each publish");
 }
 
 #[test]
 fn a_publish_at_qos_1_allocates_nothing() {
     let each = allocations_per_publish(true, OWN);
-    assert!(each < 0.05, "{each} allocations for each publish");
+    assert!(each < AT_MOST, "{each} allocations for each publish");
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use bytes::BytesMut;
 
-/// How many wait for their next use, of at most some 16 KiB each.
+/// How many wait for their next use, of at most some 32 KiB each: 4 MiB.
 const BUFFERS: usize = 128;
-const BYTES_MAX: usize = 8 * 1024;
+const BYTES_MAX: usize = 16 * 1024;
 
 /// Buffers that no connection has, the last one used on top.
 #[derive(Debug, Default)]
