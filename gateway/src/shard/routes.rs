@@ -64,6 +64,8 @@ pub(super) struct Carriage {
 /// All of a topic that does not depend on who publishes to it, but for `own`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Route {
+    /// Which slot is its.
+    slot: usize,
     /// In memory of its own.
     pub(super) topic: Text,
     /// Of the subscriptions, own and shared, when it was found out.
@@ -118,20 +120,20 @@ impl Routes {
         Self { slots, seed }
     }
 
-    /// Takes out what stands in the topic's slot.
-    fn take(&mut self, topic: &str) -> Option<Box<Route>> {
-        let slot = self.slot(topic);
+    /// Takes out what stands in a slot.
+    fn take(&mut self, slot: usize) -> Option<Box<Route>> {
         self.slots[slot].take()
     }
 
     /// Puts a route into its slot, instead of what has come there meanwhile.
     pub(super) fn put(&mut self, route: Box<Route>) {
         if route.is_small() {
-            let slot = self.slot(&route.topic);
+            let slot = route.slot;
             self.slots[slot] = Some(route);
         }
     }
 
+    /// That of a topic. Whoever makes topics share one has them found out each time, and no more.
     fn slot(&self, topic: &str) -> usize {
         self.seed.hash_one(topic) as usize % SLOTS
     }
@@ -141,21 +143,19 @@ impl Shard {
     /// Where what is published to the topic goes. Give it back with [`Routes::put`].
     pub(super) fn route_of(&mut self, topic: &Text) -> Box<Route> {
         let versions = (self.subscriptions.version(), self.groups.version());
-        let Some(known) = self.routes.take(topic) else {
-            return Box::new(self.find_route(topic.detached(), versions));
+        let slot = self.routes.slot(topic);
+        let Some(known) = self.routes.take(slot).filter(|known| known.topic == *topic) else {
+            return Box::new(self.find_route(slot, topic.detached(), versions));
         };
-        if known.topic != *topic {
-            return Box::new(self.find_route(topic.detached(), versions));
-        }
         if known.versions != versions {
-            return Box::new(self.find_route(known.topic, versions));
+            return Box::new(self.find_route(slot, known.topic, versions));
         }
         // Without this the simulation and every test would trust what is to be shown.
-        debug_assert_eq!(*known, self.find_route(topic.clone(), versions), "what is remembered is so");
+        debug_assert_eq!(*known, self.find_route(slot, topic.clone(), versions), "what is remembered is so");
         known
     }
 
-    fn find_route(&self, topic: Text, versions: (u64, u64)) -> Route {
+    fn find_route(&self, slot: usize, topic: Text, versions: (u64, u64)) -> Route {
         let (matches, own) = self.find_matches(&topic);
         let mut groups = Vec::new();
         self.groups.visit_matches(&topic, |group| groups.push(group));
@@ -164,7 +164,7 @@ impl Shard {
             let (acknowledge, order) = how(self.config.uplink.carried(&topic));
             Carriage { exchange: contract::ANSWERS.into(), acknowledge, order }
         });
-        Route { topic, versions, matches, own, groups, carriage, answer }
+        Route { slot, topic, versions, matches, own, groups, carriage, answer }
     }
 
     /// How a device's publish goes to the backend: with the answers, if it is one of this device, with the broadcasts, or as the rules say;

@@ -62,7 +62,7 @@ pub fn check(input: &[u8]) -> u64 {
 }
 
 /// By the words of MQTT 5, 4.7: level by level, and no wildcard in front matches a topic that begins with `$`.
-fn is_match(filter: &str, topic: &str) -> bool {
+pub(crate) fn is_match(filter: &str, topic: &str) -> bool {
     if topic.starts_with('$') && filter.starts_with(['+', '#']) {
         return false;
     }

@@ -1,14 +1,14 @@
 //! What subscribers get, and how they acknowledge it.
 
 use super::session::{Copied, Sent, Session, Subscription, Waiting};
-use super::subscribe::matches;
 use super::{Broker, Heard, Message, WhenFull, Word, speaks_v5};
 use crate::sessions::operation::{Answer, FILTERS};
+use crate::subscriptions::is_match;
 
 impl Session {
     /// The subscriptions that match, but for those that want nothing of the session's own.
     pub(super) fn matching(&self, topic: &'static str, is_own: bool) -> impl Iterator<Item = &Subscription> {
-        let is_it = move |it: &&Subscription| matches(FILTERS[it.filter], topic) && !(it.no_local && is_own);
+        let is_it = move |it: &&Subscription| is_match(FILTERS[it.filter], topic) && !(it.no_local && is_own);
         self.subscriptions.iter().filter(is_it)
     }
 }

@@ -3,6 +3,7 @@
 use super::session::{Copied, Subscription, Waiting};
 use super::{Broker, SUBSCRIPTIONS_MAX, Word, speaks_v5};
 use crate::sessions::operation::{FILTERS, FilterWish};
+use crate::subscriptions::is_match;
 
 /// The filter that is none.
 const INVALID: usize = FILTERS.len() - 1;
@@ -76,7 +77,7 @@ impl Broker {
         let now = self.now;
         self.kept.sort_by_key(|kept| kept.message.topic.split('/').collect::<Vec<_>>());
         let is_owed = |kept: &&super::Kept| {
-            matches(FILTERS[subscription.filter], kept.message.topic)
+            is_match(FILTERS[subscription.filter], kept.message.topic)
                 && !(subscription.no_local && kept.publisher == client)
                 && !kept.message.is_expired(now)
         };
@@ -133,18 +134,4 @@ impl super::Kept {
             subscription_ids: subscription.id.into_iter().collect(),
         }
     }
-}
-
-/// Whether a topic matches a filter, level by level.
-pub(super) fn matches(filter: &str, topic: &str) -> bool {
-    let mut levels = topic.split('/');
-    for wanted in filter.split('/') {
-        match (wanted, levels.next()) {
-            ("#", _) => return true,
-            ("+", Some(_)) => {}
-            (wanted, Some(level)) if wanted == level => {}
-            _ => return false,
-        }
-    }
-    levels.next().is_none()
 }
