@@ -17,9 +17,7 @@ use roost_wire::{BootTime, Now};
 use super::{Shard, TimerFor};
 use crate::message::{Message, Payload};
 use crate::packet::{Subscribe, Text};
-use crate::retained::Full;
-use crate::sys::{self, Figures, Loads, Traffic};
-use crate::{Count, sys::QOS};
+use crate::sys::{self, Figures, Loads, QOS, Traffic};
 
 /// What a shard remembers for that.
 #[derive(Debug, Default)]
@@ -96,10 +94,8 @@ impl Shard {
             properties: None,
             expires_at: None,
         });
-        match self.retained.set(Arc::clone(&message), QOS, None, None) {
-            Ok(()) => {}
-            Err(Full::Messages) => self.count(Count::RetainedMessagesFull),
-            Err(Full::Bytes) => self.count(Count::RetainedBytesFull),
+        if let Err(full) = self.retained.set(Arc::clone(&message), QOS, None, None) {
+            self.count(full.count());
         }
         self.deliver_to_the_present(now, &message);
     }
