@@ -34,20 +34,8 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let shard = Shard::new(ShardConfig {
-            gateway: "eu-1".parse().expect("a gateway id"),
-            region: "eu".parse().expect("a region"),
-            incarnation: Incarnation(1),
-            placement: Placement::ALONE,
-            hash_seed: 1,
-            limits: Limits::default(),
-            uplink: UplinkRules::default(),
-            broadcasts: Vec::new(),
-            sys_interval: Duration::ZERO,
-            answers: roost_wire::AnswerTopic::default(),
-            hints: Hints::default(),
-            trace_ids: None,
-        });
+        let (gateway, region) = ("eu-1".parse().expect("a gateway id"), "eu".parse().expect("a region"));
+        let shard = Shard::new(ShardConfig::new(gateway, region, Incarnation(1), 1));
         let now = Now { boot: BootTime::from_micros(1_000_000), ..Now::default() };
         let mut stage = Self {
             shard,

@@ -121,20 +121,9 @@ fn connect(at: SocketAddr, device: &str) -> bool {
 /// Lets a shard have those sessions, and writes what it wants written. The file stays open.
 fn fill(path: &Path, sessions: u64) -> Database {
     let database = Database::create(path).expect("a file");
-    let mut shard = Shard::new(ShardConfig {
-        gateway: "eu-1".parse().expect("an id"),
-        region: "eu".parse().expect("a region"),
-        incarnation: Incarnation(1),
-        placement: Placement::ALONE,
-        hash_seed: 1,
-        limits: limits(),
-        uplink: UplinkRules::default(),
-        broadcasts: Vec::new(),
-        sys_interval: Duration::ZERO,
-        answers: AnswerTopic::default(),
-        hints: Hints::default(),
-        trace_ids: None,
-    });
+    let (gateway, region) = ("eu-1".parse().expect("an id"), "eu".parse().expect("a region"));
+    let config = ShardConfig::new(gateway, region, Incarnation(1), 1);
+    let mut shard = Shard::new(ShardConfig { limits: limits(), ..config });
     let now = roost_ops::now();
     shard.handle(now, Input::StoreOpened(Box::new(StoreOpened { boot: 1, ..StoreOpened::default() })));
     let mut changes =

@@ -225,6 +225,8 @@ counts! {
     ParkedSubscriber => "publishes_parked", "slow_subscriber";
     /// Publishes that waited for a group whose connected members were all slow.
     ParkedGroup => "publishes_parked", "slow_group";
+    /// Publishes that waited because as much as may be was on its way to another shard of the process.
+    ParkedShard => "publishes_parked", "busy_shard";
     /// Publishes that waited for room in the uplink.
     ParkedUplink => "publishes_parked", "uplink_full";
     /// Publishes that waited for the spool.
@@ -263,6 +265,10 @@ counts! {
     LocalDelivered => "local_deliveries", "";
     /// Local copies dropped, QoS 0: the subscriber's connection is full.
     DroppedConnectionFull => "local_dropped", "connection_full";
+    /// Local copies dropped, QoS 0: as much as may be was on its way to another shard of the process.
+    DroppedShardBusy => "local_dropped", "shard_busy";
+    /// Publishes that went to other shards of the process, for what may be subscribers there.
+    Crossed => "publishes_crossed", "";
     /// Clients that acknowledged nothing any more: more than its bounds waits for each from then on, and nobody waits for it.
     SubscriberStalled => "subscribers_stalled", "";
     /// Local copies dropped: the queue of a session that is away is full.

@@ -56,6 +56,7 @@ mod aliases;
 mod counters;
 mod hints;
 mod hold;
+mod interest;
 mod limits;
 pub mod link;
 mod message;
@@ -79,6 +80,7 @@ mod uplink;
 
 pub use counters::{Count, Counters};
 pub use hints::Hints;
+pub use interest::{Interests, ShardSet};
 pub use limits::{Limits, WhenAwayFull, WillOnTakeover};
 pub use notice::Notice;
 pub use placement::{

@@ -4,6 +4,8 @@ use std::hash::{BuildHasher, Hasher};
 
 use roost_wire::{Device, SessionId};
 
+use crate::share::SharedFilter;
+
 /// A transport connection of a client, numbered by the shell; never used twice within a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
@@ -102,6 +104,13 @@ impl Placement {
         }
         // The remainder by a u16 fits.
         ShardIndex((Seeded(0).hash_one(device) % u64::from(self.shards)) as u16)
+    }
+
+    /// Which shard of the process decides what goes to which member of a group. All of a process agree.
+    #[must_use]
+    pub(crate) fn owner_of(self, group: &SharedFilter) -> ShardIndex {
+        // The remainder by a u16 fits.
+        ShardIndex((Seeded(0).hash_one(group) % u64::from(self.shards)) as u16)
     }
 
     /// Whether the device belongs here.

@@ -2,7 +2,7 @@
 //!
 //! Where to look: [`Input`] and [`Output`] are the border. A connection's bytes are read in `read`, its CONNECT answered
 //! in `connect` (it may have to `fetch` the session from another gateway, which has to `give` it), a PUBLISH goes through `publish` (`routes` says where to, its topic may be one of the `aliases`, and it may have to `park`) to `local` subscribers and the uplink, a command comes through
-//! `command`, what is shared goes to one of its group in `share`, what QoS 2 has more stands in `exactly_once`, all of both leave through `write`, and so does what was retained (`retain`) and what the gateway tells of itself (`sys`); `broadcasts` come from other gateways and from services (`learn` asks for those that were missed); `close` ends a connection (`wills` come from it), `timeout` watches over it, `drain` ends all; what outlives the process goes to the store in `storing`, and comes back in `restore`.
+//! `command`, what is shared goes to one of its group in `share` (`share_elsewhere` if other shards have members of it), what has subscribers in other shards of the process goes there in `crossing`, what QoS 2 has more stands in `exactly_once`, all of both leave through `write`, and so does what was retained (`retain`) and what the gateway tells of itself (`sys`); `broadcasts` come from other gateways and from services (`learn` asks for those that were missed); `close` ends a connection (`wills` come from it), `timeout` watches over it, `drain` ends all; what outlives the process goes to the store in `storing`, and comes back in `restore`.
 
 mod aliases;
 mod broadcasts;
@@ -11,6 +11,7 @@ mod close;
 mod command;
 mod connect;
 mod connection;
+mod crossing;
 mod doubts;
 mod drain;
 mod exactly_once;
@@ -31,6 +32,7 @@ mod retain;
 mod routes;
 mod sessions;
 mod share;
+mod share_elsewhere;
 mod spooling;
 mod storing;
 mod subscribe;
@@ -43,11 +45,15 @@ mod wills;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use broadcasts::Broadcasts;
 use buffers::Buffers;
 use connection::Connection;
+pub(crate) use crossing::CrossingNumber;
+use crossing::Crossings;
+pub use crossing::ShardWord;
 use doubts::Doubts;
 use drain::DrainState;
 use fetches::Fetches;
@@ -63,6 +69,7 @@ use roost_wire::{
 };
 use routes::Routes;
 use sessions::Sessions;
+use share_elsewhere::SharedElsewhere;
 use spooling::Spooling;
 use storing::Storing;
 use sys::Sys;
@@ -78,7 +85,7 @@ use crate::share::Groups;
 use crate::subscriptions::SubscriptionTree;
 use crate::trace::Tracer;
 use crate::uplink::{Uplink, Waiter};
-use crate::{ConnectionId, Count, Counters, Hints, Limits, Placement, PublishOrigin, UplinkRules};
+use crate::{ConnectionId, Count, Counters, Hints, Interests, Limits, Placement, PublishOrigin, UplinkRules};
 
 /// What a shard is made with.
 #[derive(Debug, Clone)]
@@ -91,6 +98,8 @@ pub struct ShardConfig {
     pub incarnation: Incarnation,
     /// Its place among the shards of the process.
     pub placement: Placement,
+    /// What the shards of the process subscribe to. All have the same.
+    pub interests: Arc<Interests>,
     /// Random, so that clients cannot choose names that collide in its tables.
     pub hash_seed: u64,
     /// Its bounds.
@@ -107,6 +116,28 @@ pub struct ShardConfig {
     pub hints: Hints,
     /// The ids of its spans; without them it makes none.
     pub trace_ids: Option<TraceIds>,
+}
+
+impl ShardConfig {
+    /// The only shard of a gateway, with the default bounds and rules, that tells nothing of itself.
+    #[must_use]
+    pub fn new(gateway: GatewayId, region: Region, incarnation: Incarnation, hash_seed: u64) -> Self {
+        Self {
+            gateway,
+            region,
+            incarnation,
+            placement: Placement::ALONE,
+            interests: Arc::new(Interests::new(hash_seed, 1)),
+            hash_seed,
+            limits: Limits::default(),
+            uplink: UplinkRules::default(),
+            broadcasts: Vec::new(),
+            sys_interval: Duration::ZERO,
+            answers: AnswerTopic::default(),
+            hints: Hints::default(),
+            trace_ids: None,
+        }
+    }
 }
 
 /// One shard. Give it what happens with [`Shard::handle`], then take everything from [`Shard::poll_output`], and call
@@ -143,6 +174,8 @@ pub struct Shard {
     wills: Wills,
     broadcasts: Broadcasts,
     learning: Learning,
+    crossings: Crossings,
+    shared_elsewhere: SharedElsewhere,
     sys: Sys,
     backend: Backend,
     /// Whose turn it is to have commands delivered here.
@@ -212,6 +245,12 @@ pub struct Gauges {
     pub inflight_messages: usize,
     /// Sessions that are asked for.
     pub fetches: usize,
+    /// Publishes that other shards of the process have not answered.
+    pub crossing_publishes: usize,
+    /// Their size.
+    pub crossing_bytes: usize,
+    /// Publishes of other shards' clients that wait for a subscriber here.
+    pub guest_publishes: usize,
     /// Retained messages.
     pub retained_messages: usize,
     /// Their size.
@@ -256,6 +295,8 @@ impl Shard {
             wills: Wills::default(),
             broadcasts: Broadcasts::default(),
             learning: Learning::default(),
+            crossings: Crossings::new(config.interests.shards()),
+            shared_elsewhere: SharedElsewhere::default(),
             sys: Sys::default(),
             counters: Counters::default(),
             connections: HashMap::default(),
@@ -267,7 +308,7 @@ impl Shard {
             given: 0,
             gives: BTreeMap::new(),
             subscriptions: SubscriptionTree::new(config.hash_seed, SUBSCRIPTIONS_TOTAL_MAX),
-            groups: Groups::new(config.hash_seed),
+            groups: Groups::new(config.hash_seed, config.placement, Arc::clone(&config.interests)),
             retained: Retained::new(limits.retained_messages_max, limits.retained_bytes_max),
             timers: Timers::default(),
             backend: Backend::Away,
@@ -301,6 +342,7 @@ impl Shard {
         match input {
             Input::Opened { connection, entropy } => self.opened(now, connection, entropy),
             Input::HandedOver(hand_over) => self.handed_over(now, *hand_over),
+            Input::Shard { from, words } => self.shard_says(now, from, words),
             Input::Received { connection, bytes } => self.received(now, connection, bytes),
             Input::Written { connection, bytes } => self.written(now, connection, bytes),
             Input::Closed { connection } => self.closed_by_peer(now, connection),
@@ -336,6 +378,7 @@ impl Shard {
         }
         self.finish_drain(now);
         self.store_changes(now);
+        self.answer_shards();
     }
 
     /// The next effect, in order; `None` when there is none for now.
@@ -390,6 +433,9 @@ impl Shard {
             queued_bytes: self.depth.queued_bytes,
             inflight_messages: self.depth.inflight,
             fetches: self.fetches.len(),
+            crossing_publishes: self.crossings.len(),
+            crossing_bytes: self.crossings.bytes(),
+            guest_publishes: self.crossings.guests(),
             retained_messages: self.retained.len(),
             retained_bytes: self.retained.bytes(),
             wills: self.wills.len(),

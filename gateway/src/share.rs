@@ -5,17 +5,17 @@
 //! The groups have a subscription tree of their own, in which a group is the subscriber. So a topic that nobody shares costs one look at
 //! an empty tree, and a subscription that is not shared costs what it did.
 //!
-//! A group is one shard's, which is all there is today. With several, a group would belong to the shard that its name and filter hash to
-//! (as devices do: [`crate::Placement`]). The border would come at [`Groups::visit_matches`], where the others would find it in their tree
-//! and hand the message to the owner, and at the member whose turn it is, whose session another shard may have.
+//! With several shards a group has one owner, the shard that its name and filter hash to: only there it is in the tree, and of the members
+//! that other shards have it is known there how many they are. Another shard that has members has the group as well, with those alone.
 
 mod filter;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::num::NonZeroU64;
 use std::ops::Bound;
+use std::sync::Arc;
 
 pub(crate) use filter::{Filter, SharedFilter};
 use roost_wire::BootTime;
@@ -25,6 +25,7 @@ use crate::packet::QoS;
 use crate::placement::Seeded;
 use crate::session::SessionKey;
 use crate::subscriptions::{Inserted, Subscription, SubscriptionTree};
+use crate::{Interests, Placement, ShardIndex};
 
 /// Names a group for as long as it has members; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +66,26 @@ pub(crate) struct Groups {
     by_filter: HashMap<SharedFilter, GroupKey, Seeded>,
     of_session: BTreeSet<(SessionKey, GroupKey)>,
     last: u64,
+    placement: Placement,
+    interests: Arc<Interests>,
+}
+
+/// The members of a group that a shard has, as another one knows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct MembersThere {
+    /// Those whose clients are connected.
+    pub(crate) connected: u32,
+    /// The others.
+    pub(crate) away: u32,
+    /// None that is connected has room.
+    pub(crate) are_full: bool,
+}
+
+impl MembersThere {
+    /// Whether there is none.
+    pub(crate) const fn is_none(self) -> bool {
+        self.connected == 0 && self.away == 0
+    }
 }
 
 /// The members of one.
@@ -79,6 +100,14 @@ struct Group {
     waiting: VecDeque<ConnectionId>,
     /// Since when somebody waits and no member's client has acknowledged anything.
     stalled_since: BootTime,
+    /// Those of other shards that have any, if this one is the owner; else the owner, with all that it knows of.
+    elsewhere: BTreeMap<ShardIndex, MembersThere>,
+    /// What each of them was told last of those that it does not have.
+    told: BTreeMap<ShardIndex, MembersThere>,
+    /// Counts the messages that went to a member that is connected, so that each place has its turn.
+    dealt: u32,
+    /// Somebody waits for a member of this shard whom the owner has chosen.
+    are_full: bool,
 }
 
 /// Bound on the members of one group: whose turn it is may be found only by looking at each. Beyond: SUBACK 0x97.
@@ -90,7 +119,7 @@ pub(crate) const MEMBERSHIPS_MAX: u32 = 200_000;
 
 impl Groups {
     /// None. The seed is that of [`SubscriptionTree::new`].
-    pub(crate) fn new(hash_seed: u64) -> Self {
+    pub(crate) fn new(hash_seed: u64, placement: Placement, interests: Arc<Interests>) -> Self {
         let seed = Seeded(hash_seed);
         Self {
             tree: SubscriptionTree::new(hash_seed, MEMBERSHIPS_MAX),
@@ -98,6 +127,8 @@ impl Groups {
             by_filter: HashMap::with_hasher(seed),
             of_session: BTreeSet::new(),
             last: 0,
+            placement,
+            interests,
         }
     }
 
@@ -151,8 +182,11 @@ impl Groups {
     fn begin(&mut self, filter: &SharedFilter) -> Result<GroupKey, Full> {
         self.last += 1;
         let key = GroupKey(NonZeroU64::new(self.last).expect("it counts from 1"));
-        let inserted = self.tree.insert(key, filter.filter(), Subscription::default());
-        inserted.map_err(|_| Full::Memberships)?;
+        if self.owns(filter) {
+            let inserted = self.tree.insert(key, filter.filter(), Subscription::default());
+            inserted.map_err(|_| Full::Memberships)?;
+            self.interests.add(self.placement.index(), filter.filter());
+        }
         self.by_filter.insert(filter.clone(), key);
         let group = Group {
             filter: filter.clone(),
@@ -160,6 +194,10 @@ impl Groups {
             turn: 0,
             waiting: VecDeque::new(),
             stalled_since: BootTime::default(),
+            elsewhere: BTreeMap::new(),
+            told: BTreeMap::new(),
+            dealt: 0,
+            are_full: false,
         };
         self.groups.insert(key, group);
         Ok(key)
@@ -175,12 +213,22 @@ impl Groups {
         let at = at.expect("a session is a member of its groups");
         group.members.remove(at);
         group.turn -= usize::from(at < group.turn);
-        if !group.members.is_empty() {
+        self.end_if_empty(key)
+    }
+
+    /// A group that has no member in any shard, or none here where another shard is its owner, ends.
+    fn end_if_empty(&mut self, key: GroupKey) -> VecDeque<ConnectionId> {
+        let Some(group) = self.groups.get(&key) else { return VecDeque::new() };
+        let is_owned = self.owns(&group.filter);
+        if !group.members.is_empty() || (is_owned && !group.elsewhere.is_empty()) {
             return VecDeque::new();
         }
         let Some(group) = self.groups.remove(&key) else { return VecDeque::new() };
         self.by_filter.remove(&group.filter);
-        self.tree.remove(&key, group.filter.filter());
+        if is_owned {
+            self.tree.remove(&key, group.filter.filter());
+            self.interests.remove(self.placement.index(), group.filter.filter());
+        }
         group.waiting
     }
 
@@ -253,6 +301,94 @@ impl Groups {
         if let Some(group) = self.groups.get_mut(&key) {
             group.turn = (at + 1) % group.members.len().max(1);
         }
+    }
+
+    // --- the members of other shards
+
+    /// Whether this shard decides which member is next.
+    pub(crate) fn owns(&self, filter: &SharedFilter) -> bool {
+        self.placement.owner_of(filter) == self.placement.index()
+    }
+
+    /// The group that a filter names, if anybody is in it.
+    pub(crate) fn by_filter(&self, filter: &SharedFilter) -> Option<GroupKey> {
+        self.by_filter.get(filter).copied()
+    }
+
+    /// A shard has these members now, or, where another one is the owner, that one knows of these in other shards than this. The group may
+    /// begin by it, or end: who waits for it then is given back.
+    ///
+    /// # Errors
+    /// [`Full`] if there is no room for the group.
+    pub(crate) fn set_elsewhere(
+        &mut self,
+        filter: &SharedFilter,
+        shard: ShardIndex,
+        there: MembersThere,
+    ) -> Result<(Option<GroupKey>, VecDeque<ConnectionId>), Full> {
+        let key = match self.by_filter.get(filter) {
+            Some(&key) => key,
+            None if there.is_none() || !self.owns(filter) => return Ok((None, VecDeque::new())),
+            None => self.begin(filter)?,
+        };
+        if let Some(group) = self.groups.get_mut(&key) {
+            match there.is_none() {
+                true => group.elsewhere.remove(&shard),
+                false => group.elsewhere.insert(shard, there),
+            };
+        }
+        Ok((Some(key), self.end_if_empty(key)))
+    }
+
+    /// The members that other shards have, as far as this one knows.
+    pub(crate) fn elsewhere(&self, key: GroupKey) -> impl Iterator<Item = (ShardIndex, MembersThere)> {
+        let group = self.groups.get(&key);
+        group.into_iter().flat_map(|group| group.elsewhere.iter().map(|(shard, there)| (*shard, *there)))
+    }
+
+    /// Of the members that are connected and may have room: the shard of the one whose turn it is; `None` if that is one of this shard, or
+    /// there is none.
+    pub(crate) fn next_place(&mut self, key: GroupKey) -> Option<ShardIndex> {
+        let group = self.groups.get_mut(&key).filter(|group| !group.elsewhere.is_empty())?;
+        // There are no more than a thousand.
+        let here = group.members.iter().filter(|member| member.is_connected).count() as u32;
+        let free = |there: &MembersThere| if there.are_full { 0 } else { there.connected };
+        let all = here + group.elsewhere.values().map(free).sum::<u32>();
+        group.dealt = group.dealt.wrapping_add(1);
+        let mut place = group.dealt.checked_rem(all)?.checked_sub(here)?;
+        let mut shards = group.elsewhere.iter();
+        shards.find_map(|(shard, there)| {
+            let is_there = place < free(there);
+            place = place.saturating_sub(free(there));
+            is_there.then_some(*shard)
+        })
+    }
+
+    /// What is to be told of the group to another shard, if that has changed since: to the owner those that are here, to another that has
+    /// members those that it does not have.
+    pub(crate) fn news_for(&mut self, key: GroupKey, shard: ShardIndex) -> Option<MembersThere> {
+        let group = self.groups.get_mut(&key)?;
+        let connected = group.members.iter().filter(|member| member.is_connected).count() as u32;
+        let mut news = MembersThere {
+            connected,
+            away: group.members.len() as u32 - connected,
+            are_full: group.are_full,
+        };
+        if self.placement.owner_of(&group.filter) == self.placement.index() {
+            news.are_full = false;
+            for (_, there) in group.elsewhere.iter().filter(|(other, _)| **other != shard) {
+                news.connected += there.connected;
+                news.away += there.away;
+            }
+        }
+        let told = group.told.insert(shard, news).unwrap_or_default();
+        (told != news).then_some(news)
+    }
+
+    /// Whether somebody waits for a member of this shard whom the owner has chosen; tells whether that is new.
+    pub(crate) fn set_full(&mut self, key: GroupKey, are_full: bool) -> bool {
+        let group = self.groups.get_mut(&key);
+        group.is_some_and(|group| std::mem::replace(&mut group.are_full, are_full) != are_full)
     }
 
     // --- who waits

@@ -6,6 +6,8 @@ mod backpressure;
 mod broadcasts;
 mod commands;
 mod connecting;
+mod crossing;
+mod crossing_walk;
 mod draining;
 mod exactly_once_down;
 mod exactly_once_roaming;

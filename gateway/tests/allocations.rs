@@ -1,12 +1,12 @@
 //! What a publish allocates on its way through a shard to one subscriber: nothing, amortised over the publishes of a read.
 
 use bytes::{Bytes, BytesMut};
+use roost_gateway::ConnectionId;
 use roost_gateway::packet::{
     Ack, Connect, ConnectProperties, DecodeLimits, Decoder, Delivery, Encoder, Packet, PacketId,
     ProtocolVersion, Publish, QoS, Subscribe, SubscribeFilter, SubscribeOptions, Text,
 };
 use roost_gateway::shard::{Input, Output, Shard, ShardConfig};
-use roost_gateway::{ConnectionId, Hints, Limits, Placement, UplinkRules};
 use roost_wire::{BootTime, Incarnation, Now};
 
 const VERSION: ProtocolVersion = ProtocolVersion::V311;
@@ -31,20 +31,8 @@ struct Stage {
 
 impl Stage {
     fn new(filter: &'static str) -> Self {
-        let shard = Shard::new(ShardConfig {
-            gateway: "eu-1".parse().expect("a gateway id"),
-            region: "eu".parse().expect("a region"),
-            incarnation: Incarnation(1),
-            placement: Placement::ALONE,
-            hash_seed: 1,
-            limits: Limits::default(),
-            uplink: UplinkRules::default(),
-            broadcasts: Vec::new(),
-            sys_interval: std::time::Duration::ZERO,
-            answers: roost_wire::AnswerTopic::default(),
-            hints: Hints::default(),
-            trace_ids: None,
-        });
+        let (gateway, region) = ("eu-1".parse().expect("a gateway id"), "eu".parse().expect("a region"));
+        let shard = Shard::new(ShardConfig::new(gateway, region, Incarnation(1), 1));
         let decoder = Decoder::for_client(VERSION, DecodeLimits::default());
         let mut stage = Self { shard, decoder, unread: BytesMut::new(), arrived: 0, acknowledged: 0 };
         for (connection, id) in [(PUBLISHER, "publisher"), (SUBSCRIBER, "subscriber")] {

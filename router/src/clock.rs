@@ -14,7 +14,7 @@ pub struct ClockBounds {
 }
 
 /// A stretch of the router's clock in which something happened, in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Interval {
     /// Not before this.
     pub earliest_micros: i64,

@@ -20,7 +20,7 @@ use roost_wire::{GatewayId, Incarnation, QuestionId, SessionId};
 use crate::location::Location;
 
 /// The open question about one device: a claim for each gateway, its newest one.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Contest {
     /// The question that is asked; none before it is.
     pub(crate) question: Option<QuestionId>,
@@ -29,13 +29,13 @@ pub(crate) struct Contest {
 }
 
 /// One gateway's newest session of the device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Claim {
     pub(crate) location: Location,
     answer: Answer,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Answer {
     /// It is to be asked, or was and has not answered.
     Waiting,

@@ -17,7 +17,7 @@ use crate::clock::Interval;
 use crate::contest::{Contest, Verdict};
 
 /// Where one device is, or was last.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Location {
     /// At which gateway.
     pub gateway: GatewayId,
@@ -44,7 +44,7 @@ pub struct Location {
 }
 
 /// A session that is not its device's newest, and with it every earlier one of that run of its gateway.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Outlived {
     gateway: GatewayId,
     incarnation: Incarnation,
@@ -105,6 +105,7 @@ pub struct Change {
 /// Open contests are bounded by [`crate::Limits::contests_max`]: beyond, the last acceptance to arrive is taken and its rival
 /// closed. If that was the wrong one its device connects again, and that acceptance is the newest.
 #[derive(Debug, Default, Clone)]
+#[cfg_attr(test, derive(PartialEq, Eq, Hash))]
 pub struct Locations {
     by_device: BTreeMap<Device, Location>,
     by_gateway: BTreeMap<GatewayId, BTreeSet<Device>>,
@@ -508,7 +509,7 @@ impl Locations {
 
 /// A rule that a test breaks on purpose.
 #[cfg(test)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Plant {
     LastToArriveWins,
     FirstToArriveWins,

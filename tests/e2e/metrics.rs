@@ -8,7 +8,7 @@ use roost_harness::{Family, PATIENCE, eventually};
 use crate::busy::{Busy, PRIVATE};
 
 /// Only trouble sets these, or they are set for a moment only; each with where a test sets it, or why none can be sure to.
-const QUIET: [(&str, &str); 111] = [
+const QUIET: [(&str, &str); 115] = [
     ("roost_backend_blocked_total", "backend: embedded::core::tests, a full memory"),
     ("roost_backend_connections_refused_total", "backend: tests/embedded, the bound on connections"),
     ("roost_backend_dead_lettered_total", "e2e: expired"),
@@ -29,12 +29,16 @@ const QUIET: [(&str, &str); 111] = [
     ("roost_gateway_commands_dropped_total", "gateway: tests::commands"),
     ("roost_gateway_connections_paused", "gateway: tests::backpressure"),
     ("roost_gateway_control_ignored_total", "gateway: tests::link_reports"),
+    ("roost_gateway_crossing_bytes", "gateway: tests::crossing"),
+    ("roost_gateway_crossing_publishes", "gateway: tests::crossing"),
     ("roost_gateway_event_retries_total", "gateway: tests::publishing"),
     ("roost_gateway_events_dropped_total", "gateway: tests::publishing; e2e: no_amqp"),
     ("roost_gateway_events_spooled_total", "e2e: spool"),
+    ("roost_gateway_guest_publishes", "gateway: tests::crossing"),
     ("roost_gateway_lease_lapses_total", "gateway: tests::link_reports"),
     ("roost_gateway_packet_ids_unknown_total", "gateway: tests::exactly_once_down"),
     ("roost_gateway_parked_bytes", "gateway: tests::backpressure"),
+    ("roost_gateway_publishes_crossed_total", "gateway: tests::crossing"),
     ("roost_gateway_publishes_parked_total", "gateway: tests::backpressure"),
     ("roost_gateway_publishes_repeated_total", "gateway: tests::exactly_once_up"),
     ("roost_gateway_pubrecs_sent_total", "gateway: tests::exactly_once_up"),

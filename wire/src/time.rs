@@ -78,7 +78,7 @@ impl std::ops::Add<Duration> for WallTime {
 }
 
 /// One reading of both clocks: what every core gets with every input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Now {
     /// For order, leases and time-outs.
     pub boot: BootTime,

@@ -16,6 +16,7 @@ use roost_wire::envelope::header;
 use roost_wire::{Broadcast, BroadcastError, Device, Now, Qos, Topic};
 
 use super::connection::HeldBy;
+use super::crossing::Told;
 use super::learn::Lesson;
 use super::routes::Route;
 use super::{Output, Shard};
@@ -93,8 +94,18 @@ impl Shard {
     }
 
     /// Which of two retained messages is the newer one is the same at every gateway: what a device has published here counts from now.
-    pub(super) fn stamp_here(&self, now: Now, topic: &str) -> Option<Stamp> {
-        self.is_broadcast(topic).then_some(Stamp { at: now.wall, origin: self.config.incarnation.0 })
+    /// So it is in every shard of the process, of which each keeps all.
+    pub(super) fn stamp_here(&mut self, now: Now, topic: &str) -> Option<Stamp> {
+        let (is_broadcast, is_alone) = (self.is_broadcast(topic), self.config.interests.shards() == 1);
+        let origin = match is_broadcast {
+            true => self.config.incarnation.0,
+            false => u64::from(self.config.placement.index().0),
+        };
+        let stamp = Stamp { at: now.wall, origin };
+        match is_alone {
+            true => is_broadcast.then_some(stamp),
+            false => Some(self.crossings.stamp(stamp)),
+        }
     }
 
     /// A message has come through the queue of broadcasts.
@@ -211,7 +222,12 @@ impl Shard {
                 session.is_some_and(|session| self.is_full_for(session, message.bytes()))
                     && self.subscriptions.granted_qos(key, &message.topic) > Some(QoS::AtMostOnce)
             }
-            HeldBy::Group(_) | HeldBy::Uplink | HeldBy::Spool | HeldBy::Store | HeldBy::Refusal => false,
+            HeldBy::Group(_)
+            | HeldBy::Uplink
+            | HeldBy::Spool
+            | HeldBy::Store
+            | HeldBy::Shard(_)
+            | HeldBy::Refusal => false,
         });
         still.or_else(|| self.full_locally(None, message, route))
     }
@@ -240,7 +256,9 @@ impl Shard {
             self.retain_nothing(&message, why);
         }
         let had_locally = self.deliver_locally(now, None, &message, qos, route);
-        self.count(if had_locally { Count::BroadcastDelivered } else { Count::BroadcastUnwanted });
+        // It comes to every shard; one is a group's owner, and may have to give it to a member of another.
+        let goes_on = self.cross_directed(&message, qos, self.wills_line(), Told::Nobody);
+        self.count(if had_locally || goes_on { Count::BroadcastDelivered } else { Count::BroadcastUnwanted });
     }
 }
 

@@ -92,6 +92,7 @@ impl Shard {
         if let Some(mut client) = connection.client {
             self.parked_bytes -= client.parked_bytes;
             self.forget_parked(client.session, &client.parked);
+            self.give_up_crossings(&client, id);
             if let Some(held_by) = client.waits_for {
                 self.no_longer_waits(id, held_by);
             }
@@ -166,6 +167,11 @@ impl Shard {
         }
         self.depth.changed(session.outbox.depth(), Depth::default());
         self.by_device.remove(&session.device);
+        if self.config.interests.shards() > 1 {
+            for (filter, _) in self.subscriptions.subscriptions_of(&key) {
+                self.config.interests.remove(self.config.placement.index(), &filter);
+            }
+        }
         self.subscriptions.remove_all(&key);
         self.timers.cancel(TimerFor::Session(key));
         self.timers.cancel(TimerFor::Retained(key));

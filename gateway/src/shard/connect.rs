@@ -315,6 +315,7 @@ impl Shard {
             pending: Pending::default(),
             parked: std::collections::VecDeque::new(),
             parked_bytes: 0,
+            crossing_bytes: 0,
             waits_for: None,
             woken_by: None,
         };

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use roost_wire::{BootTime, SessionRequest};
 
 use super::buffers::Buffers;
+use crate::ShardIndex;
 use crate::aliases::Aliases;
 use crate::message::Message;
 use crate::packet::{DecodeLimits, Decoder, Delivery, Encoder, Packet, ProtocolVersion, PublishRef};
@@ -75,6 +76,8 @@ pub(super) struct Client {
     /// Publishes that wait for a subscriber or the uplink; they are in `pending` too.
     pub(super) parked: VecDeque<Parked>,
     pub(super) parked_bytes: usize,
+    /// The bytes of its publishes that other shards have not answered.
+    pub(super) crossing_bytes: usize,
     /// For whom its first parked publish waits; it stands in that list.
     pub(super) waits_for: Option<HeldBy>,
     /// Who let it have another try; the next one's turn comes behind it.
@@ -96,6 +99,8 @@ pub(super) enum HeldBy {
     Refusal,
     /// Sessions are not all read from the store, or as much as may be is on its way there.
     Store,
+    /// As much as may be is on its way to this shard of the process.
+    Shard(ShardIndex),
 }
 
 /// A publish that waits for its turn.

@@ -98,6 +98,7 @@ impl Shard {
         self.uplink.len() == 0
             && self.spooling.len() == 0
             && self.wills.none_waits()
+            && self.crossings.is_seen()
             && (self.storing.is_durable() || self.storing.is_stuck())
     }
 

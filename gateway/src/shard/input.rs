@@ -5,10 +5,12 @@ use std::time::Duration;
 use bytes::BytesMut;
 use roost_wire::{Delivery, Device, LinkId, Message, SessionArrival};
 
-use super::HandOver;
+use super::{HandOver, ShardWord};
 use crate::link::ToShard;
 use crate::store::{StoreNumber, StoreOpened, StoreRecord};
-use crate::{BroadcastNumber, ConnectionId, PublishOutcome, PublishToken, SpoolNumber, SpoolState};
+use crate::{
+    BroadcastNumber, ConnectionId, PublishOutcome, PublishToken, ShardIndex, SpoolNumber, SpoolState,
+};
 
 /// One thing that happened. Inputs about a connection that the shard has closed are ignored, so the shell need not
 /// track who closed first.
@@ -23,6 +25,13 @@ pub enum Input {
     },
     /// A connection whose device belongs here, from the shard that accepted it. Its bytes come here from now on.
     HandedOver(Box<HandOver>),
+    /// What another shard of the process has said with [`super::Output::Shard`], in its order; as many words as are at hand.
+    Shard {
+        /// Which one.
+        from: ShardIndex,
+        /// Its words.
+        words: Vec<ShardWord>,
+    },
     /// Bytes came in. Give whole reads, up to 64 KiB each; the shard keeps what it cannot use yet.
     Received {
         /// On which connection.

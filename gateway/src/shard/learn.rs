@@ -17,7 +17,7 @@ use roost_wire::{BootTime, Broadcast, Device, Message, Now, Properties, Topic, W
 
 use super::{Backend, Shard, TimerFor};
 use crate::retained::{Page, Stamp};
-use crate::{Count, OnLoss, Publication};
+use crate::{Count, OnLoss, Publication, ShardIndex};
 
 /// What a message of gateways to each other is, in AMQP's `type`.
 mod kind {
@@ -102,11 +102,16 @@ impl Shard {
             return;
         }
         self.learning.began_at.get_or_insert(now.boot);
-        self.learning.is_due = queue.is_some();
+        self.learning.is_due = queue.is_some() && self.speaks_for_the_gateway();
         self.learning.queue = queue;
         self.learning.attempts = 0;
         self.learning.step = Step::Idle;
         self.ask_for_retained(now);
+    }
+
+    /// All shards of a process keep the same: one of them asks and answers for all. What it is given comes to each.
+    fn speaks_for_the_gateway(&self) -> bool {
+        self.config.placement.index() == ShardIndex(0)
     }
 
     /// Whether it is a word of another gateway, which is heard.
@@ -116,6 +121,7 @@ impl Shard {
             message.properties.reply_to.clone().filter(|queue| Some(queue) != self.learning.queue.as_ref());
         match (kind, reply_to) {
             (None | Some(kind::KEPT), _) => return false,
+            (Some(_), _) if !self.speaks_for_the_gateway() => {}
             (Some(kind::ASK), Some(queue)) => self.offer_retained(now, &queue),
             (Some(kind::OFFER), Some(queue)) => self.retained_offered(message, queue),
             (Some(kind::GIVE), Some(queue)) => self.give_retained(now, message, &queue),
@@ -188,7 +194,8 @@ impl Shard {
     fn give_retained(&mut self, now: Now, message: &Message, queue: &str) {
         let Some(after) = message.properties.text(AFTER) else { return };
         let Page { found, next } = self.retained.page(after);
-        for kept in found {
+        // With several shards there are stamps also on what is this gateway's alone.
+        for kept in found.into_iter().filter(|kept| self.is_broadcast(&kept.topic)).collect::<Vec<_>>() {
             let (topic, message, stamp) = (kept.topic, kept.message, kept.stamp);
             let broadcast = match message {
                 Some(message) => message.to_broadcast(now.boot, kept.qos),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use roost_wire::{Device, Event};
 
-use super::HandOver;
+use super::{HandOver, ShardWord};
 use crate::link::FromShard;
 use crate::store::StoreBatch;
 use crate::{
@@ -46,6 +46,15 @@ pub enum Output {
         to: ShardIndex,
         /// The connection as it stands.
         hand_over: Box<HandOver>,
+    },
+    /// A word to another shard of the process: give it there with [`super::Input::Shard`], in this order, and lose none. There are
+    /// never more than a few thousand on their way, nor more bytes than [`crate::Limits::parked_bytes_total_max`] and what the clients
+    /// of one read have published. Never with one shard.
+    Shard {
+        /// To which one.
+        to: ShardIndex,
+        /// The word.
+        word: Box<ShardWord>,
     },
     /// Publish to AMQP; tell [`super::Input::Published`] the outcome.
     Publish(Box<Publication>),

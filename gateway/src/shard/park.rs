@@ -30,7 +30,7 @@ impl Shard {
             return;
         }
         let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) else {
-            return;
+            return self.route_guest(now, id);
         };
         let woken_by = client.woken_by.take();
         let first = client.parked.front().filter(|_| client.waits_for.is_none());
@@ -94,6 +94,8 @@ impl Shard {
     pub(super) fn wait_for(&mut self, now: Now, id: ConnectionId, held_by: HeldBy, place: Place) {
         if let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) {
             client.waits_for = Some(held_by);
+        } else if !self.crossings.guest_waits_for(id, held_by) {
+            return;
         }
         if let (HeldBy::Group(group), Place::Last) = (held_by, place)
             && !self.groups.is_waited_for(group)
@@ -106,6 +108,7 @@ impl Shard {
             HeldBy::Store => Some(&mut self.storing.line),
             HeldBy::Subscriber(key) => self.sessions.touch(&key).map(|session| &mut session.holds_up),
             HeldBy::Group(group) => self.groups.waiting(group),
+            HeldBy::Shard(shard) => self.crossings.waiting(shard),
             // Nobody else waits for it: there is no line.
             HeldBy::Refusal => None,
         };
@@ -114,9 +117,8 @@ impl Shard {
             (Some(line), Place::First) => line.push_front(id),
             (Some(line), Place::Last) => line.push_back(id),
         }
-        match held_by {
-            HeldBy::Uplink | HeldBy::Spool | HeldBy::Store | HeldBy::Refusal | HeldBy::Group(_) => {}
-            HeldBy::Subscriber(key) => self.watch_stall(now, key),
+        if let HeldBy::Subscriber(key) = held_by {
+            self.watch_stall(now, key);
         }
         match (held_by, place) {
             // It has been counted.
@@ -127,6 +129,7 @@ impl Shard {
             (HeldBy::Refusal, Place::Last) => self.count(Count::ParkedRefusal),
             (HeldBy::Subscriber(_), Place::Last) => self.count(Count::ParkedSubscriber),
             (HeldBy::Group(_), Place::Last) => self.count(Count::ParkedGroup),
+            (HeldBy::Shard(_), Place::Last) => self.count(Count::ParkedShard),
         }
     }
 
@@ -138,7 +141,10 @@ impl Shard {
             }
             HeldBy::Spool if self.spool_has_room() => self.spooling.line.pop_front(),
             HeldBy::Store if self.storing.holds_up().is_none() => self.storing.line.pop_front(),
-            HeldBy::Uplink | HeldBy::Spool | HeldBy::Store | HeldBy::Refusal => None,
+            HeldBy::Shard(shard) if self.crossings.takes(shard) => {
+                self.crossings.waiting(shard).and_then(VecDeque::pop_front)
+            }
+            HeldBy::Uplink | HeldBy::Spool | HeldBy::Store | HeldBy::Shard(_) | HeldBy::Refusal => None,
             HeldBy::Subscriber(key) => {
                 let may_try = self.sessions.get(&key).is_some_and(|session| self.takes_another(session, 0));
                 self.sessions.touch(&key).filter(|_| may_try).and_then(|s| s.holds_up.pop_front())
@@ -158,8 +164,10 @@ impl Shard {
         if let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) {
             client.waits_for = None;
             client.woken_by = by;
-            self.todo.push_back(Todo::Route(id));
+        } else if !self.crossings.wake_guest(id, by) {
+            return;
         }
+        self.todo.push_back(Todo::Route(id));
     }
 
     /// No event of a device is tried again any more: what its client has published meanwhile goes on.
@@ -178,6 +186,11 @@ impl Shard {
             HeldBy::Uplink => self.uplink_line.retain(|waiting| *waiting != id),
             HeldBy::Spool => self.spooling.line.retain(|waiting| *waiting != id),
             HeldBy::Store => self.storing.line.retain(|waiting| *waiting != id),
+            HeldBy::Shard(shard) => {
+                if let Some(waiting) = self.crossings.waiting(shard) {
+                    waiting.retain(|waiting| *waiting != id);
+                }
+            }
             HeldBy::Refusal => {}
             HeldBy::Subscriber(key) => {
                 if let Some(session) = self.sessions.touch(&key) {

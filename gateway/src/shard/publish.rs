@@ -6,6 +6,7 @@ use roost_wire::{BootTime, Device, Event, Now, Qos, Topic};
 
 use super::close::Farewell;
 use super::connection::{HeldBy, Parked};
+use super::crossing::{ToCross, Told};
 use super::park::Place;
 use super::routes::{Carriage, Route};
 use super::{Backend, Output, Shard, TimerFor};
@@ -126,6 +127,13 @@ impl Shard {
         Some((why, ReasonCode::QuotaExceeded))
     }
 
+    /// Whether the client can be told, and is to be told, that there is no room for its publish with a session that is away.
+    fn may_refuse(&self, id: ConnectionId) -> bool {
+        let client = self.connections.get(&id).and_then(|c| c.client.as_deref());
+        self.config.limits.when_away_full == WhenAwayFull::Refuse
+            && client.is_some_and(|client| client.version() == ProtocolVersion::V5)
+    }
+
     pub(super) fn refused_publish(&mut self, id: ConnectionId, why: Count) {
         self.count(why);
         if let Some(device) = self.device_of(id).cloned() {
@@ -169,12 +177,29 @@ impl Shard {
     }
 
     fn route_unacknowledged(&mut self, now: Now, id: ConnectionId, message: Arc<Message>, route: &Route) {
-        if message.retain && self.retain_of(now, id, &message, QoS::AtMostOnce).is_err() {
-            return;
+        let mut retained = None;
+        if message.retain {
+            match self.retain_of(now, id, &message, QoS::AtMostOnce) {
+                Ok(crosses) => retained = crosses,
+                Err(_) => return,
+            }
         }
         let had_locally = self.deliver_locally(now, self.session_of(id), &message, QoS::AtMostOnce, route);
-        let Some(Carriage { exchange, .. }) = self.carried(id, route) else {
-            if !had_locally && !message.retain {
+        let carriage = self.carried(id, route);
+        let crossing = ToCross {
+            told: Told::Nobody,
+            line: id,
+            message: &message,
+            qos: QoS::AtMostOnce,
+            may_refuse: false,
+            retained,
+            had: had_locally,
+            // Its answer is waited for by nobody.
+            is_event: false,
+        };
+        let crosses = self.cross(crossing, self.crosses_to(&message, route)).is_some();
+        let Some(Carriage { exchange, .. }) = carriage else {
+            if !had_locally && !crosses && !message.retain {
                 self.count(Count::PublishUnwanted);
             }
             return self.messages.give_back(message);
@@ -229,7 +254,8 @@ impl Shard {
     /// Who makes the publish wait: a subscriber that is connected and full, a group of such, an event of the same device that the backend refused
     /// and that is tried again, or the uplink. Where there is room nobody waits (any more), so a newcomer overtakes nobody.
     pub(super) fn who_holds_up(&self, id: ConnectionId, message: &Message, route: &Route) -> Option<HeldBy> {
-        if let Some(holder) = self.full_locally(self.session_of(id), message, route) {
+        let holder = self.full_locally(self.session_of(id), message, route);
+        if let Some(holder) = holder.or_else(|| self.busy_shard(message, route)) {
             return Some(holder);
         }
         if self.spooling.takes(self.carried(id, route)?.acknowledge) {
@@ -245,13 +271,34 @@ impl Shard {
     pub(super) fn route(&mut self, now: Now, id: ConnectionId, publish: Parked, route: &Route) {
         let Parked { publisher, message, delivery, read_at } = publish;
         let is_retained = message.retain;
-        if is_retained && let Err(why) = self.retain_of(now, id, &message, delivery.qos()) {
-            self.refused_publish(id, why);
-            return self.acknowledge(now, publisher, ReasonCode::QuotaExceeded);
+        let mut retained = None;
+        if is_retained {
+            match self.retain_of(now, id, &message, delivery.qos()) {
+                Ok(crosses) => retained = crosses,
+                Err(why) => {
+                    self.refused_publish(id, why);
+                    return self.acknowledge(now, publisher, ReasonCode::QuotaExceeded);
+                }
+            }
         }
         let had_locally = self.deliver_locally(now, self.session_of(id), &message, delivery.qos(), route);
-        let Some((carriage, device)) = self.carried(id, route).zip(self.device_of(id).cloned()) else {
+        let carried = self.carried(id, route).zip(self.device_of(id).cloned());
+        let crossing = ToCross {
+            told: Told::Publisher(publisher),
+            line: id,
+            message: &message,
+            qos: delivery.qos(),
+            may_refuse: self.may_refuse(id),
+            retained,
+            had: had_locally,
+            is_event: carried.is_some(),
+        };
+        let crossing = self.cross(crossing, self.crosses_to(&message, route));
+        let Some((carriage, device)) = carried else {
             self.messages.give_back(message);
+            if crossing.is_some() {
+                return;
+            }
             let is_unwanted = !had_locally && !is_retained;
             self.counters.add_many(Count::PublishUnwanted, u64::from(is_unwanted));
             let reason = match had_locally {
@@ -260,7 +307,7 @@ impl Shard {
             };
             return self.acknowledge(now, publisher, reason);
         };
-        let waiter = Waiter { publisher, had_locally };
+        let waiter = Waiter { publisher, had_locally, crossing };
         let (qos, dup) = (as_wire_qos(delivery.qos()), delivery.dup());
         let parts = Parts { device, message, qos, dup, read_at };
         match self.event(now, parts) {
@@ -272,7 +319,7 @@ impl Shard {
                 self.publish_to_backend(publication);
             }
             // Checked before.
-            None => self.acknowledge(now, publisher, ReasonCode::TopicNameInvalid),
+            None => self.event_ended(now, waiter, EventEnd::Dead),
         }
     }
 
@@ -348,7 +395,7 @@ impl Shard {
                     self.wake_held_by_refusal(&device);
                 }
                 if let Some(waiter) = waiter {
-                    self.acknowledge(now, waiter.publisher, answer_to(end, waiter.had_locally));
+                    self.event_ended(now, waiter, end);
                 }
                 if let Some((begun, fate)) = trace {
                     self.outputs.push_back(Output::Trace(begun.ended(now.boot, Ending::Event { fate })));
@@ -388,13 +435,5 @@ const fn as_wire_qos(qos: QoS) -> Qos {
         QoS::AtMostOnce => Qos::AtMostOnce,
         QoS::AtLeastOnce => Qos::AtLeastOnce,
         QoS::ExactlyOnce => Qos::ExactlyOnce,
-    }
-}
-
-fn answer_to(end: EventEnd, had_locally: bool) -> ReasonCode {
-    match end {
-        EventEnd::Unwanted if !had_locally => ReasonCode::NoMatchingSubscribers,
-        EventEnd::Accepted | EventEnd::Unwanted => ReasonCode::Success,
-        EventEnd::Dead => ReasonCode::UnspecifiedError,
     }
 }

@@ -63,9 +63,9 @@ impl Shard {
         if !connection.next_is_acknowledged_publish() {
             return false;
         }
-        let parks_too_much = !client.parked.is_empty()
-            && (client.parked_bytes >= limits.parked_bytes_max
-                || self.parked_bytes >= limits.parked_bytes_total_max);
+        let parks_too_much = (!client.parked.is_empty() || client.crossing_bytes > 0)
+            && (client.parked_bytes + client.crossing_bytes >= limits.parked_bytes_max
+                || self.parked_bytes + self.crossings.bytes() >= limits.parked_bytes_total_max);
         // A v5 client knows the receive maximum and is disconnected when it breaks it.
         let window_is_full = client.version() != ProtocolVersion::V5
             && client.pending.len() >= usize::from(limits.receive_maximum.get());

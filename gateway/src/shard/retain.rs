@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use roost_wire::{Device, Now, TopicFilter};
 
+use super::crossing::Retained;
 use super::{Shard, TimerFor};
 use crate::message::Message;
 use crate::packet::{ProtocolVersion, QoS, RetainHandling};
@@ -23,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 const STEPS_FOR_A_MOVE: usize = 100_000;
 
 impl Shard {
-    /// Keeps what a client wants retained. The error says why a client is to be told that it does not fit; one that cannot be told has its
+    /// Keeps what a client wants retained; gives what the other shards are to make of theirs. The error says why a client is to be told that it does not fit; one that cannot be told has its
     /// message routed as any, and what was kept before is stale then [MQTT311 MQTT-3.3.1-7].
     pub(super) fn retain_of(
         &mut self,
@@ -31,18 +32,36 @@ impl Shard {
         id: ConnectionId,
         message: &Message,
         qos: QoS,
-    ) -> Result<(), Count> {
-        let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return Ok(()) };
-        let Some(session) = self.sessions.get(&client.session) else { return Ok(()) };
+    ) -> Result<Option<Retained>, Count> {
+        let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else {
+            return Ok(None);
+        };
+        let Some(session) = self.sessions.get(&client.session) else { return Ok(None) };
         let (version, device) = (client.version(), session.device.clone());
-        let stamp = self.stamp_here(now, &message.topic);
-        match self.retain(now, Some(device), message, qos, stamp) {
-            Err(why) if version == ProtocolVersion::V5 && qos != QoS::AtMostOnce => Err(why),
-            Err(why) => {
+        match self.retain_here(now, &device, message, qos) {
+            Err((why, _)) if version == ProtocolVersion::V5 && qos != QoS::AtMostOnce => Err(why),
+            Err((why, retained)) => {
                 self.retain_nothing(message, why);
-                Ok(())
+                Ok(retained)
             }
-            Ok(()) => Ok(()),
+            Ok(retained) => Ok(retained),
+        }
+    }
+
+    /// Keeps what a device has published here; gives what the other shards are to make of theirs.
+    pub(super) fn retain_here(
+        &mut self,
+        now: Now,
+        device: &Device,
+        message: &Message,
+        qos: QoS,
+    ) -> Result<Option<Retained>, (Count, Option<Retained>)> {
+        let stamp = self.stamp_here(now, &message.topic);
+        let retained =
+            |is_kept| stamp.map(|stamp| Retained { stamp, publisher: Some(device.clone()), is_kept });
+        match self.retain(now, Some(device.clone()), message, qos, stamp) {
+            Ok(()) => Ok(retained(true)),
+            Err(why) => Err((why, retained(false))),
         }
     }
 
@@ -56,25 +75,36 @@ impl Shard {
         qos: QoS,
         stamp: Option<Stamp>,
     ) -> Result<(), Count> {
+        if let Some(what) = self.keep(now, publisher, message, qos, stamp)? {
+            self.count(what);
+        }
+        Ok(())
+    }
+
+    /// The same, for who does not count it: gives what it would be counted as, if as anything.
+    pub(super) fn keep(
+        &mut self,
+        now: Now,
+        publisher: Option<Device>,
+        message: &Message,
+        qos: QoS,
+        stamp: Option<Stamp>,
+    ) -> Result<Option<Count>, Count> {
         if stamp.is_some_and(|stamp| self.retained.has_newer(now.boot, &message.topic, stamp)) {
-            self.count(Count::RetainedStale);
-            return Ok(());
+            return Ok(Some(Count::RetainedStale));
         }
         if message.payload.is_empty() {
-            if self.retained.delete(&message.topic) {
-                self.count(Count::RetainedDeleted);
-            }
+            let was_kept = self.retained.delete(&message.topic);
             if let Some(stamp) = stamp {
                 self.retained.remember_deleted(now.boot, &message.topic, stamp);
             }
-            return Ok(());
+            return Ok(was_kept.then_some(Count::RetainedDeleted));
         }
         // What is kept for long shares no read buffer.
         let own = Arc::new(message.detached());
         self.retained.set(own, qos, publisher, stamp).map_err(Full::count)?;
-        self.count(Count::RetainedSet);
         self.watch_retained_expiry(now);
-        Ok(())
+        Ok(Some(Count::RetainedSet))
     }
 
     /// A message that goes on all the same cannot be kept, nor may the one before it be any longer: it is not the last one.
@@ -235,5 +265,13 @@ impl Shard {
             inserted += 1;
             self.depth.changed(before, session.outbox.depth());
         }
+    }
+}
+
+#[cfg(test)]
+impl Shard {
+    /// What is kept of a topic.
+    pub(crate) fn retained_payload(&self, topic: &str) -> Option<Vec<u8>> {
+        self.retained.of_topic(topic).map(|kept| kept.message.payload.to_vec())
     }
 }

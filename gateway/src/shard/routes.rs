@@ -20,7 +20,7 @@ use crate::placement::Seeded;
 use crate::session::{LocalCopy, SessionKey};
 use crate::share::GroupKey;
 use crate::subscriptions::Subscription;
-use crate::{Acknowledge, UplinkOrder};
+use crate::{Acknowledge, ShardSet, UplinkOrder};
 
 /// A session that gets a message: its matching subscriptions as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,8 +68,10 @@ pub(super) struct Route {
     slot: usize,
     /// In memory of its own.
     pub(super) topic: Text,
-    /// Of the subscriptions, own and shared, when it was found out.
-    versions: (u64, u64),
+    /// Of the subscriptions, own and shared, and of what other shards want, when it was found out.
+    versions: (u64, u64, u64),
+    /// The other shards that may want it.
+    pub(super) others: ShardSet,
     /// In the order of their keys.
     matches: Vec<Match>,
     /// Those of them that do not want what they publish themselves, with what is left of theirs then [MQTT-3.8.3-3].
@@ -142,7 +144,8 @@ impl Routes {
 impl Shard {
     /// Where what is published to the topic goes. Give it back with [`Routes::put`].
     pub(super) fn route_of(&mut self, topic: &Text) -> Box<Route> {
-        let versions = (self.subscriptions.version(), self.groups.version());
+        let interests = &self.config.interests;
+        let versions = (self.subscriptions.version(), self.groups.version(), interests.version());
         let slot = self.routes.slot(topic);
         let Some(known) = self.routes.take(slot).filter(|known| known.topic == *topic) else {
             return Box::new(self.find_route(slot, topic.detached(), versions));
@@ -151,11 +154,18 @@ impl Shard {
             return Box::new(self.find_route(slot, known.topic, versions));
         }
         // Without this the simulation and every test would trust what is to be shown.
-        debug_assert_eq!(*known, self.find_route(slot, topic.clone(), versions), "what is remembered is so");
+        if cfg!(debug_assertions) {
+            let found = self.find_route(slot, topic.clone(), versions);
+            // Other shards may have subscribed meanwhile.
+            debug_assert!(
+                *known == found || versions.2 != self.config.interests.version(),
+                "what is remembered is so: {known:?} {found:?}"
+            );
+        }
         known
     }
 
-    fn find_route(&self, slot: usize, topic: Text, versions: (u64, u64)) -> Route {
+    fn find_route(&self, slot: usize, topic: Text, versions: (u64, u64, u64)) -> Route {
         let (matches, own) = self.find_matches(&topic);
         let mut groups = Vec::new();
         self.groups.visit_matches(&topic, |group| groups.push(group));
@@ -164,7 +174,8 @@ impl Shard {
             let (acknowledge, order) = how(self.config.uplink.carried(&topic));
             Carriage { exchange: contract::ANSWERS.into(), acknowledge, order }
         });
-        Route { slot, topic, versions, matches, own, groups, carriage, answer }
+        let others = self.config.interests.of(&topic, self.config.placement.index());
+        Route { slot, topic, versions, others, matches, own, groups, carriage, answer }
     }
 
     /// How a device's publish goes to the backend: with the answers, if it is one of this device, with the broadcasts, or as the rules say;

@@ -66,6 +66,11 @@ const FOR_NEW: &[Candidate] = &[
     Candidate::Connected(Room::Overflow),
     Candidate::Away(Room::Queue),
 ];
+const FOR_NEW_AND_CONNECTED: &[Candidate] = &[
+    Candidate::Connected(Room::AtOnce),
+    Candidate::Connected(Room::Queue),
+    Candidate::Connected(Room::Overflow),
+];
 const FOR_NEW_BEFORE_OLD: &[Candidate] = &[Candidate::Away(Room::Made)];
 const FOR_WHAT_MAY_STAY: &[Candidate] = &[
     Candidate::Connected(Room::AtOnce),
@@ -90,7 +95,10 @@ impl Shard {
     }
 
     /// Whether publishers are to wait for the group: no connected member has room, and one that acknowledges may have some soon.
-    fn is_group_full(&self, key: GroupKey, bytes: usize) -> bool {
+    pub(super) fn is_group_full(&self, key: GroupKey, bytes: usize) -> bool {
+        if self.has_member_elsewhere(key, true) {
+            return false;
+        }
         let mut is_full = false;
         for member in self.groups.members(key).iter().filter(|member| member.is_connected) {
             if self.member_takes(member, bytes, QoS::AtLeastOnce, Room::Queue) {
@@ -111,7 +119,8 @@ impl Shard {
         };
         route.groups.iter().any(|group| {
             let members = self.groups.members(*group);
-            members.iter().all(|member| !member.is_connected)
+            !self.has_member_elsewhere(*group, false)
+                && members.iter().all(|member| !member.is_connected)
                 && members.iter().any(is_kept)
                 && !members.iter().any(takes)
         })
@@ -126,7 +135,19 @@ impl Shard {
         published: QoS,
     ) -> bool {
         let share = Share { group, published };
-        let mut member = self.choose_member(share, message.bytes(), FOR_NEW);
+        if self.directs(group) {
+            return false;
+        }
+        let mut member = self.choose_member(share, message.bytes(), FOR_NEW_AND_CONNECTED);
+        if member.is_none() {
+            if self.directs_instead(group) {
+                return false;
+            }
+            member = self.choose_member(share, message.bytes(), FOR_NEW);
+        }
+        if member.is_none() && self.directs_to_one_away(group) {
+            return false;
+        }
         let drops_old = self.config.limits.when_away_full == WhenAwayFull::DropOldest;
         if member.is_none() && drops_old && !self.groups.members(group).iter().any(|m| m.is_connected) {
             member = self.choose_member(share, message.bytes(), FOR_NEW_BEFORE_OLD);
@@ -230,6 +251,13 @@ impl Shard {
                 true => self.choose_member(found.share, found.message.bytes(), leaving.heirs()),
                 false => None,
             };
+            if heir.is_none() && may_go && self.has_heir_elsewhere(group, leaving) {
+                self.take_shared(key, found.at);
+                self.count(Count::ShareHandedOn);
+                self.hand_on_elsewhere(&found);
+                from = found.at;
+                continue;
+            }
             if heir.is_none() && may_go {
                 without_room.push(group);
             }
@@ -278,8 +306,12 @@ impl Shard {
     }
 
     pub(super) fn leave_group(&mut self, key: SessionKey, group: GroupKey) {
+        let filter = self.groups.filter_of(group).cloned();
         for id in self.groups.leave(key, group) {
             self.wake(id, None);
+        }
+        if let Some(filter) = filter {
+            self.group_changed(&filter);
         }
         if let Some(session) = self.sessions.touch(&key) {
             session.shared -= 1;
@@ -291,6 +323,7 @@ impl Shard {
     /// The client of a session in groups has come, or is gone.
     pub(super) fn member_is_connected(&mut self, key: SessionKey, is_connected: bool) {
         self.groups.set_connected(key, is_connected);
+        self.groups_of_changed(key);
         self.wake_for_groups_of(key);
     }
 

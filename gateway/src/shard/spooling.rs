@@ -11,7 +11,7 @@ use super::{Now, Output, Shard};
 use crate::packet::ReasonCode;
 use crate::spool::WhenFull;
 use crate::trace::{Begun, Ending, EventFate};
-use crate::uplink::Waiter;
+use crate::uplink::{EventEnd, Waiter};
 use crate::{Acknowledge, ConnectionId, Count, SpoolNumber, SpoolState, UplinkOrder};
 
 /// Who waits for the spool, and whether it takes events in.
@@ -100,7 +100,7 @@ impl Shard {
             };
             self.spooling.bytes -= bytes;
             if let Some(waiter) = waiter {
-                self.acknowledge(now, waiter.publisher, ReasonCode::Success);
+                self.event_ended(now, waiter, EventEnd::Accepted);
             }
             if let Some(begun) = trace {
                 let how = Ending::Event { fate: EventFate::Spooled };

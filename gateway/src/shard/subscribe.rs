@@ -18,6 +18,7 @@ impl Shard {
     pub(super) fn subscribe(&mut self, now: Now, id: ConnectionId, subscribe: &Subscribe) {
         let Some(key) = self.session_of(id) else { return };
         self.prepare_sys(now, subscribe);
+        self.ask_owners();
         let subscription_id = subscribe.properties.as_ref().and_then(|p| p.subscription_id);
         let grant = |filter| self.grant(key, filter, subscription_id);
         let reasons: Vec<_> = subscribe.filters.iter().map(grant).collect();
@@ -25,7 +26,9 @@ impl Shard {
             return self.close(now, id, Count::ClosedSubscription, Farewell::None);
         }
         let suback = Suback { packet_id: subscribe.packet_id, reasons, properties: None };
-        self.send(now, id, &Packet::Suback(suback));
+        if !self.suback_waits(id, &suback) {
+            self.send(now, id, &Packet::Suback(suback));
+        }
         self.report_subscribed(key);
         self.pump(now, id);
     }
@@ -99,13 +102,26 @@ impl Shard {
         session.disk.note_filter(filter, Some(subscription));
         session.subscriptions += usize::from(is_new);
         session.shared += u32::from(is_new && is_shared);
+        match filter {
+            Filter::Own(filter) if is_new => {
+                self.config.interests.add(self.config.placement.index(), filter);
+            }
+            Filter::Own(_) => {}
+            Filter::Shared(filter) => self.group_changed(filter),
+        }
         Some(inserted)
     }
 
     fn revoke(&mut self, now: Now, key: SessionKey, text: &str) -> ReasonCode {
         let Ok(filter) = Filter::parse(text) else { return ReasonCode::TopicFilterInvalid };
         let existed = match &filter {
-            Filter::Own(filter) => self.subscriptions.remove(&key, filter).is_some(),
+            Filter::Own(filter) => {
+                let existed = self.subscriptions.remove(&key, filter).is_some();
+                if existed {
+                    self.config.interests.remove(self.config.placement.index(), filter);
+                }
+                existed
+            }
             Filter::Shared(filter) => match self.groups.find(key, filter) {
                 Some(group) => {
                     self.leave_group(key, group);

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use roost_wire::{Device, Now, Qos};
 
 use super::connection::HeldBy;
+use super::crossing::{ToCross, Told};
 use super::publish::Parts;
 use super::routes::{Carriage, Route};
 use super::{Shard, TimerFor};
@@ -182,7 +183,8 @@ impl Shard {
             return None;
         }
         let publisher = self.by_device.get(device).copied();
-        if let Some(holder) = self.full_locally(publisher, message, route) {
+        let holder = self.full_locally(publisher, message, route);
+        if let Some(holder) = holder.or_else(|| self.busy_shard_for_will(message, route)) {
             return Some(holder);
         }
         if self.spooling.takes(self.carriage(Some(device), route)?.acknowledge) {
@@ -204,6 +206,7 @@ impl Shard {
             Some(HeldBy::Uplink) => self.count(Count::ParkedUplink),
             Some(HeldBy::Spool) => self.count(Count::ParkedSpool),
             Some(HeldBy::Store) => self.count(Count::ParkedStore),
+            Some(HeldBy::Shard(_)) => self.count(Count::ParkedShard),
         }
     }
 
@@ -211,16 +214,30 @@ impl Shard {
     fn publish_will(&mut self, now: Now, will: DueWill, route: &Route) {
         let DueWill { device, message, qos, .. } = will;
         self.count(Count::WillPublished);
-        let stamp = self.stamp_here(now, &message.topic);
-        if message.retain
-            && let Err(why) = self.retain(now, Some(device.clone()), &message, qos, stamp)
-        {
-            self.retain_nothing(&message, why);
-        }
+        let retained = match message.retain {
+            true => self.retain_here(now, &device, &message, qos).unwrap_or_else(|(why, retained)| {
+                self.retain_nothing(&message, why);
+                retained
+            }),
+            false => None,
+        };
         let publisher = self.by_device.get(&device).copied();
         let had_locally = self.deliver_locally(now, publisher, &message, qos, route);
-        let Some(Carriage { exchange, acknowledge, order }) = self.carriage(Some(&device), route) else {
-            self.counters.add_many(Count::PublishUnwanted, u64::from(!had_locally && !message.retain));
+        let carriage = self.carriage(Some(&device), route);
+        let crossing = ToCross {
+            told: Told::Nobody,
+            line: self.wills_line(),
+            message: &message,
+            qos,
+            may_refuse: false,
+            retained,
+            had: had_locally,
+            is_event: false,
+        };
+        let crosses = self.cross(crossing, self.crosses_to(&message, route)).is_some();
+        let Some(Carriage { exchange, acknowledge, order }) = carriage else {
+            let is_unwanted = !had_locally && !crosses && !message.retain;
+            self.counters.add_many(Count::PublishUnwanted, u64::from(is_unwanted));
             return;
         };
         let (qos, is_spooled) = match qos {

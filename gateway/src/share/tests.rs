@@ -1,10 +1,12 @@
 //! Groups against a list of members, and their bounds.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::{Interests, Placement};
 
 fn filter(text: &str) -> SharedFilter {
     match Filter::parse(text).unwrap() {
@@ -31,7 +33,7 @@ fn matching(groups: &Groups, topic: &str) -> usize {
 
 #[test]
 fn members_have_their_turn_one_after_another_and_who_does_not_take_it_is_passed_over() {
-    let mut groups = Groups::new(1);
+    let mut groups = Groups::new(1, Placement::ALONE, Arc::new(Interests::new(1, 1)));
     for session in 1..=3 {
         groups.join(&filter("$share/g/a"), member(session)).unwrap();
     }
@@ -46,7 +48,7 @@ fn members_have_their_turn_one_after_another_and_who_does_not_take_it_is_passed_
 
 #[test]
 fn a_group_is_a_name_and_a_filter() {
-    let mut groups = Groups::new(1);
+    let mut groups = Groups::new(1, Placement::ALONE, Arc::new(Interests::new(1, 1)));
     for text in ["$share/g/a/+", "$share/h/a/+", "$share/g/a/b"] {
         assert_eq!(groups.join(&filter(text), member(1)), Ok(Inserted::New));
     }
@@ -56,7 +58,7 @@ fn a_group_is_a_name_and_a_filter() {
 
 #[test]
 fn a_group_has_a_bounded_number_of_members_and_who_is_in_it_may_subscribe_again() {
-    let mut groups = Groups::new(1);
+    let mut groups = Groups::new(1, Placement::ALONE, Arc::new(Interests::new(1, 1)));
     for session in 0..MEMBERS_MAX as u64 {
         groups.join(&filter("$share/g/a"), member(session)).unwrap();
     }
@@ -68,7 +70,7 @@ fn a_group_has_a_bounded_number_of_members_and_who_is_in_it_may_subscribe_again(
 
 #[test]
 fn a_group_that_ends_gives_back_who_waits_for_it() {
-    let mut groups = Groups::new(1);
+    let mut groups = Groups::new(1, Placement::ALONE, Arc::new(Interests::new(1, 1)));
     for session in [1, 2] {
         groups.join(&filter("$share/g/a"), member(session)).unwrap();
     }
@@ -105,7 +107,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn they_are_what_a_list_of_members_is(steps in proptest::collection::vec(step(), 1..100)) {
-        let mut groups = Groups::new(1);
+        let mut groups = Groups::new(1, Placement::ALONE, Arc::new(Interests::new(1, 1)));
         let filters = FILTERS.map(filter);
         // By group and session: whether its client is connected.
         let mut model: BTreeMap<(usize, u64), bool> = BTreeMap::new();

@@ -27,7 +27,7 @@ use super::store::{OpenStore, StoreError};
 use super::thread::{Parts, run};
 use crate::link;
 use crate::shard::{Shard, ShardConfig};
-use crate::{Placement, PublishOrigin, PublishToken};
+use crate::{Interests, Placement, PublishOrigin, PublishToken};
 
 /// A gateway that serves devices. Drop it and it ends at once; [`Gateway::drain`] ends it well.
 #[derive(Debug)]
@@ -243,6 +243,7 @@ fn shard_config(config: &GatewayConfig, incarnation: Incarnation) -> ShardConfig
         region: config.region.clone(),
         incarnation,
         placement: Placement::ALONE,
+        interests: Arc::new(Interests::new(rand::random(), SHARDS)),
         hash_seed: rand::random(),
         limits: config.limits.clone(),
         uplink: config.uplink.clone(),

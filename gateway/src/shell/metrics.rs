@@ -163,6 +163,21 @@ impl Snapshot {
                     "Sessions that are asked for, since their devices may have been elsewhere.",
                     g.fetches,
                 ),
+                (
+                    "roost_gateway_crossing_publishes",
+                    "Publishes that other shards of the process have not answered.",
+                    g.crossing_publishes,
+                ),
+                (
+                    "roost_gateway_crossing_bytes",
+                    "Bytes of the publishes that other shards of the process have not answered.",
+                    g.crossing_bytes,
+                ),
+                (
+                    "roost_gateway_guest_publishes",
+                    "Publishes of other shards' clients that wait for a subscriber of theirs.",
+                    g.guest_publishes,
+                ),
                 ("roost_gateway_retained_messages", "Retained messages.", g.retained_messages),
                 (
                     "roost_gateway_retained_bytes",

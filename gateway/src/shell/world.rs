@@ -410,6 +410,7 @@ impl World {
                 // With one shard every device is its own.
                 debug_assert!(false, "{:?} belongs to no other shard", hand_over.connection());
             }
+            Output::Shard { to, .. } => debug_assert!(false, "there is no shard {to:?}"),
             Output::Publish(publication) => self.uplink.publish(*publication),
             Output::Spool { number, event, exchange, order } => {
                 if let Some((spool, _)) = &mut self.spool {

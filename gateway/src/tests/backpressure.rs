@@ -33,7 +33,7 @@ fn a_slow_subscriber_slows_its_publishers_and_nothing_is_lost() {
     assert_eq!(world.take_publishes(subscriber, true).len(), 20);
     let acknowledged: usize = publishers.iter().map(|&p| world.read_pubacks(p).len()).sum();
     assert_eq!(acknowledged, 16);
-    assert_eq!(world.shard.gauges().connections_paused, 0);
+    assert_eq!(world.gauges().connections_paused, 0);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn publishers_wait_for_a_moment_for_one_that_acknowledges_nothing_and_then_no_mo
     world.pass_with_lease(Duration::from_millis(1));
     assert_eq!(world.closed_with(subscriber), Some(ReasonCode::QuotaExceeded), "they had no more patience");
     assert_eq!((acknowledged(&mut world), world.read_publishes(other).len()), (2, 2));
-    assert_eq!(world.shard.gauges().queued_messages, 0);
+    assert_eq!(world.gauges().queued_messages, 0);
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn what_waits_in_connections_is_bounded_by_bytes() {
     assert!(world.is_paused(second), "the shard's own bound");
     world.confirm_all();
     assert_eq!((world.read_pubacks(first).len(), world.read_pubacks(second).len()), (5, 3));
-    assert_eq!(world.shard.gauges().connections_paused, 0);
+    assert_eq!(world.gauges().connections_paused, 0);
 }
 
 #[test]

@@ -236,7 +236,7 @@ fn a_full_subscriber_holds_up_broadcasts_and_nothing_else() {
     for number in 3..6 {
         from_service(&mut world, number, broadcast("broadcast/a", "x"));
     }
-    assert_eq!((world.taken.len(), world.shard.gauges().broadcasts), (3, 3));
+    assert_eq!((world.taken.len(), world.gauges().broadcasts), (3, 3));
     assert_eq!(world.read(other), [], "they keep their order");
     // Commands and other publishes go on.
     world.subscribe(other, "devices/other/cmd", QoS::AtLeastOnce);
@@ -252,7 +252,7 @@ fn a_full_subscriber_holds_up_broadcasts_and_nothing_else() {
     // Who makes no progress is closed, and they go on without it.
     world.pass_with_lease(40 * SECOND);
     assert_eq!(world.closed_with(slow), Some(ReasonCode::QuotaExceeded));
-    assert_eq!((world.taken.len(), world.shard.gauges().broadcast_bytes), (6, 0));
+    assert_eq!((world.taken.len(), world.gauges().broadcast_bytes), (6, 0));
     assert_eq!(world.take_publishes(other, true).len(), 3);
 }
 
@@ -279,7 +279,7 @@ fn those_that_wait_are_bounded_also_over_links_that_are_lost() {
     for number in 0..6 {
         from_service(&mut world, number, broadcast("broadcast/a", "x"));
     }
-    assert_eq!((world.shard.gauges().broadcasts, world.count(Count::BroadcastBacklog)), (2, 2));
+    assert_eq!((world.gauges().broadcasts, world.count(Count::BroadcastBacklog)), (2, 2));
     assert_eq!(world.taken, [0, 1, 4, 5], "what is dropped does not come again");
 }
 

@@ -45,7 +45,7 @@ fn a_command_reaches_the_device_with_its_id_and_ends_with_the_puback() {
     assert_eq!(properties.message_expiry_s, Some(60));
     world.puback(client, publish.delivery.packet_id().unwrap());
     assert_eq!(world.outcomes(), [(1, Outcome::Delivered)]);
-    assert_eq!(world.shard.gauges().commands, 0);
+    assert_eq!(world.gauges().commands, 0);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn gone_says_honestly_whether_the_device_may_have_it() {
     world.cut(client);
     // The first was given to the socket, two were not yet, the last waited for the window.
     assert_eq!(world.outcomes(), [(1, gone(true)), (2, gone(false)), (3, gone(false)), (4, gone(false))]);
-    assert_eq!(world.shard.gauges().commands, 0);
+    assert_eq!(world.gauges().commands, 0);
 }
 
 #[test]

@@ -264,7 +264,7 @@ fn a_goodbye_is_an_end_like_any() {
     world.send(client, Packet::Disconnect(Disconnect::default()));
     assert!(world.is_closed(client));
     assert!(matches!(world.sightings[..], [Sighting::Gone { .. }]));
-    assert_eq!(world.shard.gauges(), crate::shard::Gauges::default());
+    assert_eq!(world.gauges(), crate::shard::Gauges::default());
     world.input(Input::Closed { connection: client });
     assert_eq!(world.count(Count::ClosedByClient), 1, "and counted once");
 }
@@ -284,7 +284,7 @@ fn a_session_that_was_to_end_cannot_be_kept_at_the_goodbye() {
     let client = world.connect_as(persistent(V5, "d"));
     world.send(client, goodbye(0));
     assert!(world.is_closed(client));
-    assert_eq!(world.shard.gauges().sessions, 0, "it may be given up");
+    assert_eq!(world.gauges().sessions, 0, "it may be given up");
 }
 
 #[test]

@@ -299,7 +299,7 @@ fn what_is_too_large_for_the_next_connection_is_left_out_and_its_id_released() {
     assert_eq!(world.read(client), [pubrel(packet_id)], "the client may have it");
     assert_eq!(world.count(Count::DroppedTooLarge), 1);
     pubcomp(&mut world, client, packet_id);
-    assert_eq!(world.shard.gauges().inflight_messages, 0);
+    assert_eq!(world.gauges().inflight_messages, 0);
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn a_session_stays_if_that_takes_too_long() {
     };
     let refused: Vec<_> = world.sightings.iter().filter_map(refused).collect();
     assert_eq!(refused, [(NoSessionReason::Busy, QuestionId(1))]);
-    assert_eq!((world.count(Count::GivenUnsettled), world.shard.gauges().sessions), (1, 1));
+    assert_eq!((world.count(Count::GivenUnsettled), world.gauges().sessions), (1, 1));
     world.answer_event(PublishOutcome::Confirmed);
     assert!(world.given.is_empty(), "that question is not open any more");
 }

@@ -71,7 +71,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn new() -> Self {
+    fn new(shards: u16) -> Self {
         let limits = Limits {
             inflight_max: NonZeroU16::new(2).unwrap(),
             receive_maximum: NonZeroU16::new(RECEIVE_MAXIMUM).unwrap(),
@@ -80,7 +80,7 @@ impl Walk {
             takeovers_burst: 1_000_000,
             ..limits()
         };
-        let mut world = World::with(limits);
+        let mut world = World::of_shards(shards, |config| config.limits = limits);
         let mut devices = [Peer::new(V5, "a"), Peer::new(V311, "b")];
         for device in &mut devices {
             device.connect(&mut world);
@@ -170,8 +170,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
-    fn at_qos_2_everything_comes_once(steps in proptest::collection::vec(step(), 1..200)) {
-        let mut walk = Walk::new();
+    fn at_qos_2_everything_comes_once(
+        steps in proptest::collection::vec(step(), 1..200), shards in shards(),
+    ) {
+        let mut walk = Walk::new(shards);
         for step in steps {
             walk.step(step);
         }
@@ -189,7 +191,7 @@ proptest! {
                 prop_assert!(is_known, "{} was acknowledged and is nowhere", payload);
             }
         }
-        let gauges = walk.world.shard.gauges();
+        let gauges = walk.world.gauges();
         prop_assert_eq!((gauges.uplink_events, gauges.queued_messages, gauges.inflight_messages), (0, 0, 0));
         prop_assert_eq!((gauges.connections_paused, gauges.parked_bytes), (0, 0));
     }

@@ -116,8 +116,8 @@ fn a_gateway_that_starts_learns_all_of_them_page_by_page() {
     mesh.pass(2 * SECOND);
     assert_eq!(mesh.kept(1), all);
     let world = mesh.world(1);
-    assert_eq!((world.shard.gauges().retained_messages, world.count(Count::Learned)), (200, 1));
-    assert!(world.events.is_empty() && world.shard.gauges().uplink_events == 0);
+    assert_eq!((world.gauges().retained_messages, world.count(Count::Learned)), (200, 1));
+    assert!(world.events.is_empty() && world.gauges().uplink_events == 0);
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn what_is_larger_than_a_client_takes_is_left_out_as_if_it_had_been_sent() {
     assert_eq!(world.count(Count::DroppedTooLarge), 2);
     let pubacks = [1, 2, 3, 4].map(|n| (n, ReasonCode::Success));
     assert_eq!(world.read_pubacks(publisher), pubacks, "its publisher is not told");
-    assert_eq!(world.shard.gauges().inflight_messages, 0);
+    assert_eq!(world.gauges().inflight_messages, 0);
     world.send(publisher, Packet::Publish(publish_packet("local/t", &[b'y'; 100], Delivery::AtMostOnce)));
     assert_eq!(world.read(subscriber), []);
     assert_eq!(world.count(Count::DroppedTooLarge), 3);
@@ -73,7 +73,7 @@ fn what_fits_the_connection_it_was_sent_on_and_not_the_next_is_left_out_there() 
     connect.properties.maximum_packet_size = NonZeroU32::new(64);
     let subscriber = world.connect_as(connect);
     assert_eq!(world.read(subscriber), []);
-    assert_eq!((world.count(Count::DroppedTooLarge), world.shard.gauges().inflight_messages), (1, 0));
+    assert_eq!((world.count(Count::DroppedTooLarge), world.gauges().inflight_messages), (1, 0));
 }
 
 #[test]
@@ -125,13 +125,13 @@ fn who_takes_no_packet_as_large_as_its_connack_is_not_let_in() {
         }
     }
     assert_eq!(world.count(Count::RefusedPacketSize), 5);
-    assert_eq!(world.shard.gauges().sessions, 0);
+    assert_eq!(world.gauges().sessions, 0);
     let fits = (1..200).find(|&max| {
         let client = world.begin_connect(taking(max, ""));
         !world.is_closed(client)
     });
     assert!(fits.is_some_and(|max| max > 30), "{fits:?}: the first that is as large as the CONNACK");
-    assert_eq!(world.shard.gauges().sessions_connected, 1);
+    assert_eq!(world.gauges().sessions_connected, 1);
 }
 
 #[test]

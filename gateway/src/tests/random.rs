@@ -107,10 +107,11 @@ impl Device {
 }
 
 impl Fleet {
-    fn new() -> Self {
+    fn new(shards: u16) -> Self {
         let window = NonZeroU16::new(WINDOW).unwrap();
+        let limits = Limits { inflight_max: window, queue_messages_max: 10_000, ..limits() };
         let mut fleet = Self {
-            world: World::with(Limits { inflight_max: window, queue_messages_max: 10_000, ..limits() }),
+            world: World::of_shards(shards, |config| config.limits = limits),
             devices: Default::default(),
             safe: BTreeSet::new(),
             safe_events: BTreeSet::new(),
@@ -287,8 +288,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_promised_is_lost_and_every_command_has_at_most_one_answer(steps in proptest::collection::vec(step(), 1..200)) {
-        let mut fleet = Fleet::new();
+    fn nothing_promised_is_lost_and_every_command_has_at_most_one_answer(
+        steps in proptest::collection::vec(step(), 1..200), shards in shards(),
+    ) {
+        let mut fleet = Fleet::new(shards);
         let mut local = BTreeSet::new();
         for step in steps {
             let is_local = matches!(step, Step::Publish { is_local: true, .. });
@@ -310,9 +313,9 @@ proptest! {
         for (sequence, outcomes) in &fleet.commands {
             prop_assert!(outcomes.len() <= 1, "command {sequence}: {outcomes:?}");
         }
-        prop_assert_eq!(fleet.world.shard.gauges().commands, 0);
-        prop_assert_eq!(fleet.world.shard.gauges().uplink_events, 0);
-        prop_assert_eq!(fleet.world.shard.gauges().connections_paused, 0);
+        prop_assert_eq!(fleet.world.gauges().commands, 0);
+        prop_assert_eq!(fleet.world.gauges().uplink_events, 0);
+        prop_assert_eq!(fleet.world.gauges().connections_paused, 0);
         prop_assert!(fleet.world.link.is_settled());
     }
 }

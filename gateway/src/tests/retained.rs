@@ -85,7 +85,7 @@ fn who_subscribes_later_gets_the_last_message_with_the_flag() {
                 assert_eq!(take(&mut world, subscriber), flagged(&["last"]), "{filter}, {version:?}");
             }
             assert_eq!(world.count(Count::RetainedDelivered), 3);
-            assert_eq!(world.shard.gauges().retained_messages, 1);
+            assert_eq!(world.gauges().retained_messages, 1);
         }
     }
 }
@@ -135,7 +135,7 @@ fn an_empty_payload_deletes_what_is_kept_and_is_delivered_as_any() {
     let late = world.connect(V5, "late");
     world.subscribe(late, "local/t", QoS::AtMostOnce);
     assert_eq!(world.read(late), []);
-    let gauges = world.shard.gauges();
+    let gauges = world.gauges();
     assert_eq!((gauges.retained_messages, gauges.retained_bytes), (0, 0));
     assert_eq!((world.count(Count::RetainedSet), world.count(Count::RetainedDeleted)), (1, 1));
 }
@@ -281,7 +281,7 @@ fn what_is_kept_ages_and_is_deleted_when_it_expires() {
     let left = PublishProperties { message_expiry_s: Some(20), ..properties };
     assert_eq!(received[0].properties.as_deref(), Some(&left));
     world.pass(20 * SECOND);
-    assert_eq!(world.shard.gauges().retained_messages, 0);
+    assert_eq!(world.gauges().retained_messages, 0);
     assert_eq!(world.count(Count::RetainedExpired), 1);
     world.subscribe(subscriber, "local/t", QoS::AtMostOnce);
     assert_eq!(world.read(subscriber), []);
@@ -313,7 +313,7 @@ fn as_many_as_there_are_come_as_the_client_has_room() {
     while taken.len() < payloads.len() {
         let received = world.read_publishes(subscriber);
         assert!((1..=10).contains(&received.len()), "{} after {}", received.len(), taken.len());
-        assert_eq!(world.shard.gauges().queued_messages, 0, "they wait where they are kept");
+        assert_eq!(world.gauges().queued_messages, 0, "they wait where they are kept");
         for publish in received {
             taken.push(String::from_utf8(publish.payload.to_vec()).unwrap());
             world.puback(subscriber, publish.delivery.packet_id().unwrap());
@@ -550,7 +550,7 @@ fn what_there_is_no_room_for_is_refused_or_routed_and_not_kept() {
             } else {
                 assert_eq!(delivered, ["one too many"]);
             }
-            assert_eq!(world.shard.gauges().retained_messages, 1);
+            assert_eq!(world.gauges().retained_messages, 1);
         }
     }
 }
@@ -562,7 +562,7 @@ fn what_is_kept_does_not_outlive_a_newer_one_that_there_is_no_room_for() {
         let (mut world, publisher) = world_with(Limits { retained_bytes_max: 20, ..limits() });
         retain(&mut world, publisher, "local/t", "kept");
         world.send(publisher, retained("local/t", &[b'x'; 100], delivery));
-        assert_eq!(world.shard.gauges().retained_messages, expected, "{delivery:?}");
+        assert_eq!(world.gauges().retained_messages, expected, "{delivery:?}");
         assert_eq!(world.count(Count::RetainedDisplaced), 1 - expected as u64);
     }
 }

@@ -63,9 +63,10 @@ struct Play {
 }
 
 impl Play {
-    fn new() -> Self {
+    fn new(shards: u16) -> Self {
         let window = NonZeroU16::new(WINDOW).unwrap();
-        let mut world = World::with(Limits { inflight_max: window, queue_messages_max: 100_000, ..limits() });
+        let limits = Limits { inflight_max: window, queue_messages_max: 100_000, ..limits() };
+        let mut world = World::of_shards(shards, |config| config.limits = limits);
         let publisher = world.connect(V5, "p");
         let subscriber = world.connect_as(persistent(V5, "s"));
         Self {
@@ -177,8 +178,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_kept_comes_or_something_newer_in_order(steps in proptest::collection::vec(step(), 1..120)) {
-        let mut play = Play::new();
+    fn what_is_kept_comes_or_something_newer_in_order(
+        steps in proptest::collection::vec(step(), 1..120), shards in shards(),
+    ) {
+        let mut play = Play::new(shards);
         for step in steps {
             play.step(step);
         }
@@ -187,7 +190,7 @@ proptest! {
         }
         play.owed.retain(|_, number| *number > 0);
         prop_assert!(play.owed.is_empty(), "missing: {:?}", play.owed);
-        let gauges = play.world.shard.gauges();
+        let gauges = play.world.gauges();
         prop_assert_eq!((gauges.queued_messages, gauges.inflight_messages), (0, 0));
         prop_assert_eq!(gauges.retained_messages, play.kept.len());
 

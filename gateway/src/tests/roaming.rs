@@ -235,7 +235,7 @@ fn past_the_bound_it_is_a_fresh_session_and_what_comes_later_is_dropped() {
     assert_eq!(world.count(Count::FetchTimedOut), 1);
     arrive(&mut world, request, body(V5));
     assert_eq!((world.count(Count::FetchLate), world.count(Count::DroppedLate)), (1, 4));
-    assert_eq!((world.read(client), world.shard.gauges().subscriptions), (vec![], 0));
+    assert_eq!((world.read(client), world.gauges().subscriptions), (vec![], 0));
     answer(&mut world, request, SessionAnswer::TimedOut);
     assert_eq!(world.count(Count::SessionAnswerUnknown), 1);
 }
@@ -257,7 +257,7 @@ fn the_session_of_a_device_that_left_meanwhile_is_kept() {
     assert_eq!(world.count(Count::RefusedLeft), 1);
     world.pass(5 * SECOND);
     arrive(&mut world, request, body(V5));
-    assert_eq!((world.count(Count::FetchKept), world.shard.gauges().sessions), (1, 1));
+    assert_eq!((world.count(Count::FetchKept), world.gauges().sessions), (1, 1));
     let session = world.session(&device());
     assert!(
         matches!(&world.sightings[..], [.., Sighting::Accepted(_), Sighting::Gone { session: gone, .. }] if *gone == session),
@@ -280,18 +280,18 @@ fn a_session_that_is_kept_for_a_device_that_left_expires() {
     world.cut(client);
     arrive(&mut world, request, body(V5));
     world.pass(3_600 * SECOND);
-    assert_eq!((world.shard.gauges().sessions, world.count(Count::SessionExpired)), (0, 1));
+    assert_eq!((world.gauges().sessions, world.count(Count::SessionExpired)), (0, 1));
 }
 
 #[test]
 fn who_left_is_not_waited_for_for_ever() {
     let (mut world, client, request) = waiting();
     world.cut(client);
-    assert_eq!(world.shard.gauges().fetches, 1);
+    assert_eq!(world.gauges().fetches, 1);
     world.pass(30 * SECOND);
-    assert_eq!((world.shard.gauges().fetches, world.count(Count::FetchLeft)), (0, 1));
+    assert_eq!((world.gauges().fetches, world.count(Count::FetchLeft)), (0, 1));
     arrive(&mut world, request, body(V5));
-    assert_eq!((world.count(Count::FetchLate), world.shard.gauges().sessions), (1, 0));
+    assert_eq!((world.count(Count::FetchLate), world.gauges().sessions), (1, 0));
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn a_clean_start_ends_the_wait_and_what_comes_is_dropped() {
     assert!(world.is_closed(older) && !connack.session_present);
     arrive(&mut world, request, body(V5));
     assert_eq!((world.read(newer), world.count(Count::FetchLate)), (vec![], 1));
-    assert_eq!(world.shard.gauges().fetches, 0);
+    assert_eq!(world.gauges().fetches, 0);
 }
 
 #[test]
@@ -506,9 +506,9 @@ fn a_session_that_is_elsewhere_is_forgotten_connected_or_not() {
     };
     let (mut world, session) = owner(V5);
     world.router_says(1, close(SessionId(session.0 + 1)));
-    assert_eq!(world.shard.gauges().sessions, 2, "that is another one");
+    assert_eq!(world.gauges().sessions, 2, "that is another one");
     world.router_says(1, close(session));
-    assert_eq!((world.shard.gauges().sessions, world.count(Count::SessionElsewhere)), (1, 1));
+    assert_eq!((world.gauges().sessions, world.count(Count::SessionElsewhere)), (1, 1));
     assert_eq!(world.count(Count::DroppedWithSession), 4);
     let (mut world, session) = owner(V5);
     let (client, _) = world.try_connect(persistent(V5, "s"));
@@ -516,7 +516,7 @@ fn a_session_that_is_elsewhere_is_forgotten_connected_or_not() {
     let session = world.session(&device());
     world.router_says(1, close(session));
     assert_eq!(world.closed_with(client), Some(ReasonCode::SessionTakenOver));
-    assert_eq!(world.shard.gauges().sessions, 1);
+    assert_eq!(world.gauges().sessions, 1);
 }
 
 #[test]

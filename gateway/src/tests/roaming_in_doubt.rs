@@ -21,9 +21,9 @@ fn elsewhere(session: SessionId) -> Vec<Control> {
 fn a_session_in_doubt_that_is_away_is_forgotten() {
     let (mut world, session) = owner(V5);
     world.router_says(1, doubt(SessionId(session.0 + 1)));
-    assert_eq!(world.shard.gauges().sessions, 2, "that is another one");
+    assert_eq!(world.gauges().sessions, 2, "that is another one");
     world.router_says(1, doubt(session));
-    assert_eq!((world.shard.gauges().sessions, world.count(Count::SessionStale)), (1, 1));
+    assert_eq!((world.gauges().sessions, world.count(Count::SessionStale)), (1, 1));
     assert_eq!(world.count(Count::DroppedWithSession), 4);
 }
 
@@ -84,7 +84,7 @@ fn one_that_was_resumed_before_the_word_came_is_closed_and_begins_anew() {
             "the router may not have heard that there was a newer one: {said:?}"
         );
         assert_eq!(world.closed_with(client), Some(ReasonCode::SessionTakenOver));
-        assert_eq!(world.shard.gauges().sessions, 1, "the publisher's");
+        assert_eq!(world.gauges().sessions, 1, "the publisher's");
         world.begin_connect(persistent(V5, "s"));
         assert_eq!(asked(&mut world).unwrap().1, None, "nothing is left of it");
     }
@@ -120,7 +120,7 @@ fn what_is_said_of_a_session_is_not_said_of_one_that_came_after_it() {
         world.router_says(1, word(session));
         assert!(!world.is_closed(client));
         world.cut(client);
-        assert_eq!(world.shard.gauges().sessions, 2, "what has come is kept");
+        assert_eq!(world.gauges().sessions, 2, "what has come is kept");
     }
 }
 
@@ -135,7 +135,7 @@ fn a_fresh_session_whose_client_may_not_know_is_not_kept() {
             world.send(client, Packet::Pingreq);
         }
         world.cut(client);
-        assert_eq!(world.shard.gauges().sessions, usize::from(is_heard));
+        assert_eq!(world.gauges().sessions, usize::from(is_heard));
     }
     // One that wanted a clean start knows.
     let mut world = World::roaming();
@@ -143,7 +143,7 @@ fn a_fresh_session_whose_client_may_not_know_is_not_kept() {
     connect.clean_start = true;
     let client = world.connect_as(connect);
     world.cut(client);
-    assert_eq!(world.shard.gauges().sessions, 1);
+    assert_eq!(world.gauges().sessions, 1);
     // And one that is taken over before it is heard of begins anew again.
     let (mut world, _, request) = waiting();
     answer(&mut world, request, SessionAnswer::Nobody);

@@ -84,9 +84,9 @@ fn a_smaller_receive_maximum_after_the_return_is_kept() {
 fn a_session_ends_when_nobody_comes_back_in_time() {
     let (mut world, _) = away(V5);
     world.pass(Duration::from_secs(3_599));
-    assert_eq!(world.shard.gauges().sessions, 2);
+    assert_eq!(world.gauges().sessions, 2);
     world.pass(Duration::from_secs(1));
-    assert_eq!((world.shard.gauges().sessions, world.shard.gauges().subscriptions), (1, 0));
+    assert_eq!((world.gauges().sessions, world.gauges().subscriptions), (1, 0));
     assert_eq!(world.count(Count::SessionExpired), 1);
     assert!(!world.try_connect(persistent(V5, "s")).1.session_present);
 }
@@ -100,7 +100,7 @@ fn a_session_that_came_back_does_not_expire_under_its_client() {
     assert!(!world.is_closed(subscriber));
     world.cut(subscriber);
     world.pass(Duration::from_secs(3_599));
-    assert_eq!(world.shard.gauges().sessions, 2, "it counts from the last end");
+    assert_eq!(world.gauges().sessions, 2, "it counts from the last end");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_session_that_ends_with_its_connection_is_not_taken_over() {
     world.subscribe(older, "local/t", QoS::AtMostOnce);
     let (_, connack) = world.try_connect(persistent(V5, "d"));
     assert!(!connack.session_present, "it ended when the older connection was closed");
-    assert_eq!(world.shard.gauges().subscriptions, 0);
+    assert_eq!(world.gauges().subscriptions, 0);
 }
 
 #[test]

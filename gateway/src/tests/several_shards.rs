@@ -12,22 +12,14 @@ use super::world::*;
 use crate::link::{FromShard, Link, LinkConfig, LinkInput, LinkOutput, ToShard};
 use crate::packet::{DecodeLimits, Decoder, Encoder, Packet};
 use crate::shard::{Backend, Input, Output, Shard, ShardConfig};
-use crate::{ConnectionId, Placement, PublishOutcome, ShardIndex, UplinkRules};
+use crate::{ConnectionId, Placement, PublishOutcome, ShardIndex};
 
 fn shard(index: u16) -> Shard {
+    let (gateway, region) = ("eu-1".parse().unwrap(), "eu".parse().unwrap());
     Shard::new(ShardConfig {
-        gateway: "eu-1".parse().unwrap(),
-        region: "eu".parse().unwrap(),
-        incarnation: Incarnation(1),
         placement: Placement::new(ShardIndex(index), 2),
-        hash_seed: 3,
         limits: limits(),
-        uplink: UplinkRules::default(),
-        broadcasts: Vec::new(),
-        sys_interval: std::time::Duration::ZERO,
-        answers: roost_wire::AnswerTopic::default(),
-        hints: crate::Hints::default(),
-        trace_ids: None,
+        ..ShardConfig::new(gateway, region, Incarnation(1), 3)
     })
 }
 

@@ -76,7 +76,7 @@ fn a_shared_subscription_is_granted_and_ended_as_any_other() {
         ] {
             assert_eq!(world.subscribe(client, filter, qos), granted, "{filter}");
         }
-        assert_eq!(world.shard.gauges().subscriptions, 3);
+        assert_eq!(world.gauges().subscriptions, 3);
         if version != V5 {
             continue;
         }
@@ -85,7 +85,7 @@ fn a_shared_subscription_is_granted_and_ended_as_any_other() {
             assert_eq!(unsubscribe(&mut world, client, filter), ReasonCode::NoSubscriptionExisted);
         }
         assert_eq!(unsubscribe(&mut world, client, "$share/g"), ReasonCode::TopicFilterInvalid);
-        assert_eq!(world.shard.gauges().subscriptions, 1);
+        assert_eq!(world.gauges().subscriptions, 1);
     }
 }
 
@@ -98,7 +98,7 @@ fn a_filter_that_can_not_be_shared_is_refused() {
         for filter in bad.into_iter().chain(["$share/g/a#", "$share/g/$share/h/a"]) {
             assert_eq!(world.subscribe(client, filter, QoS::AtLeastOnce), refused, "{filter}");
         }
-        assert_eq!(world.shard.gauges().subscriptions, 0);
+        assert_eq!(world.gauges().subscriptions, 0);
     }
 }
 
@@ -277,7 +277,7 @@ fn publishers_wait_while_all_are_full_and_go_on_when_one_has_room() {
     let got = world.take_publishes(second, true).len();
     assert_eq!(told(&mut world) + 6, 3 + got, "what one takes goes on, and the other holds up nobody");
     assert_eq!(got + world.take_publishes(first, true).len(), 16);
-    assert_eq!((world.shard.gauges().parked_bytes, world.shard.gauges().connections_paused), (0, 0));
+    assert_eq!((world.gauges().parked_bytes, world.gauges().connections_paused), (0, 0));
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn a_member_that_is_connected_comes_before_those_that_are_away() {
     }
     say(&mut world, publisher, 6..=9);
     assert_eq!(world.read_pubacks(publisher).len(), 8, "it is full, and waited for");
-    assert_eq!(world.shard.gauges().queued_messages, 2);
+    assert_eq!(world.gauges().queued_messages, 2);
 }
 
 #[test]

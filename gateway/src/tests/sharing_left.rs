@@ -123,7 +123,7 @@ fn what_is_given_on_may_fill_a_queue_beyond_its_bounds_and_then_stays_with_a_ses
     let leaving = kept_member(&mut world, "a");
     say(&mut world, publisher, 4..=6);
     world.cut(leaving);
-    let gauges = world.shard.gauges();
+    let gauges = world.gauges();
     assert_eq!(
         (gauges.inflight_messages, gauges.queued_messages),
         (1, 4 + 1),
@@ -145,7 +145,7 @@ fn what_nobody_has_room_for_is_dropped_with_a_session_that_ends_and_counted() {
     say(&mut world, publisher, 4..=6);
     world.cut(leaving);
     assert_eq!((world.count(Count::ShareHandedOn), world.count(Count::DroppedShareFull)), (2, 1));
-    assert_eq!(world.shard.gauges().queued_messages, 4);
+    assert_eq!(world.gauges().queued_messages, 4);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn what_the_last_member_leaves_behind_is_dropped_with_its_session_and_counted() 
     say(&mut world, publisher, 1..=3);
     world.cut(last);
     assert_eq!(world.count(Count::DroppedShareAlone), 3);
-    assert_eq!((world.shard.gauges().queued_messages, world.shard.gauges().subscriptions), (0, 0));
+    assert_eq!((world.gauges().queued_messages, world.gauges().subscriptions), (0, 0));
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn what_a_member_refuses_goes_to_nobody_else() {
     world.send(refusing, Packet::Pubrec(Ack::with_reason(second, ReasonCode::UnspecifiedError)));
     world.cut(refusing);
     assert_eq!(world.read(other), [], "[MQTT-4.8.2-6]");
-    assert_eq!(world.shard.gauges().inflight_messages, 0);
+    assert_eq!(world.gauges().inflight_messages, 0);
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn what_moves_with_a_member_is_shared_where_it_is_then() {
     let session = world.session(&device());
     order(&mut world, session);
     let given = world.given.pop().unwrap();
-    assert_eq!((world.shard.gauges().subscriptions, world.count(Count::DroppedShareAlone)), (0, 0));
+    assert_eq!((world.gauges().subscriptions, world.count(Count::DroppedShareAlone)), (0, 0));
 
     let (mut other, client, request) = waiting();
     let here = member(&mut other, "b");

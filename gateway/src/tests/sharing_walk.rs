@@ -82,7 +82,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn new() -> Self {
+    fn new(shards: u16) -> Self {
         let limits = Limits {
             inflight_max: NonZeroU16::new(2).unwrap(),
             receive_maximum: NonZeroU16::new(RECEIVE_MAXIMUM).unwrap(),
@@ -90,7 +90,7 @@ impl Walk {
             takeovers_burst: 1_000_000,
             ..limits()
         };
-        let mut world = World::with(limits);
+        let mut world = World::of_shards(shards, |config| config.limits = limits);
         let mut publisher = Peer::new(V5, "p");
         publisher.connect(&mut world);
         let member = |n: usize| Member {
@@ -258,8 +258,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn each_message_goes_to_one_member_and_none_is_lost_uncounted(steps in proptest::collection::vec(step(), 1..250)) {
-        let mut walk = Walk::new();
+    fn each_message_goes_to_one_member_and_none_is_lost_uncounted(
+        steps in proptest::collection::vec(step(), 1..250), shards in shards(),
+    ) {
+        let mut walk = Walk::new(shards);
         for step in steps {
             walk.step(step);
         }
@@ -274,7 +276,7 @@ proptest! {
         }
         prop_assert!(missing <= walk.dropped(), "{} are missing, {} were dropped", missing, walk.dropped());
         prop_assert_eq!(walk.world.count(Count::DroppedShareAlone), 0);
-        let gauges = walk.world.shard.gauges();
+        let gauges = walk.world.gauges();
         prop_assert_eq!((gauges.queued_messages, gauges.queued_bytes, gauges.inflight_messages), (0, 0, 0));
         prop_assert_eq!((gauges.connections_paused, gauges.parked_bytes), (0, 0));
         prop_assert_eq!(gauges.subscriptions, MEMBERS);

@@ -119,11 +119,11 @@ fn nothing_is_promised_before_it_is_on_disk() {
     );
     assert_eq!(world.read(newcomer), []);
     // A killed gateway has promised nothing of that.
-    let gauges = world.shard.gauges();
+    let gauges = world.gauges();
     assert_eq!((gauges.store_batches, gauges.store_bytes > 0), (2, true));
     world.disk_is_slow(false);
     assert!(matches!(world.read(newcomer)[..], [Packet::Suback(_), Packet::Unsuback(_)]));
-    assert_eq!((world.shard.gauges().store_batches, world.shard.gauges().store_bytes), (0, 0));
+    assert_eq!((world.gauges().store_batches, world.gauges().store_bytes), (0, 0));
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn retained_messages_are_there_again_as_they_were() {
     retain(&mut world, "local/c", b"", qos1(4));
     assert_eq!(world.store.as_ref().unwrap().beginning_with(RETAINED).len(), 2);
     let mut world = world.restarted();
-    assert_eq!(world.shard.gauges().retained_messages, 2);
+    assert_eq!(world.gauges().retained_messages, 2);
     let client = world.connect(V5, "c");
     world.subscribe(client, "local/#", QoS::ExactlyOnce);
     let mut came: Vec<_> = world
@@ -310,15 +310,15 @@ fn a_device_that_comes_before_all_sessions_are_read_has_its_own_read_first() {
     world.cut(subscriber);
     say(&mut world, publisher, "1", qos1(1));
     let mut world = world.killed().up();
-    assert!(world.shard.gauges().store_loading);
+    assert!(world.gauges().store_loading);
     let client = world.begin_connect(persistent(V5, "s"));
     assert_eq!(world.read(client), []);
     assert_eq!(world.read_asked().id.as_str(), "s");
     assert!(matches!(world.read(client)[..], [Packet::Connack(_), Packet::Publish(_)]));
     // What the pages say of it comes too late.
     world.read_all();
-    assert_eq!((world.shard.gauges().sessions, world.count(Count::SessionRestored)), (1, 1));
-    assert!(!world.shard.gauges().store_loading);
+    assert_eq!((world.gauges().sessions, world.count(Count::SessionRestored)), (1, 1));
+    assert!(!world.gauges().store_loading);
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn whoever_began_anew_or_left_meanwhile_finds_nothing_of_old() {
     world.cut(clean);
     world.input(Input::SessionsRead { records: pages, is_last: false });
     world.input(Input::SessionsRead { records: Vec::new(), is_last: true });
-    assert_eq!((world.shard.gauges().sessions, world.stored()), (0, 0));
+    assert_eq!((world.gauges().sessions, world.stored()), (0, 0));
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn each_filter_gets_its_own_answer() {
         assert_eq!(world.subscribe(client, "b", QoS::ExactlyOnce), ReasonCode::GrantedQos2);
         assert_eq!(world.subscribe(client, "a/#/b", QoS::AtMostOnce), bad);
         assert_eq!(world.subscribe(client, "$share/g", QoS::AtMostOnce), bad);
-        assert_eq!(world.shard.gauges().subscriptions, 3);
+        assert_eq!(world.gauges().subscriptions, 3);
     }
 }
 

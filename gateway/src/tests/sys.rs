@@ -31,7 +31,7 @@ fn who_subscribes_has_all_values_at_once_and_then_what_changes() {
     world.connect(V5, "other");
     world.pass(25 * Duration::from_secs(1));
     let client = world.connect(V311, "client");
-    assert_eq!(world.shard.gauges().retained_messages, 0, "nobody has asked");
+    assert_eq!(world.gauges().retained_messages, 0, "nobody has asked");
     world.subscribe(client, "$SYS/#", QoS::AtLeastOnce);
     let first = told(&mut world, client);
     assert_eq!(first.len(), 49);
@@ -62,13 +62,13 @@ fn nothing_is_kept_or_told_while_nobody_subscribes() {
     world.subscribe(client, "#", QoS::AtMostOnce);
     world.subscribe(client, "+/broker/uptime", QoS::AtMostOnce);
     world.pass(3 * INTERVAL);
-    assert_eq!((world.read(client), world.shard.gauges().retained_messages), (Vec::new(), 0));
+    assert_eq!((world.read(client), world.gauges().retained_messages), (Vec::new(), 0));
     world.subscribe(client, "$SYS/broker/clients/+", QoS::AtMostOnce);
     assert_eq!(told(&mut world, client).len(), 5);
-    assert_eq!(world.shard.gauges().retained_messages, 49);
+    assert_eq!(world.gauges().retained_messages, 49);
     world.cut(client);
     world.pass(INTERVAL);
-    assert_eq!((world.shard.gauges().retained_messages, world.shard.gauges().retained_bytes), (0, 0));
+    assert_eq!((world.gauges().retained_messages, world.gauges().retained_bytes), (0, 0));
     assert!(world.events.is_empty(), "none is an event");
 }
 
@@ -88,7 +88,7 @@ fn they_wait_for_nobody_who_is_away() {
     world.subscribe(client, "$SYS/#", QoS::ExactlyOnce);
     world.cut(client);
     world.pass(3 * INTERVAL);
-    let gauges = world.shard.gauges();
+    let gauges = world.gauges();
     assert_eq!((gauges.queued_messages, world.count(Count::DroppedOffline)), (0, 0));
 }
 

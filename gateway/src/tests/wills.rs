@@ -90,12 +90,12 @@ fn it_is_published_however_the_connection_ends() {
             let mut connect = mortal(version, "d");
             connect.keep_alive_s = 10;
             let client = world.connect_as(connect);
-            assert_eq!(world.shard.gauges().wills, 1);
+            assert_eq!(world.gauges().wills, 1);
             end(&mut world, client);
             assert!(world.is_closed(client), "{what}");
             assert_eq!(heard(&mut world, watcher), ["d"], "{what}, {version:?}");
             assert_eq!(world.count(Count::WillPublished), 1);
-            let gauges = world.shard.gauges();
+            let gauges = world.gauges();
             assert_eq!((gauges.wills, gauges.will_bytes), (0, 0), "{what}");
         }
     }
@@ -111,7 +111,7 @@ fn a_goodbye_discards_it() {
         world.input(Input::Closed { connection: client });
         world.pass(SECOND);
         assert_eq!(heard(&mut world, watcher), [""; 0]);
-        assert_eq!((world.count(Count::WillDiscarded), world.shard.gauges().will_bytes), (1, 0));
+        assert_eq!((world.count(Count::WillDiscarded), world.gauges().will_bytes), (1, 0));
     }
 }
 
@@ -250,7 +250,7 @@ fn it_is_an_event_as_any_publish_of_its_device() {
         assert_eq!((event.device.to_string(), event.topic.as_str()), ("main/pump".into(), "state/gone"));
         assert_eq!((event.qos, event.retain, event.dup), (expected, true, false));
         assert_eq!((&event.payload[..], event.received_at), (&b"pump"[..], world.now.wall));
-        assert_eq!(world.shard.gauges().uplink_events, 0);
+        assert_eq!(world.gauges().uplink_events, 0);
     }
 }
 
@@ -264,7 +264,7 @@ fn a_delay_holds_it_back() {
     assert_eq!(heard(&mut world, watcher), [""; 0]);
     world.pass(Duration::from_millis(1));
     assert_eq!(heard(&mut world, watcher), ["d"]);
-    assert_eq!(world.shard.gauges().sessions, 2, "the session goes on without it");
+    assert_eq!(world.gauges().sessions, 2, "the session goes on without it");
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn who_is_back_in_time_is_not_mourned() {
     assert!(connack.session_present);
     world.pass(100 * SECOND);
     assert_eq!(heard(&mut world, watcher), [""; 0]);
-    assert_eq!((world.count(Count::WillResumed), world.shard.gauges().wills), (1, 1));
+    assert_eq!((world.count(Count::WillResumed), world.gauges().wills), (1, 1));
     world.cut(client);
     world.pass(10 * SECOND);
     assert_eq!(heard(&mut world, watcher), ["d"], "the new connection has a will of its own");
@@ -347,7 +347,7 @@ fn a_will_of_a_refused_connect_is_none() {
     let (mut world, watcher) = watched_with(Limits { sessions_max: 1, ..limits() });
     let (_, connack) = world.try_connect(mortal(V5, "d"));
     assert_eq!(connack.reason, ReasonCode::QuotaExceeded);
-    assert_eq!((heard(&mut world, watcher).len(), world.shard.gauges().wills), (0, 0));
+    assert_eq!((heard(&mut world, watcher).len(), world.gauges().wills), (0, 0));
 }
 
 #[test]
@@ -429,7 +429,7 @@ fn at_qos_1_it_waits_for_the_backend_as_a_publish_does() {
         world.cut(client);
     }
     world.publish(other, "a", qos1(3));
-    assert_eq!((world.events.len(), world.shard.gauges().wills), (2, 2));
+    assert_eq!((world.events.len(), world.gauges().wills), (2, 2));
     assert_eq!(world.count(Count::ParkedUplink), 2, "the wills as one, and the publish");
     let mut published = Vec::new();
     while !world.events.is_empty() {
@@ -438,7 +438,7 @@ fn at_qos_1_it_waits_for_the_backend_as_a_publish_does() {
         assert!(world.events.len() <= 2);
     }
     assert_eq!(published, ["x", "x", "d", "e", "x"]);
-    assert_eq!((world.count(Count::WillPublished), world.shard.gauges().will_bytes), (2, 0));
+    assert_eq!((world.count(Count::WillPublished), world.gauges().will_bytes), (2, 0));
     assert_eq!(world.read_pubacks(other).len(), 3);
 }
 
@@ -475,7 +475,7 @@ fn it_waits_for_the_spool_where_its_topic_is_spooled() {
     let (_, event, _) = world.spooled.front().unwrap();
     assert_eq!(&event.payload[..], b"late");
     world.safe(1);
-    assert_eq!(world.shard.gauges().wills, 0);
+    assert_eq!(world.gauges().wills, 0);
 }
 
 /// A watcher with room for one in flight and one in the queue, for which wills wait half a minute.
@@ -497,9 +497,9 @@ fn a_subscriber_that_has_no_room_gets_all_wills_one_by_one() {
     for client in clients {
         world.cut(client);
     }
-    assert_eq!(world.shard.gauges().wills, 18);
+    assert_eq!(world.gauges().wills, 18);
     assert_eq!(heard(&mut world, watcher), names);
-    assert_eq!((world.shard.gauges().wills, world.count(Count::DroppedQueueFull)), (0, 0));
+    assert_eq!((world.gauges().wills, world.count(Count::DroppedQueueFull)), (0, 0));
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn a_takeover_by_another_gateway_publishes_it_only_where_that_is_wanted() {
         world.pass(100 * SECOND);
         assert_eq!(heard(&mut world, watcher).len(), expected, "{will_on_takeover:?}, {delay_s}");
         let elsewhere = world.count(Count::WillElsewhere);
-        assert_eq!((elsewhere, world.shard.gauges().wills), (1 - expected as u64, 0));
+        assert_eq!((elsewhere, world.gauges().wills), (1 - expected as u64, 0));
     }
 }
 
@@ -60,7 +60,7 @@ fn a_session_that_moves_is_not_mourned() {
         world.pass_with_lease(100 * SECOND);
         assert_eq!(heard(&mut world, watcher), [""; 0]);
         let ended = world.count(Count::WillMoved) + world.count(Count::WillElsewhere);
-        assert_eq!((ended, world.shard.gauges().wills), (1, 0));
+        assert_eq!((ended, world.gauges().wills), (1, 0));
     }
 }
 
@@ -135,5 +135,5 @@ fn what_the_grace_does_not_suffice_for_is_cut_and_counted() {
     drain(&mut world);
     world.pass(30 * SECOND);
     assert!(world.is_drained);
-    assert_eq!((world.count(Count::WillDraining), world.shard.gauges().wills), (2, 0));
+    assert_eq!((world.count(Count::WillDraining), world.gauges().wills), (2, 0));
 }

@@ -85,8 +85,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn each_will_is_published_when_it_should_be_or_never(steps in proptest::collection::vec(step(), 1..60)) {
-        let mut world = World::with(Limits { takeovers_burst: 1_000, ..limits() });
+    fn each_will_is_published_when_it_should_be_or_never(
+        steps in proptest::collection::vec(step(), 1..60), shards in shards(),
+    ) {
+        let limits = Limits { takeovers_burst: 1_000, ..limits() };
+        let mut world = World::of_shards(shards, |config| config.limits = limits);
         let watcher = world.connect(V5, "watcher");
         world.subscribe(watcher, "local/will", QoS::AtLeastOnce);
         let (mut model, mut client): (_, Option<ConnectionId>) = (Model::default(), None);
@@ -130,6 +133,6 @@ proptest! {
         }
         let open = usize::from(model.open.is_some_and(|(kept, _)| kept.is_some()));
         let away = usize::from(model.away.is_some_and(|(kept, _)| kept.is_some()));
-        prop_assert_eq!(world.shard.gauges().wills, open + away);
+        prop_assert_eq!(world.gauges().wills, open + away);
     }
 }

@@ -1,6 +1,7 @@
 //! The world around the core. Time is what the test says it is.
 
 mod aliases;
+mod others;
 mod peer;
 mod router;
 mod store;
@@ -22,16 +23,20 @@ use crate::packet::{
 };
 use crate::shard::{Backend, Input, Output, Shard, ShardConfig};
 use crate::{
-    ConnectionId, Count, Hints, Limits, Placement, Publication, PublishOutcome, PublishToken, ShardIndex,
-    SpoolNumber, UplinkOrder, UplinkRules,
+    ConnectionId, Count, Hints, Limits, Publication, PublishOutcome, PublishToken, ShardIndex, SpoolNumber,
+    UplinkOrder, UplinkRules,
 };
 
 pub(super) use crate::packet::ProtocolVersion::{V5, V31, V311};
+pub(super) use others::shards;
 pub(super) use peer::Peer;
 
 /// One gateway and everybody it deals with.
 pub(super) struct World {
+    /// Clients connect to this one.
     pub(super) shard: Shard,
+    /// Those that some of their devices belong to.
+    pub(super) others: others::Others,
     pub(super) link: Link,
     pub(super) now: Now,
     /// Events that the test has not answered yet.
@@ -83,20 +88,8 @@ pub(super) fn limits() -> Limits {
 }
 
 fn shard_config() -> ShardConfig {
-    ShardConfig {
-        gateway: "eu-1".parse().unwrap(),
-        region: "eu".parse().unwrap(),
-        incarnation: Incarnation(7),
-        placement: Placement::ALONE,
-        hash_seed: 11,
-        limits: limits(),
-        uplink: UplinkRules::default(),
-        broadcasts: Vec::new(),
-        sys_interval: Duration::ZERO,
-        answers: roost_wire::AnswerTopic::default(),
-        hints: Hints::default(),
-        trace_ids: None,
-    }
+    let (gateway, region) = ("eu-1".parse().unwrap(), "eu".parse().unwrap());
+    ShardConfig { limits: limits(), ..ShardConfig::new(gateway, region, Incarnation(7), 11) }
 }
 
 pub(super) fn id(n: u16) -> PacketId {
@@ -212,12 +205,13 @@ impl World {
 
     fn of(shard: ShardConfig) -> Self {
         let incarnation = shard.incarnation;
+        let shards = shard.interests.shards();
         let link = LinkConfig {
             gateway: "eu-1".parse().unwrap(),
             region: "eu".parse().unwrap(),
             incarnation,
             router: ShardId(0),
-            shards: 1,
+            shards,
             heartbeat: Duration::from_secs(3),
             lease: Duration::from_secs(10),
             exchange: "roost.mesh".to_owned(),
@@ -227,6 +221,7 @@ impl World {
             moves_sessions: true,
         };
         Self {
+            others: others::Others::of(&shard),
             shard: Shard::new(shard),
             link: Link::new(link),
             now: Now {
@@ -261,10 +256,12 @@ impl World {
     pub(super) fn pass(&mut self, time: Duration) {
         let end = self.now.boot + time;
         loop {
-            let next = [self.shard.poll_timeout(), self.link.poll_timeout()].into_iter().flatten().min();
+            let timeouts = [self.shard.poll_timeout(), self.link.poll_timeout(), self.others.poll_timeout()];
+            let next = timeouts.into_iter().flatten().min();
             let Some(next) = next.filter(|next| *next <= end) else { break };
             self.set_time(next.max(self.now.boot));
             self.shard.handle(self.now, Input::Tick);
+            self.others.tick(self.now);
             self.link.handle(self.now, LinkInput::Tick);
             self.run();
         }
@@ -289,7 +286,7 @@ impl World {
     // --- the core's inputs and outputs
 
     pub(super) fn input(&mut self, input: Input) {
-        self.shard.handle(self.now, input);
+        self.give(input);
         self.run();
     }
 
@@ -300,13 +297,20 @@ impl World {
 
     /// Performs all outputs.
     pub(super) fn run(&mut self) {
+        let now = self.now;
         loop {
             if let Some(output) = self.shard.poll_output() {
-                self.perform(output);
+                self.perform(ShardIndex(0), output);
+            } else if let Some((shard, output)) = self.others.poll_output() {
+                self.perform(shard, output);
+            } else if self.pass_words() {
+                // They may have led to more.
             } else if let Some(output) = self.link.poll_output() {
                 match output {
                     LinkOutput::Publish(report) => self.report(*report),
-                    LinkOutput::ToShard { word, .. } => self.shard.handle(self.now, Input::Link(word)),
+                    LinkOutput::ToShard { shard, word } => {
+                        self.shard_mut(shard).handle(now, Input::Link(word))
+                    }
                     LinkOutput::Superseded { by } => self.superseded_by.push(by),
                 }
             } else if let Some(up_to) = self.store.as_mut().and_then(store::FakeStore::write) {
@@ -317,7 +321,7 @@ impl World {
         }
     }
 
-    fn perform(&mut self, output: Output) {
+    fn perform(&mut self, from: ShardIndex, output: Output) {
         match output {
             Output::Write { connection, bytes } => {
                 let end = self.clients.get_mut(&connection).unwrap();
@@ -326,7 +330,7 @@ impl World {
                 if end.is_stuck {
                     end.held = bytes.len();
                 } else {
-                    self.shard.handle(self.now, Input::Written { connection, bytes: bytes.len() });
+                    self.give(Input::Written { connection, bytes: bytes.len() });
                 }
             }
             Output::Close { connection, last } => {
@@ -343,20 +347,22 @@ impl World {
                 let end = self.clients.get_mut(&connection).unwrap();
                 assert!(std::mem::replace(&mut end.is_paused, false), "resumed once");
             }
-            Output::HandOver { .. } => panic!("there is one shard"),
+            Output::HandOver { to, hand_over } => self.hand_over(to, hand_over),
+            Output::Shard { to, word } => self.others.say(from, to, *word),
             Output::Publish(publication) => self.events.push_back(*publication),
-            Output::Spool { number, event, order, .. } => self.spooled.push_back((number, *event, order)),
+            Output::Spool { number, event, order, .. } => {
+                self.others.spools(from);
+                self.spooled.push_back((number, *event, order));
+            }
             Output::Store(batch) => self.store.as_mut().expect("there is a store").push(*batch),
             Output::ReadSession { device, prefix } => {
                 self.store.as_mut().expect("there is a store").asked.push_back((device, prefix));
             }
-            Output::BroadcastTaken { number } => self.taken.push(number.0),
-            Output::Link(word) => {
-                self.link.handle(self.now, LinkInput::FromShard { shard: ShardIndex(0), word })
-            }
+            Output::BroadcastTaken { number } => self.broadcast_taken(number),
+            Output::Link(word) => self.link.handle(self.now, LinkInput::FromShard { shard: from, word }),
             Output::Notice(notice) => self.notices.push(*notice),
             Output::Trace(trace) => self.traces.push(*trace),
-            Output::Drained => self.is_drained = true,
+            Output::Drained => self.is_drained = self.others.all_drained(),
         }
     }
 
@@ -416,8 +422,9 @@ impl World {
 
     /// The spool says that the first so many events given to it are safe.
     pub(super) fn safe(&mut self, many: usize) {
-        let numbers = self.spooled.drain(..many).map(|(number, ..)| number).collect();
-        self.input(Input::Spooled { numbers });
+        let numbers: Vec<_> = self.spooled.drain(..many).map(|(number, ..)| number).collect();
+        self.give_spooled(&numbers);
+        self.run();
     }
 
     pub(super) fn confirm_all(&mut self) {
@@ -427,7 +434,7 @@ impl World {
     }
 
     pub(super) fn count(&self, count: Count) -> u64 {
-        self.shard.counters().of(count) + self.link.counters().of(count)
+        self.shard.counters().of(count) + self.others.count(count) + self.link.counters().of(count)
     }
 
     // --- clients

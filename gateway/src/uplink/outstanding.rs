@@ -14,6 +14,7 @@ use roost_wire::{Device, Event, HeaderValue, Message, Qos, RoutingKey, envelope:
 
 use super::retry::{RETRIES_MAX, RETRIES_MIN};
 use crate::session::Publisher;
+use crate::shard::CrossingNumber;
 use crate::trace::{Begun, EventFate};
 use crate::{Count, Counters, OnLoss, Publication, PublishOrigin, PublishOutcome, PublishToken};
 
@@ -23,6 +24,8 @@ pub(crate) struct Waiter {
     pub(crate) publisher: Publisher,
     /// Whether a local subscriber has the message.
     pub(crate) had_locally: bool,
+    /// The same publish on its way to other shards, which have to answer as well.
+    pub(crate) crossing: Option<CrossingNumber>,
 }
 
 /// Where an event stands.
@@ -350,7 +353,7 @@ mod tests {
 
     fn waiter() -> Option<Waiter> {
         let publisher = Publisher::Connection(ConnectionId(1), Pending::default().push(PacketId::FIRST));
-        Some(Waiter { publisher, had_locally: false })
+        Some(Waiter { publisher, had_locally: false, crossing: None })
     }
 
     #[test]

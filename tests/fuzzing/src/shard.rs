@@ -82,20 +82,9 @@ const EVENTS_MAX: usize = 4;
 
 impl World {
     fn new() -> Self {
-        let config = ShardConfig {
-            gateway: "eu-1".parse().expect("a good id"),
-            region: "eu".parse().expect("a good region"),
-            incarnation: Incarnation(1),
-            placement: Placement::ALONE,
-            hash_seed: 1,
-            limits: Limits { queue_messages_max: 4, uplink_events_max: EVENTS_MAX, ..Limits::default() },
-            uplink: UplinkRules::default(),
-            broadcasts: Vec::new(),
-            sys_interval: Duration::ZERO,
-            answers: roost_wire::AnswerTopic::default(),
-            hints: roost_gateway::Hints::default(),
-            trace_ids: None,
-        };
+        let (gateway, region) = ("eu-1".parse().expect("a good id"), "eu".parse().expect("a good region"));
+        let limits = Limits { queue_messages_max: 4, uplink_events_max: EVENTS_MAX, ..Limits::default() };
+        let config = ShardConfig { limits, ..ShardConfig::new(gateway, region, Incarnation(1), 1) };
         Self {
             shard: Shard::new(config),
             now: Now::default(),

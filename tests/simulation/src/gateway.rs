@@ -108,18 +108,9 @@ impl GatewayNode {
     pub(crate) fn start(&mut self, at: Micros, chance: &mut Chance) -> Vec<Effect> {
         let incarnation = Incarnation(chance.bits());
         let shard = Shard::new(ShardConfig {
-            gateway: self.id.clone(),
-            region: self.region.clone(),
-            incarnation,
-            placement: Placement::ALONE,
-            hash_seed: chance.bits(),
             limits: self.limits.clone(),
             uplink: self.rules(),
-            broadcasts: Vec::new(),
-            sys_interval: std::time::Duration::ZERO,
-            answers: AnswerTopic::default(),
-            hints: roost_gateway::Hints::default(),
-            trace_ids: None,
+            ..ShardConfig::new(self.id.clone(), self.region.clone(), incarnation, chance.bits())
         });
         let router = ShardId(0);
         let link = Link::new(LinkConfig {

@@ -7,7 +7,7 @@ pub(super) fn of(metric: &str) -> &'static str {
     known.map_or("", |(_, meaning)| meaning)
 }
 
-const MEANINGS: [(&str, &str); 51] = [
+const MEANINGS: [(&str, &str); 52] = [
     ("connections_opened", "Transport connections taken."),
     ("connects_accepted", "CONNECTs accepted."),
     ("connects_refused", "CONNECTs refused and connections ended before one, by reason."),
@@ -30,6 +30,10 @@ const MEANINGS: [(&str, &str); 51] = [
     ("pubacks_sent", "PUBACKs sent to publishers."),
     ("pubrecs_sent", "PUBRECs sent to publishers, repeated ones among them."),
     ("publishes_unwanted", "Publishes that no subscriber here and no uplink rule wanted."),
+    (
+        "publishes_crossed",
+        "Publishes that went to other shards of the process, where there may be subscribers.",
+    ),
     ("publishes_parked", "Publishes that had to wait before they were routed, by reason."),
     ("events", "Events that the backend has, by where they are there."),
     ("events_spooled", "Events given to the spool."),

@@ -80,7 +80,7 @@ impl Clocks {
 }
 
 /// What a gateway says. `step` is when it happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Word {
     Accepted { session: u64, step: u64 },
     Gone { session: u64, step: u64 },
@@ -89,7 +89,7 @@ pub(super) enum Word {
 }
 
 /// What really happened: whom each gateway has, and where the device's own socket is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Truth {
     pub(super) said: [Vec<Word>; 3],
     open: [Option<(u64, u64)>; 3],
@@ -150,13 +150,20 @@ impl Truth {
 /// A story that is being read.
 #[derive(Clone)]
 pub(super) struct Reading {
-    pub(super) truth: Truth,
     clocks: Clocks,
-    table: Locations,
-    /// How many words of each gateway were read.
-    pub(super) read: [usize; 3],
     /// The words that were read, in order.
     pub(super) order: Vec<(usize, Word)>,
+    pub(super) state: State,
+}
+
+/// All of a reading that what follows depends on, but for the clocks: two readings of a story that have come to the same state by different
+/// orders go on alike.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct State {
+    pub(super) truth: Truth,
+    table: Locations,
+    /// How many words of each gateway were read.
+    read: [usize; 3],
     /// Sessions that the sightings read so far say are connected.
     heard: BTreeSet<u64>,
     /// Those of them that a gateway held when it was asked.
@@ -191,38 +198,40 @@ impl Reading {
     pub(super) fn new(truth: Truth, clocks: Clocks, plant: Option<Plant>) -> Self {
         let table = Locations { plant, ..Locations::new(10, 10) };
         Self {
-            truth,
             clocks,
-            table,
-            read: [0; 3],
             order: Vec::new(),
-            heard: BTreeSet::new(),
-            claimed: BTreeSet::new(),
-            latest: 0,
-            questions: 0,
-            acceptances: 0,
-            unplaced: Vec::new(),
-            is_replayed: false,
-            wrong: None,
+            state: State {
+                truth,
+                table,
+                read: [0; 3],
+                heard: BTreeSet::new(),
+                claimed: BTreeSet::new(),
+                latest: 0,
+                questions: 0,
+                acceptances: 0,
+                unplaced: Vec::new(),
+                is_replayed: false,
+                wrong: None,
+            },
         }
     }
 
     /// Whether a gateway has said something that is not read.
     pub(super) fn has_next(&self, place: usize) -> bool {
-        self.read[place] < self.truth.said[place].len()
+        self.state.read[place] < self.state.truth.said[place].len()
     }
 
     /// Reads the next word of a gateway.
     pub(super) fn next(&mut self, place: usize) {
-        let word = self.truth.said[place][self.read[place]];
-        self.read[place] += 1;
+        let word = self.state.truth.said[place][self.state.read[place]];
+        self.state.read[place] += 1;
         self.order.push((place, word));
         self.hear(place, word);
     }
 
     /// Reads words again, as after a lost connection.
     pub(super) fn again(&mut self, words: &[(usize, Word)]) {
-        self.is_replayed = true;
+        self.state.is_replayed = true;
         for (place, word) in words {
             self.hear(*place, *word);
         }
@@ -230,18 +239,18 @@ impl Reading {
 
     /// Where a gateway may place its answer to a question: behind what it had said when the question was asked, at the earliest.
     pub(super) fn answer_places(&self, place: usize) -> std::ops::RangeInclusive<usize> {
-        let said = &self.truth.said[place];
+        let said = &self.state.truth.said[place];
         let happened = said.iter().rposition(|word| match word {
-            Word::Accepted { step, .. } | Word::Gone { step, .. } => *step <= self.latest,
+            Word::Accepted { step, .. } | Word::Gone { step, .. } => *step <= self.state.latest,
             // Answers stand in the order of the questions.
             Word::Claim { .. } | Word::Absent { .. } => true,
         });
-        self.read[place].max(happened.map_or(0, |last| last + 1))..=said.len()
+        self.state.read[place].max(happened.map_or(0, |last| last + 1))..=said.len()
     }
 
     /// A gateway answers truly, by what has happened there up to that place.
     pub(super) fn answer(&mut self, place: usize, question: QuestionId, at: usize) {
-        let held = self.truth.said[place][..at].iter().rev().find_map(|word| match word {
+        let held = self.state.truth.said[place][..at].iter().rev().find_map(|word| match word {
             Word::Accepted { session, step } => Some(Some((*session, *step))),
             Word::Gone { .. } => Some(None),
             Word::Claim { .. } | Word::Absent { .. } => None,
@@ -250,15 +259,15 @@ impl Reading {
             Some((session, step)) => Word::Claim { question, session, step },
             None => Word::Absent { question },
         };
-        self.truth.said[place].insert(at, word);
+        self.state.truth.said[place].insert(at, word);
     }
 
     /// What the end of a story must be: the device is where it is, nowhere else, and it is not asked about any more.
     pub(super) fn judge(&mut self) {
-        let found = self.table.find(&device()).filter(|found| found.online);
+        let found = self.state.table.find(&device()).filter(|found| found.online);
         let found = found.map(|found| (place_of(&found.gateway), found.session.0));
         let open: Vec<(usize, u64)> =
-            (0..3).filter_map(|place| Some((place, self.truth.open[place]?.0))).collect();
+            (0..3).filter_map(|place| Some((place, self.state.truth.open[place]?.0))).collect();
         let is_right = match (&open[..], found) {
             ([], None) => true,
             ([only], Some(found)) => *only == found,
@@ -267,16 +276,19 @@ impl Reading {
         if !is_right {
             self.fail(format!("open at the end: {open:?}; the table has {found:?}"));
         }
-        if self.table.is_contested(&device()) {
+        if self.state.table.is_contested(&device()) {
             self.fail("a question has no end".to_owned());
         }
-        if !self.is_replayed && self.questions >= self.acceptances.max(1) {
-            self.fail(format!("{} questions for {} acceptances", self.questions, self.acceptances));
+        if !self.state.is_replayed && self.state.questions >= self.state.acceptances.max(1) {
+            self.fail(format!(
+                "{} questions for {} acceptances",
+                self.state.questions, self.state.acceptances
+            ));
         }
     }
 
     fn fail(&mut self, what: String) {
-        self.wrong.get_or_insert(what);
+        self.state.wrong.get_or_insert(what);
     }
 
     /// As `router/sightings.rs` does it.
@@ -285,34 +297,34 @@ impl Reading {
         let now = Now { boot: BootTime::from_micros(START), ..Now::default() };
         match word {
             Word::Accepted { session, step } => {
-                self.latest = self.latest.max(step);
-                self.acceptances += 1;
+                self.state.latest = self.state.latest.max(step);
+                self.state.acceptances += 1;
                 self.present(place, session, step);
             }
             Word::Gone { session, step } => {
-                self.latest = self.latest.max(step);
-                self.heard.remove(&session);
-                self.claimed.remove(&session);
-                let change = self.table.gone(now, &device, &gateway, incarnation, SessionId(session));
+                self.state.latest = self.state.latest.max(step);
+                self.state.heard.remove(&session);
+                self.state.claimed.remove(&session);
+                let change = self.state.table.gone(now, &device, &gateway, incarnation, SessionId(session));
                 self.changed(Some(change));
             }
             Word::Claim { question, session, step } => {
-                self.claimed.insert(session);
+                self.state.claimed.insert(session);
                 if self.present(place, session, step) {
                     let by = (&gateway, SessionId(session));
-                    let change = self.table.claimed(now, question, &device, by);
+                    let change = self.state.table.claimed(now, question, &device, by);
                     self.changed(change);
                 }
             }
             Word::Absent { question } => {
-                let change = self.table.absent(now, question, &device, &gateway);
+                let change = self.state.table.absent(now, question, &device, &gateway);
                 self.changed(change);
             }
         }
     }
 
     fn present(&mut self, place: usize, session: u64, step: u64) -> bool {
-        self.heard.insert(session);
+        self.state.heard.insert(session);
         let accepted_at = self.clocks.read(place, START + step * STEP);
         let new = Location {
             moved: false,
@@ -327,7 +339,7 @@ impl Reading {
             since: Now::default(),
             online: true,
         };
-        match self.table.accept(&device(), new, |_| true) {
+        match self.state.table.accept(&device(), new, |_| true) {
             Acceptance::Known => true,
             Acceptance::Older { elsewhere } => {
                 if elsewhere {
@@ -342,17 +354,17 @@ impl Reading {
             Acceptance::Contested { losers } => {
                 self.close_all(&losers);
                 let mut is_first = false;
-                let mut questions = self.questions;
+                let mut questions = self.state.questions;
                 let draw = || {
                     is_first = true;
                     questions += 1;
                     QuestionId(questions)
                 };
-                let asked = self.table.ask(&device(), draw);
-                self.questions = questions;
+                let asked = self.state.table.ask(&device(), draw);
+                self.state.questions = questions;
                 let (question, waiting) = asked.expect("it is contested");
                 let waiting = waiting.iter().map(place_of).filter(|at| is_first || *at == place);
-                self.unplaced.extend(waiting.map(|at| (at, question)));
+                self.state.unplaced.extend(waiting.map(|at| (at, question)));
                 true
             }
         }
@@ -372,21 +384,21 @@ impl Reading {
 
     /// The router has a session closed: if it is there, its end is a sighting; and its device connects again.
     fn close(&mut self, place: usize, session: u64) {
-        if self.truth.open[place].is_none_or(|(open, _)| open != session) {
+        if self.state.truth.open[place].is_none_or(|(open, _)| open != session) {
             return;
         }
-        if !self.heard.iter().any(|other| *other != session) {
+        if !self.state.heard.iter().any(|other| *other != session) {
             self.fail(format!("session {session} was closed though no other was heard of"));
         }
-        let is_live = self.truth.device_at == Some(place);
-        let has_rival = self.truth.open.iter().flatten().count() > 1
-            || self.claimed.iter().any(|other| *other != session);
+        let is_live = self.state.truth.device_at == Some(place);
+        let has_rival = self.state.truth.open.iter().flatten().count() > 1
+            || self.state.claimed.iter().any(|other| *other != session);
         if is_live && !has_rival {
             self.fail(format!("session {session} was closed, which the device uses, and no other was open"));
         }
-        self.truth.closes(place);
-        if is_live && self.truth.sessions < SESSIONS_MAX {
-            self.truth.connects(place);
+        self.state.truth.closes(place);
+        if is_live && self.state.truth.sessions < SESSIONS_MAX {
+            self.state.truth.connects(place);
         } else if is_live {
             self.fail("it is closed for ever and ever".to_owned());
         }
@@ -395,12 +407,12 @@ impl Reading {
 
 impl Reading {
     pub(super) fn questions_asked(&self) -> u64 {
-        self.questions
+        self.state.questions
     }
 
     /// For who reads a failure.
     pub(super) fn story(&self) -> String {
-        let Self { clocks: Clocks { known, ahead, .. }, truth, order, .. } = self;
+        let Self { clocks: Clocks { known, ahead, .. }, order, state: State { truth, .. } } = self;
         format!("clocks {known:?} {ahead:?}\nsaid {:?}\nread {order:?}", truth.said)
     }
 }

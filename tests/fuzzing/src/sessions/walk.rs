@@ -514,18 +514,6 @@ fn shard_config(settings: Settings, fault: Option<Fault>) -> ShardConfig {
         session_transfer: Duration::ZERO,
         ..Limits::default()
     };
-    ShardConfig {
-        gateway: "eu-1".parse().expect("a good id"),
-        region: "eu".parse().expect("a good region"),
-        incarnation: Incarnation(1),
-        placement: Placement::ALONE,
-        hash_seed: 1,
-        limits,
-        uplink: UplinkRules::default(),
-        broadcasts: Vec::new(),
-        sys_interval: Duration::ZERO,
-        answers: roost_wire::AnswerTopic::default(),
-        hints: roost_gateway::Hints::default(),
-        trace_ids: None,
-    }
+    let (gateway, region) = ("eu-1".parse().expect("a good id"), "eu".parse().expect("a good region"));
+    ShardConfig { limits, ..ShardConfig::new(gateway, region, Incarnation(1), 1) }
 }
