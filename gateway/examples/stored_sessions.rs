@@ -18,8 +18,8 @@ use roost_gateway::packet::{
 use roost_gateway::shard::{Input, Output, Shard, ShardConfig};
 use roost_gateway::shell::{Gateway, GatewayConfig, StoreConfig};
 use roost_gateway::store::{StoreChange, StoreOpened, StoreRecord, VERSION, VERSION_WRITTEN};
-use roost_gateway::{ConnectionId, Hints, Limits, Placement, UplinkRules};
-use roost_wire::{AnswerTopic, Incarnation, Now};
+use roost_gateway::{ConnectionId, Limits};
+use roost_wire::{Incarnation, Now};
 
 const RECORDS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("records");
 

@@ -31,7 +31,10 @@
 //!    A broadcast is acknowledged when [`shard::Output::BroadcastTaken`] says that the subscribers have it.
 //! 4. Sessions on disk: [`shard::Input::StoreOpened`] comes first, then [`shard::Input::SessionsRead`] until the last, while the shard is driven
 //!    as always; [`store`] says what is written and what waits for it.
-//! 5. To end: [`link::LinkInput::Drain`] and [`shard::Input::Drain`], until every shard gave [`shard::Output::Drained`] and
+//! 5. Several shards: all are made with the same [`Interests`], and connections are numbered below 2^62. [`shard::Output::HandOver`] moves a
+//!    connection to the shard of its device, and the words of [`shard::Output::Shard`] come there in their order, with none lost. Broadcasts and
+//!    their links go to every shard, and are acknowledged when each has taken them. The shell has one shard for now; tests and a bench have more.
+//! 6. To end: [`link::LinkInput::Drain`] and [`shard::Input::Drain`], until every shard gave [`shard::Output::Drained`] and
 //!    [`link::Link::is_settled`].
 //!
 //! # What is promised
@@ -46,6 +49,9 @@
 //! - A kept session is resumed at once only if the router would have said that its device has another one; else it is asked about, or
 //!   fetched from another gateway, within a bound.
 //! - With a store, a session that outlives its connection outlives the process, and nothing is said to anybody that a crash would make untrue.
+//! - Where there are several shards a subscriber gets what is published in any of them, in each publisher's order; its publisher waits for it, and
+//!   is answered, as if both were in one. A message that is shared goes to one member, in whichever shard. All shards keep the same retained
+//!   messages. Only that no subscriber gets a message for which another has no room, at once or never, holds within a shard alone.
 //! - A broadcast comes to the subscribers of every gateway that is connected to the backend, once each; of two retained ones all gateways
 //!   come to keep the newer.
 //! - Everything is bounded by [`Limits`], where each bound says what happens when it is reached; every drop, refusal and retry

@@ -6,7 +6,7 @@ use roost_wire::{Device, SessionId};
 
 use crate::share::SharedFilter;
 
-/// A transport connection of a client, numbered by the shell; never used twice within a process.
+/// A transport connection of a client, numbered by the shell, below 2^62; never used twice within a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 

@@ -65,6 +65,8 @@ pub(crate) struct Groups {
     groups: HashMap<GroupKey, Group, Seeded>,
     by_filter: HashMap<SharedFilter, GroupKey, Seeded>,
     of_session: BTreeSet<(SessionKey, GroupKey)>,
+    /// Groups that have ended here while other shards had members, until what their last member has left behind is given on.
+    ended: BTreeMap<GroupKey, Group>,
     last: u64,
     placement: Placement,
     interests: Arc<Interests>,
@@ -122,10 +124,12 @@ impl Groups {
     pub(crate) fn new(hash_seed: u64, placement: Placement, interests: Arc<Interests>) -> Self {
         let seed = Seeded(hash_seed);
         Self {
-            tree: SubscriptionTree::new(hash_seed, MEMBERSHIPS_MAX),
+            // Those of all shards may be this one's.
+            tree: SubscriptionTree::new(hash_seed, MEMBERSHIPS_MAX * u32::from(interests.shards())),
             groups: HashMap::with_hasher(seed),
             by_filter: HashMap::with_hasher(seed),
             of_session: BTreeSet::new(),
+            ended: BTreeMap::new(),
             last: 0,
             placement,
             interests,
@@ -150,7 +154,7 @@ impl Groups {
 
     /// What a group shares; `None` if it has ended.
     pub(crate) fn filter_of(&self, group: GroupKey) -> Option<&SharedFilter> {
-        self.groups.get(&group).map(|group| &group.filter)
+        self.groups.get(&group).or_else(|| self.ended.get(&group)).map(|group| &group.filter)
     }
 
     /// Subscribes, or replaces the session's subscription to the same [MQTT-3.8.4-3].
@@ -223,13 +227,21 @@ impl Groups {
         if !group.members.is_empty() || (is_owned && !group.elsewhere.is_empty()) {
             return VecDeque::new();
         }
-        let Some(group) = self.groups.remove(&key) else { return VecDeque::new() };
+        let Some(mut group) = self.groups.remove(&key) else { return VecDeque::new() };
         self.by_filter.remove(&group.filter);
+        let waiting = std::mem::take(&mut group.waiting);
         if is_owned {
             self.tree.remove(&key, group.filter.filter());
             self.interests.remove(self.placement.index(), group.filter.filter());
+        } else if !group.elsewhere.is_empty() {
+            self.ended.insert(key, group);
         }
-        group.waiting
+        waiting
+    }
+
+    /// What was left behind is given on.
+    pub(crate) fn forget_ended(&mut self) {
+        self.ended.clear();
     }
 
     /// The session's client has come, or is gone.
@@ -342,7 +354,7 @@ impl Groups {
 
     /// The members that other shards have, as far as this one knows.
     pub(crate) fn elsewhere(&self, key: GroupKey) -> impl Iterator<Item = (ShardIndex, MembersThere)> {
-        let group = self.groups.get(&key);
+        let group = self.groups.get(&key).or_else(|| self.ended.get(&key));
         group.into_iter().flat_map(|group| group.elsewhere.iter().map(|(shard, there)| (*shard, *there)))
     }
 

@@ -7,7 +7,7 @@
 //! application. A fresh connection per link has one state less: it is up, or it is gone with a reason.
 //!
 //! lapin runs one thread per connection. That thread ends when the socket does, so a link keeps a second handle of its
-//! socket and shuts it down when the connection does not answer in time: no thread and no descriptor stays behind.
+//! socket and shuts it down when the connection does not answer in time: no thread, no task and no descriptor stays behind.
 
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
@@ -197,20 +197,21 @@ async fn connect(
     let others = config.address.nodes().len() > 1;
     let timeout = if others { config.timeout.min(NODE_TIMEOUT) } else { config.timeout };
     let runtime = lapin::runtime::default_runtime()?;
-    Connection::connector(
-        uri(address, config.heartbeat_s),
-        runtime,
-        async move |uri: AMQPUri, runtime| {
-            let connecting = uri.connect_async(&runtime);
-            let stream = tokio::time::timeout(timeout, connecting).await.map_err(std::io::Error::from)??;
-            if let AsyncTcpStream::Plain(plain) = &stream {
-                Socket::keep(&socket, plain.get_ref().as_fd().try_clone_to_owned()?.into());
-            }
-            Ok(stream)
-        },
-        options,
-    )
-    .await
+    let uri = uri(address, config.heartbeat_s);
+    // Before lapin begins: where it can't connect it leaves a task behind for ever, with some 15 KB (4.12.3), and where a broker stays away
+    // that is each second.
+    let stream = tokio::time::timeout(timeout, uri.connect_async(&runtime)).await;
+    let stream = stream.map_err(std::io::Error::from)??;
+    if let AsyncTcpStream::Plain(plain) = &stream {
+        Socket::keep(&socket, plain.get_ref().as_fd().try_clone_to_owned()?.into());
+    }
+    // It asks for it once: by default it does not try again.
+    let stream = Mutex::new(Some(stream));
+    let take = async move |_: AMQPUri, _| {
+        let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(stream.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected))?)
+    };
+    Connection::connector(uri, runtime, take, options).await
 }
 
 /// An address of one node.
@@ -224,5 +225,63 @@ fn uri(address: &AmqpAddress, heartbeat_s: u16) -> AMQPUri {
         authority: AMQPAuthority { userinfo, host, port },
         vhost: address.vhost().to_owned(),
         query: AMQPQueryString { heartbeat, ..AMQPQueryString::default() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::runtime::Handle;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Attempts at a node there, some of them at once; then nothing of them is left.
+    async fn attempts(port: u16) {
+        let address: AmqpAddress = format!("amqp://guest:guest@127.0.0.1:{port}").parse().unwrap();
+        let config = LinkConfig { timeout: Duration::from_millis(300), ..LinkConfig::new(address, "test") };
+        let before = Handle::current().metrics().num_alive_tasks();
+        for _ in 0..3 {
+            let attempt = || Link::open(&config, &config.address.nodes()[0], "end", Heard::now());
+            let (one, other) = tokio::join!(attempt(), attempt());
+            assert!(one.is_err() && other.is_err());
+        }
+        let all_ended = async {
+            while Handle::current().metrics().num_alive_tasks() > before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), all_ended).await.expect("a task stays for ever");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_attempt_where_nobody_listens_leaves_no_task_behind() {
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        attempts(port).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nor_does_one_that_is_hung_up_on_or_answered_by_nothing() {
+        for says_nothing in [false, true] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let accepting = std::thread::spawn({
+                let listener = listener.into_std().unwrap();
+                move || {
+                    listener.set_nonblocking(false).unwrap();
+                    let mut open = Vec::new();
+                    // As many as there are attempts.
+                    for _ in 0..6 {
+                        let (stream, _) = listener.accept().unwrap();
+                        if says_nothing {
+                            open.push(stream);
+                        }
+                    }
+                    open
+                }
+            });
+            attempts(port).await;
+            drop(accepting.join().unwrap());
+        }
     }
 }

@@ -161,6 +161,7 @@ impl Shard {
         if count != Count::SessionMoved {
             self.hand_on(now, key, Leaving::Ended);
         }
+        self.groups.forget_ended();
         let Some(mut session) = self.sessions.remove(&key) else { return };
         if session.is_doubted {
             self.doubts.note(&session.device, session.accepted_at);

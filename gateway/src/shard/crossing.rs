@@ -28,7 +28,7 @@ use crate::packet::{QoS, ReasonCode};
 use crate::placement::Numbered;
 use crate::retained::Stamp;
 use crate::session::Publisher;
-use crate::share::{GroupKey, MembersThere, SharedFilter};
+use crate::share::{MembersThere, SharedFilter};
 use crate::store::StoreNumber;
 use crate::uplink::{EventEnd, Waiter};
 use crate::{ConnectionId, Count, ShardIndex};
@@ -150,7 +150,6 @@ pub(super) struct Crossings {
     wills: usize,
     bytes: usize,
     guests: HashMap<ConnectionId, Guest, Numbered>,
-    guest_bytes: usize,
     others: Vec<Other>,
     /// The greatest that was given out or heard of.
     stamp: Option<Stamp>,
@@ -268,6 +267,8 @@ pub(super) struct ToCross<'a> {
     pub(super) had: bool,
     /// Whether the uplink answers as well.
     pub(super) is_event: bool,
+    /// Whether it is counted if nobody wants it.
+    pub(super) counts_unwanted: bool,
 }
 
 impl Shard {
@@ -301,7 +302,8 @@ impl Shard {
 
     /// Gives the message to those shards, and to those that are to choose a member of a group for it; `None` if there is none.
     pub(super) fn cross(&mut self, crossing: ToCross<'_>, to: ShardSet) -> Option<CrossingNumber> {
-        let ToCross { told, line, message, qos, may_refuse, retained, had, is_event } = crossing;
+        let ToCross { told, line, message, qos, may_refuse, retained, had, is_event, counts_unwanted } =
+            crossing;
         if to.is_empty() && self.shared_elsewhere.directed.is_empty() {
             return None;
         }
@@ -336,7 +338,6 @@ impl Shard {
         if let Some(client) = self.connections.get_mut(&line).and_then(|c| c.client.as_deref_mut()) {
             client.crossing_bytes += bytes;
         }
-        let counts_unwanted = !is_event && !message.retain && !matches!(told, Told::Shard(..));
         let (is_full, end) = (false, None);
         let crossing = Crossing { told, line, shared, bytes, left, had, is_full, counts_unwanted, end };
         self.crossings.unanswered.insert(number, crossing);
@@ -476,7 +477,6 @@ impl Shard {
             self.note_full(&crossed);
             let line = crossed.line;
             let held_by = self.who_holds_up_crossed(&crossed, &route).filter(|_| !waits);
-            self.crossings.guest_bytes += crossed.message.bytes();
             let guest = self.crossings.guests.entry(line).or_insert_with(|| Guest {
                 line: VecDeque::new(),
                 waits_for: None,
@@ -501,13 +501,6 @@ impl Shard {
         }
     }
 
-    /// Something was given to a member here, so there was room.
-    fn has_room_again(&mut self, group: GroupKey, filter: &SharedFilter) {
-        if !self.groups.is_waited_for(group) && self.groups.set_full(group, false) {
-            self.group_changed(filter);
-        }
-    }
-
     /// What was for a member here came when the last one had left.
     fn no_member(&mut self, from: ShardIndex, number: CrossingNumber, group: SharedFilter) {
         if self.groups.owns(&group) {
@@ -525,8 +518,7 @@ impl Shard {
             std::mem::take(&mut guest.line).into_iter().partition(|(_, it)| it.qos == QoS::ExactlyOnce);
         guest.line = kept;
         let (is_over, waits_for) = (guest.line.is_empty(), guest.waits_for);
-        for (from, Crossed { number, message, .. }) in given_up {
-            self.crossings.guest_bytes -= message.bytes();
+        for (from, Crossed { number, .. }) in given_up {
             self.crossings.other(from).answers.done.push((number, Done::GivenUp));
         }
         if is_over && let Some(guest) = self.crossings.guests.remove(&line) {
@@ -566,8 +558,9 @@ impl Shard {
         let had = match &only {
             Some(filter) => match self.groups.by_filter(filter) {
                 Some(group) => {
-                    self.has_room_again(group, filter);
-                    self.share(now, group, &message, qos)
+                    let had = self.share(now, group, &message, qos);
+                    self.has_room_again(group);
+                    had
                 }
                 None => return self.no_member(from, number, filter.clone()),
             },
@@ -586,6 +579,7 @@ impl Shard {
             retained: None,
             had,
             is_event: false,
+            counts_unwanted: false,
         };
         if self.cross(goes_on, ShardSet::default()).is_none() {
             self.answer_when_durable(from, number, if had { Done::Had } else { Done::Unwanted });
@@ -635,7 +629,6 @@ impl Shard {
             self.todo.push_back(Todo::Route(line));
         }
         if let Some((from, first)) = first {
-            self.crossings.guest_bytes -= first.message.bytes();
             self.deliver_crossed(now, from, first, route);
         }
         true

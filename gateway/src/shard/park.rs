@@ -154,8 +154,10 @@ impl Shard {
             }
             HeldBy::Group(_) => None,
         };
-        if let Some(id) = next {
-            self.wake(id, Some(holder));
+        match (next, holder) {
+            (Some(id), _) => self.wake(id, Some(holder)),
+            (None, HeldBy::Group(group)) => self.has_room_again(group),
+            (None, _) => {}
         }
     }
 

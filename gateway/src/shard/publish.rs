@@ -196,6 +196,7 @@ impl Shard {
             had: had_locally,
             // Its answer is waited for by nobody.
             is_event: false,
+            counts_unwanted: carriage.is_none() && !message.retain,
         };
         let crosses = self.cross(crossing, self.crosses_to(&message, route)).is_some();
         let Some(Carriage { exchange, .. }) = carriage else {
@@ -292,6 +293,7 @@ impl Shard {
             retained,
             had: had_locally,
             is_event: carried.is_some(),
+            counts_unwanted: carried.is_none() && !is_retained,
         };
         let crossing = self.cross(crossing, self.crosses_to(&message, route));
         let Some((carriage, device)) = carried else {

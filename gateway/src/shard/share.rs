@@ -275,6 +275,7 @@ impl Shard {
                 (None, Leaving::Away | Leaving::Unsubscribed(_)) => from += 1,
             }
         }
+        self.groups.forget_ended();
         // Of one that stays connected the queue may have room now for what it subscribes to itself.
         self.wake_next(HeldBy::Subscriber(key));
     }

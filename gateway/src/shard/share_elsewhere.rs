@@ -124,8 +124,8 @@ impl Shard {
                 }
             }
             Ok((None, _)) => {}
-            // The subscribers of that shard would get nothing; they have their SUBACK, and are counted where their messages are dropped.
-            Err(_) => self.count(crate::Count::DroppedShareAlone),
+            // There is room for all that every shard has room for.
+            Err(full) => debug_assert!(false, "{full}"),
         }
         if let Some(question) = question {
             self.answer_about_members(from, question);
@@ -210,6 +210,19 @@ impl Shard {
         })
     }
 
+    /// A member may have room: if the owner was told that none has, and nobody waits any more, it is told so.
+    pub(super) fn has_room_again(&mut self, group: GroupKey) {
+        if self.config.interests.shards() == 1 || self.groups.is_waited_for(group) {
+            return;
+        }
+        if self.group_has_room(group)
+            && self.groups.set_full(group, false)
+            && let Some(filter) = self.groups.filter_of(group).cloned()
+        {
+            self.group_changed(&filter);
+        }
+    }
+
     /// Gives what a member has left behind to the other shards.
     pub(super) fn hand_on_elsewhere(&mut self, found: &SharedCopy) {
         let Some(filter) = self.groups.filter_of(found.share.group).cloned() else { return };
@@ -245,6 +258,7 @@ impl Shard {
             retained: None,
             had: false,
             is_event: false,
+            counts_unwanted: false,
         };
         self.cross(crossing, crate::ShardSet::default()).is_some()
     }

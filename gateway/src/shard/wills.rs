@@ -233,6 +233,7 @@ impl Shard {
             retained,
             had: had_locally,
             is_event: false,
+            counts_unwanted: carriage.is_none() && !message.retain,
         };
         let crosses = self.cross(crossing, self.crosses_to(&message, route)).is_some();
         let Some(Carriage { exchange, acknowledge, order }) = carriage else {

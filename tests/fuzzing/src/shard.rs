@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use roost_gateway::shard::{Backend, Input, Output, Shard, ShardConfig};
-use roost_gateway::{ConnectionId, Limits, Placement, Publication, PublishOutcome, UplinkRules};
+use roost_gateway::{ConnectionId, Limits, Publication, PublishOutcome};
 use roost_wire::{Incarnation, Now};
 
 /// Packets of a client, for whoever does not find their bytes by chance: CONNECTs of three versions, a subscription for each, publishes at
@@ -153,7 +153,7 @@ impl World {
                 }
                 Output::PauseReading { connection } => assert!(self.paused.insert(connection)),
                 Output::ResumeReading { connection } => assert!(self.paused.remove(&connection)),
-                Output::HandOver { .. } => panic!("there is one shard"),
+                Output::HandOver { .. } | Output::Shard { .. } => panic!("there is one shard"),
                 Output::Spool { .. } => panic!("there is no spool"),
                 Output::Publish(publication) => self.events.push_back(*publication),
                 Output::BroadcastTaken { .. } => panic!("there is no prefix"),

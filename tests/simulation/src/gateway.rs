@@ -12,13 +12,13 @@ use roost_gateway::shard::{Backend, Gauges, Input, Output, Shard, ShardConfig};
 use roost_gateway::shell::inbox_plan;
 use roost_gateway::spool::{SpoolInput, SpoolLimits};
 use roost_gateway::{
-    Acknowledge, ConnectionId, Count, Limits, OnLoss, Placement, Publication, PublishOrigin, PublishOutcome,
+    Acknowledge, ConnectionId, Count, Limits, OnLoss, Publication, PublishOrigin, PublishOutcome,
     PublishToken, ShardIndex, UplinkOrder, UplinkRule, UplinkRules,
 };
 use roost_wire::mesh::Report as _;
 use roost_wire::{
-    AnswerTopic, ControlReport, Delivery, GatewayId, Incarnation, LinkId, Now, Region, SessionArrival,
-    ShardId, Sighting, TopicFilter,
+    ControlReport, Delivery, GatewayId, Incarnation, LinkId, Now, Region, SessionArrival, ShardId, Sighting,
+    TopicFilter,
 };
 
 use crate::amqp::FromBroker;
@@ -512,7 +512,7 @@ impl Run {
             }
             Output::PauseReading { connection } => self.pause(connection, true, effects),
             Output::ResumeReading { connection } => self.pause(connection, false, effects),
-            Output::HandOver { .. } => unreachable!("there is one shard"),
+            Output::HandOver { .. } | Output::Shard { .. } => unreachable!("there is one shard"),
             Output::Publish(publication) => self.uplink.publish(publish(*publication)),
             Output::Link(word) => self.shard_says(now, id, word, effects),
             Output::Notice(_) => {}

@@ -7,9 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use roost_gateway::packet::{DecodeLimits, Decoder, Delivery, Encoder, Packet, PacketId, ProtocolVersion};
 use roost_gateway::shard::{Backend, Gauges, Input, Output, Shard, ShardConfig};
-use roost_gateway::{
-    ConnectionId, Limits, Placement, Publication, PublishOutcome, UplinkRules, WhenAwayFull,
-};
+use roost_gateway::{ConnectionId, Limits, Publication, PublishOutcome, WhenAwayFull};
 use roost_wire::{BootTime, Incarnation, Now, WallTime};
 
 use super::fault::Fault;
@@ -310,6 +308,7 @@ impl Walk {
                     return Err("nothing is to wait here".to_owned());
                 }
                 Output::HandOver { .. }
+                | Output::Shard { .. }
                 | Output::Spool { .. }
                 | Output::Store(_)
                 | Output::ReadSession { .. }
