@@ -49,6 +49,10 @@ counts! {
     Opened => "connections_opened", "";
     /// CONNECTs accepted.
     Connected => "connects_accepted", "";
+    /// Clients that have shown who they are before their CONNECT was accepted.
+    Authenticated => "logins", when "connect";
+    /// Clients that have shown it again since.
+    AuthenticatedAgain => "logins", when "again";
     /// Refused: the shard has as many connections as it may.
     RefusedConnections => "connects_refused", "connections_full";
     /// Refused: the shard has as many sessions as it may.
@@ -69,8 +73,24 @@ counts! {
     RefusedWill => "connects_refused", "will";
     /// Refused: the wills have as many bytes as they may.
     RefusedWillsFull => "connects_refused", "wills_full";
-    /// Refused: an authentication method, none of which is supported.
+    /// Refused: an authentication method that is not supported.
     RefusedAuthMethod => "connects_refused", "auth_method";
+    /// Refused: no authentication method, and nobody is let in without one.
+    RefusedAnonymous => "connects_refused", "anonymous";
+    /// Refused: in an authentication something else came than AUTH 0x18 with its method.
+    RefusedAuthProtocol => "connects_refused", "auth_protocol";
+    /// Refused: a message of an authentication is malformed.
+    RefusedAuthMalformed => "connects_refused", "auth_malformed";
+    /// Refused: an authentication asks for channel binding.
+    RefusedAuthBinding => "connects_refused", "auth_channel_binding";
+    /// Refused: an authentication of one user asks to act as another.
+    RefusedAuthIdentity => "connects_refused", "auth_identity";
+    /// Refused: an authentication of a user that there is not.
+    RefusedAuthUser => "connects_refused", "auth_unknown_user";
+    /// Refused: an authentication whose password is wrong.
+    RefusedAuthPassword => "connects_refused", "auth_wrong_password";
+    /// Refused: an authentication was not over within the connect timeout.
+    RefusedAuthTimeout => "connects_refused", "auth_timeout";
     /// Refused: the client takes no packet as large as its CONNACK.
     RefusedPacketSize => "connects_refused", "packet_size";
     /// Refused: an MQTT version that is not spoken.
@@ -79,7 +99,7 @@ counts! {
     RefusedMalformed => "connects_refused", "malformed";
     /// Refused: no CONNECT within the connect timeout.
     RefusedTimeout => "connects_refused", "timeout";
-    /// Refused: the client went away while its CONNECT waited for its session.
+    /// Refused: the client went away while its CONNECT waited for its session, or in its authentication.
     RefusedLeft => "connects_refused", "left";
     /// Refused: the device connected again while its CONNECT waited for its session.
     RefusedTakenOver => "connects_refused", "taken_over";
@@ -97,6 +117,20 @@ counts! {
     ClosedProtocol => "disconnects", "protocol_error";
     /// Ended: the client used something that is not supported.
     ClosedUnsupported => "disconnects", "unsupported";
+    /// Ended: the client authenticated again, and a message of that is malformed.
+    ClosedReauthMalformed => "disconnects", "reauth_malformed";
+    /// Ended: the client authenticated again, and asks for channel binding.
+    ClosedReauthBinding => "disconnects", "reauth_channel_binding";
+    /// Ended: the client authenticated again, and asks to act as another user.
+    ClosedReauthIdentity => "disconnects", "reauth_identity";
+    /// Ended: the client authenticated again, as a user that there is not.
+    ClosedReauthUser => "disconnects", "reauth_unknown_user";
+    /// Ended: the client authenticated again, with a wrong password.
+    ClosedReauthPassword => "disconnects", "reauth_wrong_password";
+    /// Ended: the client authenticated again, as another user than before.
+    ClosedReauthOtherUser => "disconnects", "reauth_other_user";
+    /// Ended: the client began to authenticate again, and was not done in time.
+    ClosedReauthTimeout => "disconnects", "reauth_timeout";
     /// Ended: the topics that the client has given aliases are too long together.
     ClosedTopicAliases => "disconnects", "topic_aliases";
     /// Ended: an answer is larger than the client takes.

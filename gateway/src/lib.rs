@@ -48,6 +48,7 @@
 //!   the first that is neither delivered nor sent ends its hold.
 //! - A kept session is resumed at once only if the router would have said that its device has another one; else it is asked about, or
 //!   fetched from another gateway, within a bound.
+//! - With [`Authentication`] other than the default nobody is let in who has not shown who it is, and nothing of a device is touched before that.
 //! - With a store, a session that outlives its connection outlives the process, and nothing is said to anybody that a crash would make untrue.
 //! - Where there are several shards a subscriber gets what is published in any of them, in each publisher's order; its publisher waits for it, and
 //!   is answered, as if both were in one. A message that is shared goes to one member, in whichever shard. All shards keep the same retained
@@ -59,6 +60,7 @@
 //! - The same inputs give the same outputs, always.
 
 mod aliases;
+pub mod authentication;
 mod counters;
 mod hints;
 mod hold;
@@ -84,6 +86,7 @@ mod tests;
 mod trace;
 mod uplink;
 
+pub use authentication::Authentication;
 pub use counters::{Count, Counters};
 pub use hints::Hints;
 pub use interest::{Interests, ShardSet};

@@ -16,8 +16,10 @@ pub struct Limits {
     pub connections_max: usize,
     /// Sessions, connected or kept. Beyond: CONNACK 0x97 (v3.1.1: 0x03).
     pub sessions_max: usize,
-    /// From the transport connection to CONNECT. Then: closed.
+    /// From the transport connection to CONNECT, and to the last AUTH of a client that has to show who it is. Then: closed.
     pub connect_timeout: Duration,
+    /// From an AUTH that begins to show again who a client is to its last one. Then: DISCONNECT 0x87.
+    pub reauthentication_timeout: Duration,
     /// How long a session is kept that its client wants kept. A longer wish is cut, and CONNACK says so.
     pub session_expiry_max: Duration,
     /// The longest keep alive of a v5 client. Beyond, and where a client wants none: it is told to use this one [MQTT-3.1.2-21]. That of an
@@ -147,6 +149,8 @@ impl Default for Limits {
             // Devices that roam leave sessions behind until these expire.
             sessions_max: 200_000,
             connect_timeout: Duration::from_secs(10),
+            // As the first time.
+            reauthentication_timeout: Duration::from_secs(10),
             // A long weekend and then some: what is away for longer starts anew.
             session_expiry_max: Duration::from_secs(7 * 24 * 3_600),
             // Devices know their radio and their battery best.

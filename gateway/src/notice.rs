@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use roost_wire::{BroadcastError, Device, SessionId, Topic};
 
+use crate::authentication::UserName;
 use crate::{ConnectionId, Count};
 
 /// One thing that happened to a device's connection.
@@ -29,6 +30,17 @@ pub enum Notice {
     Refused {
         /// Who, if it said so and may be called that.
         device: Option<Device>,
+        /// Why.
+        why: Count,
+    },
+    /// A client could not show who it is, before its CONNECT was accepted or again later: the connection ends.
+    LoginRefused {
+        /// On which connection.
+        connection: ConnectionId,
+        /// Which device, if it said so and may be called that.
+        device: Option<Device>,
+        /// Which user it said to be, if it came to that.
+        user: Option<UserName>,
         /// Why.
         why: Count,
     },
@@ -93,7 +105,9 @@ impl Notice {
             | Self::SessionUnreadable { device, .. }
             | Self::SharedClientId { device, .. }
             | Self::PublishRefused { device, .. } => Some(device),
-            Self::Refused { device, .. } | Self::StoreUnreadable { device, .. } => device.as_ref(),
+            Self::Refused { device, .. }
+            | Self::LoginRefused { device, .. }
+            | Self::StoreUnreadable { device, .. } => device.as_ref(),
             Self::BroadcastDropped { .. } => None,
         }
     }

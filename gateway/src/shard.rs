@@ -1,10 +1,11 @@
 //! One shard: a single-threaded world of connections, sessions, subscriptions and timers.
 //!
 //! Where to look: [`Input`] and [`Output`] are the border. A connection's bytes are read in `read`, its CONNECT answered
-//! in `connect` (it may have to `fetch` the session from another gateway, which has to `give` it), a PUBLISH goes through `publish` (`routes` says where to, its topic may be one of the `aliases`, and it may have to `park`) to `local` subscribers and the uplink, a command comes through
+//! in `connect` (its client may have to `authenticate`, and it may have to `fetch` the session from another gateway, which has to `give` it), a PUBLISH goes through `publish` (`routes` says where to, its topic may be one of the `aliases`, and it may have to `park`) to `local` subscribers and the uplink, a command comes through
 //! `command`, what is shared goes to one of its group in `share` (`share_elsewhere` if other shards have members of it), what has subscribers in other shards of the process goes there in `crossing`, what QoS 2 has more stands in `exactly_once`, all of both leave through `write`, and so does what was retained (`retain`) and what the gateway tells of itself (`sys`); `broadcasts` come from other gateways and from services (`learn` asks for those that were missed); `close` ends a connection (`wills` come from it), `timeout` watches over it, `drain` ends all; what outlives the process goes to the store in `storing`, and comes back in `restore`.
 
 mod aliases;
+mod authenticate;
 mod broadcasts;
 mod buffers;
 mod close;
@@ -85,7 +86,9 @@ use crate::share::Groups;
 use crate::subscriptions::SubscriptionTree;
 use crate::trace::Tracer;
 use crate::uplink::{Uplink, Waiter};
-use crate::{ConnectionId, Count, Counters, Hints, Interests, Limits, Placement, PublishOrigin, UplinkRules};
+use crate::{
+    Authentication, ConnectionId, Count, Counters, Hints, Interests, Limits, Placement, PublishOrigin, UplinkRules,
+};
 
 /// What a shard is made with.
 #[derive(Debug, Clone)]
@@ -106,6 +109,8 @@ pub struct ShardConfig {
     pub limits: Limits,
     /// What becomes an event.
     pub uplink: UplinkRules,
+    /// What is asked of who connects.
+    pub authentication: Authentication,
     /// What is published below these is for the subscribers of every gateway. Bounded by whoever reads them.
     pub broadcasts: Vec<BroadcastPrefix>,
     /// How often clients that subscribe to them are told the topics below `$SYS/` anew; zero: there are none.
@@ -131,6 +136,7 @@ impl ShardConfig {
             hash_seed,
             limits: Limits::default(),
             uplink: UplinkRules::default(),
+            authentication: Authentication::default(),
             broadcasts: Vec::new(),
             sys_interval: Duration::ZERO,
             answers: AnswerTopic::default(),
@@ -193,6 +199,7 @@ pub struct Shard {
     next_session: u64,
     next_sequence: u64,
     next_request: u64,
+    next_exchange: u64,
     drain: DrainState,
     /// What became possible; done before `handle` returns, each connection in turn.
     todo: VecDeque<Todo>,
@@ -324,6 +331,7 @@ impl Shard {
             next_session: 0,
             next_sequence: 0,
             next_request: 0,
+            next_exchange: 0,
             drain: DrainState::Serving,
             todo: VecDeque::new(),
             to_write: VecDeque::new(),

@@ -25,6 +25,7 @@ mod spool;
 mod store;
 mod telling;
 mod thread;
+mod users;
 mod world;
 
 pub use config::GatewayConfig;
@@ -33,3 +34,4 @@ pub use metrics::Snapshot;
 pub use pumps::inbox_plan;
 pub use spool::{SpoolConfig, SpoolError};
 pub use store::{StoreConfig, StoreError, StoreFigures};
+pub use users::{AuthenticationConfig, UsersFileError};

@@ -2,6 +2,7 @@
 //! backend and a router played by the test.
 
 mod answers;
+mod authenticating;
 mod backpressure;
 mod broadcasts;
 mod commands;

@@ -27,6 +27,16 @@ pub struct AuthProperties {
 }
 
 impl Auth {
+    /// The name of its method, if it says one.
+    pub fn method(&self) -> Option<&Text> {
+        self.properties.as_ref()?.authentication_method.as_ref()
+    }
+
+    /// Its data, if it has some.
+    pub fn data(&self) -> Option<&Secret> {
+        self.properties.as_ref()?.authentication_data.as_ref()
+    }
+
     pub(super) fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
         // An empty AUTH is a success (§3.15.2.1), which only a server can announce.
         if reader.is_empty() {

@@ -16,6 +16,8 @@ pub struct DecodeLimits {
     pub packet_bytes_max: u32,
     /// The largest CONNECT in bytes: before authentication a stranger gets less.
     pub connect_bytes_max: u32,
+    /// The largest packet in bytes from a CONNECT to its client's showing who it is: an AUTH.
+    pub auth_bytes_max: u32,
     /// User properties in one packet (a will counts on its own): each takes 5 bytes on the wire but 64 in memory.
     pub user_properties_max: u32,
     /// Topic filters in one SUBSCRIBE or UNSUBSCRIBE: each takes 4 bytes on the wire but 40 in memory.
@@ -27,6 +29,8 @@ impl DecodeLimits {
     pub const PACKET_BYTES_MAX: u32 = 256 * 1024;
     /// 16 KiB is what a connection may cost before it is authenticated; a token as password fits well.
     pub const CONNECT_BYTES_MAX: u32 = 16 * 1024;
+    /// 4 KiB: the longest message of any method that there is, four times.
+    pub const AUTH_BYTES_MAX: u32 = 4 * 1024;
     /// Clients seen in the field send up to a dozen.
     pub const USER_PROPERTIES_MAX: u32 = 128;
     /// Bridges send their whole list at once.
@@ -38,6 +42,7 @@ impl Default for DecodeLimits {
         Self {
             packet_bytes_max: Self::PACKET_BYTES_MAX,
             connect_bytes_max: Self::CONNECT_BYTES_MAX,
+            auth_bytes_max: Self::AUTH_BYTES_MAX,
             user_properties_max: Self::USER_PROPERTIES_MAX,
             filters_max: Self::FILTERS_MAX,
         }
@@ -55,22 +60,41 @@ pub struct Decoder {
     /// Known at once to a client, from CONNECT on to a server.
     version: Option<ProtocolVersion>,
     awaits_connect: bool,
+    /// Whether a packet may be no longer than an AUTH of a stranger.
+    is_authenticating: bool,
 }
 
 impl Decoder {
     /// For a server: the first packet must be CONNECT [MQTT-3.1.0-1], and it decides on the version.
     pub const fn for_server(limits: DecodeLimits) -> Self {
-        Self { sender: Side::Client, limits, version: None, awaits_connect: true }
+        Self { sender: Side::Client, limits, version: None, awaits_connect: true, is_authenticating: false }
     }
 
     /// For a server behind the CONNECT, which was of this version.
     pub const fn for_connected_server(version: ProtocolVersion, limits: DecodeLimits) -> Self {
-        Self { sender: Side::Client, limits, version: Some(version), awaits_connect: false }
+        Self {
+            sender: Side::Client,
+            limits,
+            version: Some(version),
+            awaits_connect: false,
+            is_authenticating: false,
+        }
     }
 
     /// For a client that has sent, or will send, a CONNECT of this version.
     pub const fn for_client(version: ProtocolVersion, limits: DecodeLimits) -> Self {
-        Self { sender: Side::Server, limits, version: Some(version), awaits_connect: false }
+        Self {
+            sender: Side::Server,
+            limits,
+            version: Some(version),
+            awaits_connect: false,
+            is_authenticating: false,
+        }
+    }
+
+    /// Behind a CONNECT: whether its client has to show who it is. Until it has, [`DecodeLimits::auth_bytes_max`] bounds its packets.
+    pub const fn authenticating(&mut self, is_authenticating: bool) {
+        self.is_authenticating = is_authenticating;
     }
 
     /// The version of the connection. After an error in the first packet: the version in which to refuse it, and
@@ -120,10 +144,10 @@ impl Decoder {
         check_header_flags(packet_type, flags, self.version)?;
         let Some((body_len, len)) = variable_integer(rest)? else { return Ok(None) };
         let len = 1 + len;
-        let max = if self.awaits_connect {
-            self.limits.connect_bytes_max.min(self.limits.packet_bytes_max)
-        } else {
-            self.limits.packet_bytes_max
+        let max = match (self.awaits_connect, self.is_authenticating) {
+            (true, _) => self.limits.connect_bytes_max.min(self.limits.packet_bytes_max),
+            (false, true) => self.limits.auth_bytes_max.min(self.limits.packet_bytes_max),
+            (false, false) => self.limits.packet_bytes_max,
         };
         // At most 268,435,460: no overflow.
         let whole_len = body_len + len as u32;

@@ -14,6 +14,7 @@ use super::*;
 const WIDE: DecodeLimits = DecodeLimits {
     packet_bytes_max: 4 * 1024 * 1024,
     connect_bytes_max: 4 * 1024 * 1024,
+    auth_bytes_max: 4 * 1024 * 1024,
     user_properties_max: 100_000,
     filters_max: 100_000,
 };

@@ -21,6 +21,7 @@ pub(crate) const ENCODER: Encoder = Encoder::new(ProtocolVersion::V5);
 const LIMITS: DecodeLimits = DecodeLimits {
     packet_bytes_max: u32::MAX,
     connect_bytes_max: 0,
+    auth_bytes_max: 0,
     user_properties_max: 64 * 1024,
     filters_max: 1,
 };

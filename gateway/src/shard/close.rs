@@ -23,6 +23,8 @@ pub(super) enum Farewell {
     None,
     /// v5: a DISCONNECT; v3.1.1, where a server has none: nothing.
     Disconnect(ReasonCode),
+    /// As [`Farewell::Disconnect`], with a reason for people.
+    DisconnectSaying(ReasonCode, &'static str),
     /// As [`Farewell::Disconnect`], behind everything encoded for it.
     FlushAndDisconnect(ReasonCode),
     /// A CONNACK that refuses, with a reason for people.
@@ -32,7 +34,8 @@ pub(super) enum Farewell {
 impl Shard {
     pub(super) fn closed_by_peer(&mut self, now: Now, id: ConnectionId) {
         if let Some(connection) = self.connections.get(&id) {
-            let waits = connection.fetches.is_some() || connection.is_read_for;
+            let waits =
+                connection.fetches.is_some() || connection.is_read_for || connection.authenticating.is_some();
             let count = match (&connection.client, waits) {
                 (Some(_), _) => Count::ClosedBroken,
                 (None, true) => Count::RefusedLeft,
@@ -58,7 +61,10 @@ impl Shard {
     pub(super) fn close_saying(&mut self, now: Now, id: ConnectionId, notice: Notice, farewell: Farewell) {
         let Some(mut connection) = self.connections.remove(&id) else { return };
         let mut why = None;
-        if let Notice::Closed { why: count, .. } | Notice::Refused { why: count, .. } = notice {
+        if let Notice::Closed { why: count, .. }
+        | Notice::Refused { why: count, .. }
+        | Notice::LoginRefused { why: count, .. } = notice
+        {
             self.count(count);
             why = Some(count);
         }
@@ -83,7 +89,11 @@ impl Shard {
         if farewell != Farewell::Gone {
             let flushed = match farewell {
                 Farewell::FlushAndDisconnect(_) => connection.outgoing.take_packets(),
-                Farewell::Gone | Farewell::None | Farewell::Disconnect(_) | Farewell::Connack(..) => 0,
+                Farewell::Gone
+                | Farewell::None
+                | Farewell::Disconnect(_)
+                | Farewell::DisconnectSaying(..)
+                | Farewell::Connack(..) => 0,
             };
             let last = last_words(&mut connection, farewell, self.config.hints.server_reference.as_ref());
             self.sys.traffic.packets_sent += u64::from(flushed) + u64::from(!last.is_empty());
@@ -206,18 +216,24 @@ fn last_words(connection: &mut Connection, farewell: Farewell, elsewhere: Option
     // [MQTT5 §3.2.2.3.16, §3.14.2.2.5]
     let elsewhere_for =
         |reason: ReasonCode| elsewhere.filter(|_| reason == ReasonCode::UseAnotherServer).cloned();
-    let disconnect = |reason| match encoder {
+    let disconnect = |reason, text: Option<&'static str>| match encoder {
         Some(encoder) if encoder.version == ProtocolVersion::V5 => {
-            disconnect_packet(encoder, reason, elsewhere_for(reason))
+            let properties = DisconnectProperties {
+                reason_string: text.map(Text::from_static),
+                server_reference: elsewhere_for(reason),
+                ..DisconnectProperties::default()
+            };
+            disconnect_packet(encoder, reason, properties)
         }
         Some(_) | None => Bytes::new(),
     };
     match farewell {
         Farewell::Gone | Farewell::None => Bytes::new(),
-        Farewell::Disconnect(reason) => disconnect(reason),
+        Farewell::Disconnect(reason) => disconnect(reason, None),
+        Farewell::DisconnectSaying(reason, text) => disconnect(reason, Some(text)),
         Farewell::FlushAndDisconnect(reason) => {
             let mut last = BytesMut::from(connection.outgoing.take_rest());
-            last.extend_from_slice(&disconnect(reason));
+            last.extend_from_slice(&disconnect(reason, None));
             last.freeze()
         }
         Farewell::Connack(encoder, reason, text) => {
@@ -238,10 +254,9 @@ fn connack_packet(encoder: Encoder, reason: ReasonCode, properties: ConnackPrope
     if bytes.is_empty() { encode(encoder, &connack(None)) } else { bytes }
 }
 
-/// With the reference where that is not what makes it too large for its client. [MQTT-3.1.2-24]
-fn disconnect_packet(encoder: Encoder, reason: ReasonCode, server_reference: Option<Text>) -> Bytes {
+/// With the properties where those are not what makes it too large for its client. [MQTT-3.1.2-24]
+fn disconnect_packet(encoder: Encoder, reason: ReasonCode, properties: DisconnectProperties) -> Bytes {
     let plain = Disconnect { reason, properties: None };
-    let properties = DisconnectProperties { server_reference, ..DisconnectProperties::default() };
     let whole = Disconnect { reason, properties: Some(Box::new(properties)) };
     let bytes = encode(encoder, &Packet::Disconnect(whole));
     if bytes.is_empty() { encode(encoder, &Packet::Disconnect(plain)) } else { bytes }

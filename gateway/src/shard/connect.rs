@@ -9,9 +9,11 @@ use super::close::Farewell;
 use super::connection::{Client, Connection};
 use super::publish::headers_fit;
 use super::{HandOver, Output, Shard, TimerFor};
+use crate::authentication::Exchange;
 use crate::link::FromShard;
 use crate::packet::{
-    Connack, ConnackProperties, Connect, Encoder, Packet, ProtocolVersion, ReasonCode, Text,
+    BinaryData, Connack, ConnackProperties, Connect, Encoder, Packet, ProtocolVersion, ReasonCode, Secret,
+    Text,
 };
 use crate::session::{Pending, Session, SessionKey, Will, WillError};
 use crate::sys;
@@ -24,6 +26,12 @@ pub(super) struct Refused {
     text: &'static str,
 }
 
+impl Refused {
+    pub(super) const fn packet_size(text: &'static str) -> Self {
+        Self { count: Count::RefusedPacketSize, reason: ReasonCode::ImplementationSpecificError, text }
+    }
+}
+
 impl Shard {
     pub(super) fn connect(&mut self, now: Now, id: ConnectionId, connect: Connect) {
         let device = self.check_connect(&connect).and_then(|()| self.device(id, &connect));
@@ -31,6 +39,7 @@ impl Shard {
             Ok(device) => device,
             Err(refused) => return self.refuse(now, id, &connect, refused),
         };
+        let Some(connect) = self.admit(now, id, connect) else { return };
         if !self.config.placement.holds(&device) {
             return self.hand_over(id, connect, &device);
         }
@@ -85,9 +94,10 @@ impl Shard {
     }
 
     pub(super) fn handed_over(&mut self, now: Now, from: HandOver) {
-        let HandOver { connection: id, decoder, connect, unread, opened_at, entropy } = from;
+        let HandOver { connection: id, decoder, connect, login, unread, opened_at, entropy } = from;
         let mut connection = Connection::new(opened_at, entropy, self.config.limits.decode);
         connection.decoder = decoder;
+        connection.login = login;
         connection.unread = unread;
         self.connections.insert(id, connection);
         self.timers.set(TimerFor::Connection(id), opened_at + self.config.limits.connect_timeout);
@@ -122,11 +132,13 @@ impl Shard {
                 text: "the gateway cannot keep sessions at the moment; try another, or later",
             });
         }
-        if connect.properties.authentication_method.is_some() {
+        // [MQTT-4.12.0-1]
+        let method = connect.properties.authentication_method.as_ref();
+        if method.is_some_and(|method| !self.config.authentication.offers(method)) {
             return Err(Refused {
                 count: Count::RefusedAuthMethod,
                 reason: ReasonCode::BadAuthenticationMethod,
-                text: "no extended authentication method is supported",
+                text: "this authentication method is not supported",
             });
         }
         connect.will.as_ref().map_or(Ok(()), |will| self.check_will(will))
@@ -164,7 +176,7 @@ impl Shard {
         Ok(())
     }
 
-    /// The device that connects. Credentials are not read: this listener is anonymous.
+    /// The device that connects. User name and password are not read, and whoever is let in may be any device.
     fn device(&self, id: ConnectionId, connect: &Connect) -> Result<Device, Refused> {
         let refused = |text| Refused {
             count: Count::RefusedClientId,
@@ -207,14 +219,13 @@ impl Shard {
         if connect.properties.maximum_packet_size.is_none_or(|max| max.get() >= CONNACK_BYTES_MAX) {
             return Ok(device);
         }
-        let connack = Packet::Connack(self.connack(connect, &device.id, false));
+        let method = connect.properties.authentication_method.as_ref();
+        let last = method
+            .map(|_| Secret::new(BinaryData::parse(vec![0; Exchange::LAST_BYTES_MAX]).unwrap_or_default()));
+        let connack = Packet::Connack(self.connack(connect, &device.id, false, last));
         match Encoder::for_client(connect).encoded_len(&connack) {
             Ok(_) => Ok(device),
-            Err(_) => Err(Refused {
-                count: Count::RefusedPacketSize,
-                reason: ReasonCode::ImplementationSpecificError,
-                text: "the maximum packet size is less than what CONNACK takes",
-            }),
+            Err(_) => Err(Refused::packet_size("the maximum packet size is less than what CONNACK takes")),
         }
     }
 
@@ -250,8 +261,9 @@ impl Shard {
     fn hand_over(&mut self, id: ConnectionId, connect: Connect, device: &Device) {
         let Some(connection) = self.connections.remove(&id) else { return };
         self.timers.cancel(TimerFor::Connection(id));
-        let Connection { decoder, unread, opened_at, entropy, .. } = connection;
-        let hand_over = Box::new(HandOver { connection: id, decoder, connect, unread, opened_at, entropy });
+        let Connection { decoder, login, unread, opened_at, entropy, .. } = connection;
+        let hand_over =
+            Box::new(HandOver { connection: id, decoder, connect, login, unread, opened_at, entropy });
         let to = self.config.placement.shard_of(device);
         self.outputs.push_back(Output::HandOver { to, hand_over });
     }
@@ -302,9 +314,13 @@ impl Shard {
         // [MQTT-3.1.2-26]
         let topic_alias_max = connect.properties.topic_alias_maximum.unwrap_or(0);
         let encoder = Encoder::for_client(connect);
+        let mut login = self.connections.get_mut(&id).and_then(|connection| connection.login.take());
+        let last = login.as_mut().and_then(|login| login.last.take());
+        let is_authenticated = login.is_some();
         let client = Client {
             session: key,
             encoder,
+            login,
             silence_max: (keep_alive_s > 0).then(|| Duration::from_millis(u64::from(keep_alive_s) * 1_500)),
             heard_at: now.boot,
             window: inflight_max.min(limits.inflight_max.get()),
@@ -338,7 +354,10 @@ impl Shard {
         }
         self.connected += 1;
         self.count(Count::Connected);
-        let connack = self.connack(connect, &present.device.id, session_present);
+        if is_authenticated {
+            self.count(Count::Authenticated);
+        }
+        let connack = self.connack(connect, &present.device.id, session_present, last);
         self.send(now, id, &Packet::Connack(connack));
         self.tell_link(FromShard::Sighting(Sighting::Accepted(present)));
         self.release_again(now, id, key);
@@ -358,7 +377,14 @@ impl Shard {
         }
     }
 
-    fn connack(&self, connect: &Connect, device: &DeviceId, session_present: bool) -> Connack {
+    /// With the last word of an exchange, if there was one.
+    fn connack(
+        &self,
+        connect: &Connect,
+        device: &DeviceId,
+        session_present: bool,
+        last: Option<Secret>,
+    ) -> Connack {
         let limits = &self.config.limits;
         let wished_s = expiry_wished_s(connect);
         let expiry = self.expiry_granted(wished_s);
@@ -379,6 +405,9 @@ impl Shard {
             response_information: response
                 .map(|it| Text::parse(it.of(device)).expect("an id in a topic is a valid MQTT string")),
             server_keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
+            // CONNECT's, and none where that has none [MQTT-4.12.0-5], [MQTT-4.12.0-6].
+            authentication_method: connect.properties.authentication_method.clone(),
+            authentication_data: last,
             ..ConnackProperties::default()
         };
         Connack { session_present, reason: ReasonCode::Success, properties: Some(Box::new(properties)) }
@@ -395,7 +424,7 @@ fn expiry_wished_s(connect: &Connect) -> u32 {
     }
 }
 
-/// More than any CONNACK takes: its numbers, an assigned client id and Response Information.
+/// More than any CONNACK takes: its numbers, an assigned client id, Response Information and the last word of an authentication.
 const CONNACK_BYTES_MAX: u32 = 1024;
 
 /// 2^64 divided by the golden ratio: steps that never repeat.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use roost_wire::{BootTime, SessionRequest};
 
+use super::authenticate::{Authenticating, Login};
 use super::buffers::Buffers;
 use crate::ShardIndex;
 use crate::aliases::Aliases;
@@ -27,6 +28,10 @@ pub(super) struct Connection {
     /// Whether the shell was told to stop reading.
     pub(super) paused: bool,
     pub(super) outgoing: Outgoing,
+    /// Its CONNECT has come, and waits until its client has shown who it is.
+    pub(super) authenticating: Option<Box<Authenticating>>,
+    /// Its client has shown that, and its CONNECT is not answered yet.
+    pub(super) login: Option<Box<Login>>,
     /// From an accepted CONNECT on.
     pub(super) client: Option<Box<Client>>,
     /// Its CONNECT has come, and waits for the session that its device had elsewhere.
@@ -59,6 +64,8 @@ pub(super) struct Outgoing {
 pub(super) struct Client {
     pub(super) session: SessionKey,
     pub(super) encoder: Encoder,
+    /// Who it has shown to be; none if it was let in without that.
+    pub(super) login: Option<Box<Login>>,
     /// One and a half times the keep alive [MQTT-3.1.2-22]; none if it is 0.
     pub(super) silence_max: Option<Duration>,
     pub(super) heard_at: BootTime,
@@ -121,6 +128,8 @@ impl Connection {
             unread: BytesMut::new(),
             paused: false,
             outgoing: Outgoing::default(),
+            authenticating: None,
+            login: None,
             client: None,
             fetches: None,
             is_read_for: false,

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use roost_wire::BootTime;
 
+use super::authenticate::Login;
 use crate::ConnectionId;
 use crate::packet::{Connect, Decoder};
 
@@ -12,6 +13,7 @@ pub struct HandOver {
     pub(super) connection: ConnectionId,
     pub(super) decoder: Decoder,
     pub(super) connect: Connect,
+    pub(super) login: Option<Box<Login>>,
     pub(super) unread: BytesMut,
     pub(super) opened_at: BootTime,
     pub(super) entropy: u64,

@@ -102,8 +102,14 @@ impl Shard {
     }
 
     fn packet(&mut self, now: Now, id: ConnectionId, packet: Packet) {
-        if let Some(session) = self.session_of(id).and_then(|key| self.sessions.touch(&key)) {
-            session.is_untold = false;
+        match self.session_of(id) {
+            Some(key) => {
+                if let Some(session) = self.sessions.touch(&key) {
+                    session.is_untold = false;
+                }
+            }
+            None if self.refuse_packet_of_login(now, id, &packet) => return,
+            None => {}
         }
         match packet {
             Packet::Connect(connect) => self.connect(now, id, *connect),
@@ -116,16 +122,18 @@ impl Shard {
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(now, id, &unsubscribe),
             Packet::Pingreq => self.send(now, id, &Packet::Pingresp),
             Packet::Disconnect(disconnect) => self.disconnect(now, id, &disconnect),
-            // No exchange of AUTH was begun. The others only a server sends, so the decoder refuses them.
-            Packet::Auth(_)
-            | Packet::Connack(_)
-            | Packet::Suback(_)
-            | Packet::Unsuback(_)
-            | Packet::Pingresp => {
-                let farewell = Farewell::Disconnect(ReasonCode::ProtocolError);
-                self.close(now, id, Count::ClosedProtocol, farewell);
+            Packet::Auth(auth) => self.auth(now, id, &auth),
+            // Only a server sends these, so the decoder refuses them.
+            Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
+                self.close_protocol(now, id);
             }
         }
+    }
+
+    /// Closes with a protocol error.
+    pub(super) fn close_protocol(&mut self, now: Now, id: ConnectionId) {
+        let farewell = Farewell::Disconnect(ReasonCode::ProtocolError);
+        self.close(now, id, Count::ClosedProtocol, farewell);
     }
 
     fn puback(&mut self, now: Now, id: ConnectionId, ack: &Ack) {
@@ -159,7 +167,11 @@ impl Shard {
     }
 
     fn disconnect(&mut self, now: Now, id: ConnectionId, disconnect: &Disconnect) {
-        let Some(client) = self.connections.get(&id).and_then(|c| c.client.as_deref()) else { return };
+        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(client) = connection.client.as_deref() else {
+            // It breaks its authentication off [MQTT-3.1.2-30].
+            return self.close(now, id, Count::RefusedLeft, Farewell::None);
+        };
         let wish = disconnect.properties.as_ref().and_then(|p| p.session_expiry_interval_s);
         if let Some(seconds) = wish {
             // A session that was to end with its connection cannot be kept after all [MQTT5 §3.14.2.2.2].

@@ -13,6 +13,8 @@ use crate::{ConnectionId, Count};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Overdue {
     Connect,
+    /// It shows again who it is.
+    Authentication,
     KeepAlive,
     /// Publishers have waited for one that acknowledges nothing.
     Patience,
@@ -99,7 +101,8 @@ impl Shard {
         let overdue = self.deadlines(id).into_iter().flatten().filter(|(at, _)| *at <= now.boot);
         match overdue.min_by_key(|(at, _)| *at).map(|(_, overdue)| overdue) {
             None | Some(Overdue::Patience) => {}
-            Some(Overdue::Connect) => return self.close(now, id, Count::RefusedTimeout, Farewell::None),
+            Some(Overdue::Connect) => return self.connect_overdue(now, id),
+            Some(Overdue::Authentication) => return self.reauthentication_overdue(now, id),
             Some(Overdue::KeepAlive) => {
                 let farewell = Farewell::Disconnect(ReasonCode::KeepAliveTimeout);
                 return self.close(now, id, Count::ClosedKeepAlive, farewell);
@@ -134,12 +137,12 @@ impl Shard {
         self.close(now, id, Count::ClosedSettleTimeout, farewell);
     }
 
-    fn deadlines(&self, id: ConnectionId) -> [Option<(BootTime, Overdue)>; 7] {
-        let Some(connection) = self.connections.get(&id) else { return [None; 7] };
+    fn deadlines(&self, id: ConnectionId) -> [Option<(BootTime, Overdue)>; 8] {
+        let Some(connection) = self.connections.get(&id) else { return [None; 8] };
         let limits = &self.config.limits;
         let Some(client) = connection.client.as_deref() else {
             let connect = (connection.opened_at + limits.connect_timeout, Overdue::Connect);
-            return [Some(connect), None, None, None, None, None, None];
+            return [Some(connect), None, None, None, None, None, None, None];
         };
         let session = self.sessions.get(&client.session);
         let hold = session.map(|session| &session.hold);
@@ -155,6 +158,7 @@ impl Shard {
         [
             tried_at.map(|at| (at, Overdue::Patience)),
             out_of_patience.map(|since| (since + limits.patience, Overdue::Stall)),
+            self.reauthentication_due(client).map(|at| (at, Overdue::Authentication)),
             silence_max.map(|max| (client.heard_at + max, Overdue::KeepAlive)),
             stuck_since.map(|since| (since + limits.stall_timeout, Overdue::Stall)),
             stalled_since.map(|since| (since + limits.stall_timeout, Overdue::Stall)),

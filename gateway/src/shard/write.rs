@@ -60,7 +60,7 @@ impl Shard {
         connection.outgoing.take(now.boot, bytes);
         connection.outgoing.rest(&mut self.buffers);
         if connection.client.is_none() {
-            return;
+            return self.has_output(id);
         }
         self.commands_sent(id);
         self.pump(now, id);

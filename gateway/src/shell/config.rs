@@ -9,6 +9,7 @@ use roost_wire::{AnswerTopic, BroadcastPrefix, GatewayId, Region, ShardId};
 
 use super::spool::SpoolConfig;
 use super::store::StoreConfig;
+use super::users::AuthenticationConfig;
 use crate::{Hints, Limits, UplinkRules};
 
 /// A gateway's configuration: typed, with a default for everything that has one.
@@ -32,6 +33,8 @@ pub struct GatewayConfig {
     pub lease: Duration,
     /// The bounds of its shard.
     pub limits: Limits,
+    /// What is asked of who connects.
+    pub authentication: AuthenticationConfig,
     /// What becomes an event.
     pub uplink: UplinkRules,
     /// How often clients that subscribe to them are told the topics below `$SYS/` anew; zero: there are none.
@@ -78,6 +81,7 @@ impl GatewayConfig {
             heartbeat: Self::HEARTBEAT,
             lease: Self::LEASE,
             limits: Limits::default(),
+            authentication: AuthenticationConfig::default(),
             uplink: UplinkRules::default(),
             sys_interval: Self::SYS_INTERVAL,
             broadcasts: Vec::new(),

@@ -25,9 +25,10 @@ use super::pumps::inbox_plan;
 use super::spool::{self, OpenSpool, SpoolError};
 use super::store::{OpenStore, StoreError};
 use super::thread::{Parts, run};
+use super::users::UsersFileError;
 use crate::link;
 use crate::shard::{Shard, ShardConfig};
-use crate::{Interests, Placement, PublishOrigin, PublishToken};
+use crate::{Authentication, Interests, Placement, PublishOrigin, PublishToken};
 
 /// A gateway that serves devices. Drop it and it ends at once; [`Gateway::drain`] ends it well.
 #[derive(Debug)]
@@ -59,6 +60,9 @@ pub enum GatewayError {
     /// The store of sessions is not to be had.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The users are not to be had.
+    #[error(transparent)]
+    Users(#[from] UsersFileError),
     /// Spans cannot go where they are to go.
     #[error(transparent)]
     Spans(#[from] SpansError),
@@ -98,6 +102,9 @@ impl Gateway {
         let admin = admin_listener.local_addr().map_err(GatewayError::Thread)?;
         let incarnation = Incarnation(rand::random());
 
+        let authentication = config.authentication.clone();
+        let authentication = task::spawn_blocking(move || authentication.open());
+        let authentication = authentication.await.map_err(|error| GatewayError::Thread(error.into()))??;
         let (spool_config, is_wanted) = (config.spool.clone(), config.uplink.need_spool());
         let spool = task::spawn_blocking(move || OpenSpool::open(spool_config, is_wanted));
         let spool = spool.await.map_err(|error| GatewayError::Thread(error.into()))??;
@@ -131,7 +138,7 @@ impl Gateway {
         let parts = Parts {
             gateway: config.id.clone(),
             incarnation,
-            shard: Shard::new(shard_config(&config, incarnation)),
+            shard: Shard::new(shard_config(&config, incarnation, authentication)),
             link: link::Link::new(link_config(&config, incarnation)),
             listener: mqtt_listener.into_std().map_err(GatewayError::Thread)?,
             uplink: Outbox::new(uplink.clone()),
@@ -237,7 +244,11 @@ fn serve_admin(
     (stop, tokio::spawn(served))
 }
 
-fn shard_config(config: &GatewayConfig, incarnation: Incarnation) -> ShardConfig {
+fn shard_config(
+    config: &GatewayConfig,
+    incarnation: Incarnation,
+    authentication: Authentication,
+) -> ShardConfig {
     ShardConfig {
         gateway: config.id.clone(),
         region: config.region.clone(),
@@ -247,6 +258,7 @@ fn shard_config(config: &GatewayConfig, incarnation: Incarnation) -> ShardConfig
         hash_seed: rand::random(),
         limits: config.limits.clone(),
         uplink: config.uplink.clone(),
+        authentication,
         broadcasts: config.broadcasts.clone(),
         sys_interval: config.sys_interval,
         answers: config.answers.clone(),
@@ -349,7 +361,7 @@ mod tests {
         let parts = Parts {
             gateway: config.id.clone(),
             incarnation,
-            shard: Shard::new(shard_config(&config, incarnation)),
+            shard: Shard::new(shard_config(&config, incarnation, Authentication::default())),
             link: link::Link::new(link_config(&config, incarnation)),
             listener: listen("test", any).unwrap().into_std().unwrap(),
             uplink: outbox(),

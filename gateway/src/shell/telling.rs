@@ -7,6 +7,7 @@ use std::time::Duration;
 use roost_ops::{Attribute, Readiness, Span, SpanEvent, SpanFigures, SpanKind, Spans};
 use roost_wire::{BootTime, Delivery, Device, Outcome, Settlement, Topic};
 
+use crate::authentication::UserName;
 use crate::{Begun, Count, Ending, EventFate, MessageTrace, Notice, SpoolState};
 
 /// Tells. Refusals are bounded: a fleet that is refused would otherwise fill the disk.
@@ -42,7 +43,9 @@ impl Telling {
                 tracing::debug!(tenant, device, %session, reason = why.reason(), "device disconnected");
             }
             // Told as what follows, with the addresses.
-            Notice::Refused { why: Count::RefusedTakeovers, .. } | Notice::SharedClientId { .. } => {}
+            Notice::Refused { why: Count::RefusedTakeovers, .. }
+            | Notice::SharedClientId { .. }
+            | Notice::LoginRefused { .. } => {}
             Notice::Refused { why, .. } => {
                 if let Some(left_out) = self.may_tell(now, *why) {
                     let reason = why.reason();
@@ -150,6 +153,20 @@ impl Telling {
             left_out,
             "clients take over one client id from each other: one is refused, the one that is connected stays"
         );
+    }
+
+    /// A client could not show who it is. Neither what it said nor what it should have said stands anywhere.
+    pub(super) fn login_refused(
+        &mut self,
+        now: BootTime,
+        (device, user): (Option<&Device>, Option<&UserName>),
+        why: Count,
+        address: Option<SocketAddr>,
+    ) {
+        let Some(left_out) = self.may_tell(now, why) else { return };
+        let (tenant, device) = names(device);
+        let (user, address) = (user.map(UserName::as_str), address.map(tracing::field::display));
+        tracing::warn!(tenant, device, user, address, reason = why.reason(), left_out, "login refused");
     }
 
     /// With how many of its kind that were not told.

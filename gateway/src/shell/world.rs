@@ -447,6 +447,11 @@ impl World {
                     let addresses = (address(newcomer), holder.as_ref().and_then(address));
                     self.telling.shared_client_id(now.boot, device, addresses);
                 }
+                if let Notice::LoginRefused { connection, device, user, why } = &*notice {
+                    let address =
+                        self.sockets.get(connection).and_then(|socket| socket.stream.peer_addr().ok());
+                    self.telling.login_refused(now.boot, (device.as_ref(), user.as_ref()), *why, address);
+                }
                 if let Notice::SessionFetched { took: Some(took), .. } = &*notice {
                     self.counters.fetched(*took);
                 }

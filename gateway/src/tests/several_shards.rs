@@ -10,7 +10,7 @@ use roost_wire::{
 
 use super::world::*;
 use crate::link::{FromShard, Link, LinkConfig, LinkInput, LinkOutput, ToShard};
-use crate::packet::{DecodeLimits, Decoder, Encoder, Packet};
+use crate::packet::{DecodeLimits, Decoder, Encoder, Packet, ReasonCode};
 use crate::shard::{Backend, Input, Output, Shard, ShardConfig};
 use crate::{ConnectionId, Placement, PublishOutcome, ShardIndex};
 
@@ -63,6 +63,66 @@ fn a_connection_goes_to_the_shard_of_its_device_and_an_assigned_id_stays() {
     assert!((1..10).contains(&moved), "{moved}");
     let sessions: usize = shards.iter().map(|shard| shard.gauges().sessions_connected).sum();
     assert_eq!((sessions, shards[0].gauges().connections + shards[1].gauges().connections), (20, 20));
+}
+
+/// Who it is is asked where it connects, and known where its device belongs.
+#[test]
+fn a_login_goes_along_to_the_shard_of_its_device() {
+    let mut shards = [0, 1].map(|index| shard_with(index, users(false)));
+    let placement = Placement::new(ShardIndex(0), 2);
+    let elsewhere =
+        |name: &String| placement.shard_of(&name.parse().expect("it is a device")) == ShardIndex(1);
+    let name = (0..99).map(|n| format!("d{n}")).find(elsewhere).expect("half of them are");
+    let (now, connection, encoder) = (Now::default(), ConnectionId(1), Encoder::new(V5));
+    let mut login = ScramClient::new("ann", "apple");
+    let bytes_of = |packet: Packet| {
+        let mut bytes = BytesMut::new();
+        encoder.encode(&packet, &mut bytes).unwrap();
+        bytes
+    };
+    let connect = with_login(connect_packet(V5, &name), &login.first());
+    let bytes = bytes_of(Packet::Connect(Box::new(connect)));
+    shards[0].handle(now, Input::Opened { connection, entropy: 1 });
+    shards[0].handle(now, Input::Received { connection, bytes });
+    let asked = loop {
+        match shards[0].poll_output().expect("it is asked where it connects") {
+            Output::Write { connection, bytes } => {
+                shards[0].handle(now, Input::Written { connection, bytes: bytes.len() });
+                break BytesMut::from(bytes);
+            }
+            Output::HandOver { .. } => panic!("nobody knows who it is"),
+            _ => {}
+        }
+    };
+    let mut decoder = Decoder::for_client(V5, DecodeLimits::default());
+    let mut read = |mut bytes: BytesMut| decoder.decode(&mut bytes).unwrap().expect("a whole packet");
+    let Packet::Auth(auth) = read(asked) else { panic!("AUTH") };
+    let last = login.last(auth.data().unwrap().expose());
+    let bytes = bytes_of(auth_packet(ReasonCode::ContinueAuthentication, &last));
+    shards[0].handle(now, Input::Received { connection, bytes });
+    while let Some(output) = shards[0].poll_output() {
+        if let Output::HandOver { hand_over, .. } = output {
+            shards[1].handle(now, Input::HandedOver(hand_over));
+        }
+    }
+    let answer = std::iter::from_fn(|| shards[1].poll_output()).find_map(|output| match output {
+        Output::Write { bytes, .. } => Some(BytesMut::from(bytes)),
+        _ => None,
+    });
+    let Packet::Connack(connack) = read(answer.expect("it is answered there")) else { panic!("CONNACK") };
+    assert!(login.trusts(connack.properties.unwrap().authentication_data.unwrap().expose()));
+    // And it is known there who it is: it may show it again.
+    let mut again = ScramClient::new("ann", "apple");
+    let bytes = bytes_of(auth_packet(ReasonCode::ReAuthenticate, &again.first()));
+    let written = Input::Written { connection, bytes: 1_000 };
+    shards[1].handle(now, written);
+    shards[1].handle(now, Input::Received { connection, bytes });
+    let asked = std::iter::from_fn(|| shards[1].poll_output()).find_map(|output| match output {
+        Output::Write { bytes, .. } => Some(BytesMut::from(bytes)),
+        _ => None,
+    });
+    let Packet::Auth(auth) = read(asked.expect("it is asked there")) else { panic!("AUTH") };
+    assert!(!again.last(auth.data().unwrap().expose()).is_empty());
 }
 
 struct Both {

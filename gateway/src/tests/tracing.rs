@@ -218,6 +218,7 @@ fn connections_are_told_with_their_device_and_why_they_end() {
             | Notice::StoreUnreadable { .. } => (notice.device(), None),
             Notice::Closed { why, .. }
             | Notice::Refused { why, .. }
+            | Notice::LoginRefused { why, .. }
             | Notice::PublishRefused { why, .. }
             | Notice::BroadcastDropped { why, .. } => (notice.device(), Some(*why)),
         })

@@ -2,6 +2,7 @@
 
 mod aliases;
 mod others;
+mod login;
 mod peer;
 mod router;
 mod store;
@@ -29,6 +30,7 @@ use crate::{
 
 pub(super) use crate::packet::ProtocolVersion::{V5, V31, V311};
 pub(super) use others::shards;
+pub(super) use login::{ScramClient, auth_of, auth_packet, users, with_login};
 pub(super) use peer::Peer;
 
 /// One gateway and everybody it deals with.

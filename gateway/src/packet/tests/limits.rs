@@ -38,6 +38,19 @@ fn before_connect_the_limit_is_smaller() {
 }
 
 #[test]
+fn while_a_client_authenticates_the_limit_is_smaller() {
+    let limits = DecodeLimits { auth_bytes_max: 100, packet_bytes_max: 1_000, ..DecodeLimits::default() };
+    let mut decoder = decoder(Side::Client, ProtocolVersion::V5, limits);
+    let auth = |body_bytes| BytesMut::from(&[0xF0, body_bytes][..]);
+    decoder.authenticating(true);
+    assert_eq!(decoder.decode(&mut auth(98)), Ok(None));
+    let refused = Err(DecodeError::PacketTooLarge { len: 101, max: 100 });
+    assert_eq!(decoder.decode(&mut auth(99)), refused);
+    decoder.authenticating(false);
+    assert_eq!(decoder.decode(&mut auth(99)), Ok(None));
+}
+
+#[test]
 fn user_properties_and_filters_are_counted() {
     let limits = DecodeLimits { user_properties_max: 2, filters_max: 2, ..DecodeLimits::default() };
     let v5 = ProtocolVersion::V5;

@@ -10,6 +10,7 @@ pub(super) fn of(metric: &str) -> &'static str {
 const MEANINGS: [(&str, &str); 52] = [
     ("connections_opened", "Transport connections taken."),
     ("connects_accepted", "CONNECTs accepted."),
+    ("logins", "Clients that have shown who they are by enhanced authentication, by when."),
     ("connects_refused", "CONNECTs refused and connections ended before one, by reason."),
     ("disconnects", "Connections of accepted clients that ended, by reason."),
     ("sessions_ended", "Sessions that ended, by reason."),
