@@ -2,6 +2,7 @@
 
 mod demo;
 mod fleet;
+mod user;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::span;
 
 pub(crate) use demo::DemoArguments;
 pub(crate) use fleet::{FleetArguments, MqttArgument, ProxyHeaderArgument, ReconnectArgument};
+pub(crate) use user::{AddUserArguments, RemoveUserArguments, UserCommand};
 
 /// A federated messaging mesh for fleets of devices.
 #[derive(Debug, Parser)]
@@ -60,6 +62,11 @@ pub(crate) enum Command {
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+    /// Keep the users of gateways
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
     },
     /// Send a command to a device and print its receipt
     Send(SendArguments),
@@ -374,6 +381,11 @@ mod tests {
             "roost send d1 --payload x --api https://host",
             "roost locate",
             "roost config check",
+            "roost user",
+            "roost user add ann",
+            "roost user add --scram f ann --iterations 4095",
+            "roost user add --scram f ann secret",
+            "roost user remove ann",
             "roost gateway",
             "roost dev --port-offset 57453",
             "roost dev --port-offset -1",

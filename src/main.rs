@@ -13,6 +13,7 @@ mod span;
 mod spool;
 mod stop;
 mod top;
+mod user;
 mod why;
 
 use std::io::Write;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use cli::{Cli, Command, ConfigCommand, GatewayArguments, GatewayCommand, RoleArguments};
+use cli::{Cli, Command, ConfigCommand, GatewayArguments, GatewayCommand, RoleArguments, UserCommand};
 use roost_config::Role;
 
 /// A command line that cannot be understood. (clap's own 2 means something else to `roost send`.)
@@ -65,6 +66,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Router(arguments) => role(Role::Router, &arguments),
         Command::Backend(arguments) => role(Role::Backend, &arguments),
         Command::Config { command: ConfigCommand::Check { file } } => config_check::run(&file),
+        Command::User { command: UserCommand::Add(arguments) } => user::add(&arguments),
+        Command::User { command: UserCommand::Remove(arguments) } => user::remove(&arguments),
         Command::Send(arguments) => {
             log::start(log, format, log::QUIET)?;
             client_runtime()?.block_on(send::run(arguments))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use roost_backend::AmqpAddress;
 use roost_wire::{AnswerTopic, GatewayId, Region, ResponseInformation};
 
+use crate::authentication::AuthenticationSettings;
 use crate::fanout::FanoutSettings;
 use crate::section::Section;
 use crate::spool::SpoolSettings;
@@ -31,6 +32,8 @@ pub struct GatewaySettings {
     pub admin: SocketAddr,
     /// `amqp`: the backend.
     pub amqp: AmqpAddress,
+    /// `authentication`
+    pub authentication: AuthenticationSettings,
     /// `limits`
     pub limits: GatewayLimits,
     /// `uplink`
@@ -242,6 +245,7 @@ impl GatewaySettings {
             listen: LISTEN,
             admin: ADMIN,
             amqp: default_amqp(),
+            authentication: AuthenticationSettings::default(),
             limits: GatewayLimits::default(),
             uplink: UplinkSettings::default(),
             fanout: FanoutSettings::default(),
@@ -265,6 +269,7 @@ impl GatewaySettings {
         let listen = root.or("listen", LISTEN, address);
         let admin = root.or("admin", ADMIN, loopback_address);
         let amqp = root.or("amqp", default_amqp(), parsed::<AmqpAddress>);
+        let authentication = AuthenticationSettings::read(root.section("authentication"));
         let limits = GatewayLimits::read(root.section("limits"));
         let uplink = UplinkSettings::read(root.section("uplink"));
         let fanout = FanoutSettings::read(root.section("fanout"));
@@ -295,6 +300,7 @@ impl GatewaySettings {
             listen,
             admin,
             amqp,
+            authentication,
             limits,
             uplink,
             fanout,

@@ -11,6 +11,7 @@
 //! - [`scenario::load`] reads what happens to a fleet of simulated devices.
 //! - [`Settings::read`] looks at the top-level `role:` and reads one of the three.
 
+pub mod authentication;
 pub mod backend;
 #[cfg(test)]
 mod contract;
@@ -28,6 +29,7 @@ pub mod tracing;
 pub mod uplink;
 mod value;
 
+pub use authentication::AuthenticationSettings;
 pub use backend::{BackendLimits, BackendSettings, User};
 pub use fanout::FanoutSettings;
 pub use gateway::{

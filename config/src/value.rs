@@ -90,6 +90,16 @@ pub(crate) fn loopback_address(node: &Node) -> Result<SocketAddr, String> {
     }
 }
 
+/// `true` or `false`.
+pub(crate) fn boolean(node: &Node) -> Result<bool, String> {
+    match node {
+        Node::Bool(value) => Ok(*value),
+        Node::Text(_) | Node::Int(_) | Node::Float(_) | Node::Null | Node::List(_) | Node::Map(_) => {
+            Err(format!("expected true or false, found {}", node.kind()))
+        }
+    }
+}
+
 /// A path, as it is written: a relative one begins where the process was started.
 pub(crate) fn path(node: &Node) -> Result<PathBuf, String> {
     text(node).map(PathBuf::from)

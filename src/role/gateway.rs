@@ -8,7 +8,7 @@ use roost_config::{
     WhenFull,
 };
 use roost_gateway::packet::{DecodeLimits, Text};
-use roost_gateway::shell::{DrainReport, GatewayConfig, SpoolConfig, StoreConfig};
+use roost_gateway::shell::{AuthenticationConfig, DrainReport, GatewayConfig, SpoolConfig, StoreConfig};
 use roost_gateway::spool::SpoolLimits;
 use roost_gateway::{Hints, Limits, UplinkOrder, UplinkRule, UplinkRules, WhenAwayFull, WillOnTakeover};
 
@@ -68,6 +68,10 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
         ..own
     };
     GatewayConfig {
+        authentication: AuthenticationConfig {
+            anonymous: settings.authentication.anonymous,
+            scram: settings.authentication.scram.clone(),
+        },
         tracing: settings.tracing.as_ref().map(collector),
         heartbeat: mesh.heartbeat,
         lease: mesh.lease,

@@ -6,6 +6,7 @@ mod client;
 mod config_check;
 mod roles;
 mod runbooks;
+mod user;
 
 use std::process::{Command, Output};
 
