@@ -27,6 +27,7 @@ mod json_logs;
 mod kills;
 mod known_devices;
 mod link;
+mod logging_in;
 mod metrics;
 mod mqtt_31;
 mod no_amqp;

@@ -8,7 +8,7 @@ use roost_harness::{Family, PATIENCE, eventually};
 use crate::busy::{Busy, PRIVATE};
 
 /// Only trouble sets these, or they are set for a moment only; each with where a test sets it, or why none can be sure to.
-const QUIET: [(&str, &str); 115] = [
+const QUIET: [(&str, &str); 116] = [
     ("roost_backend_blocked_total", "backend: embedded::core::tests, a full memory"),
     ("roost_backend_connections_refused_total", "backend: tests/embedded, the bound on connections"),
     ("roost_backend_dead_lettered_total", "e2e: expired"),
@@ -36,6 +36,7 @@ const QUIET: [(&str, &str); 115] = [
     ("roost_gateway_events_spooled_total", "e2e: spool"),
     ("roost_gateway_guest_publishes", "gateway: tests::crossing"),
     ("roost_gateway_lease_lapses_total", "gateway: tests::link_reports"),
+    ("roost_gateway_logins_total", "e2e: logging_in"),
     ("roost_gateway_packet_ids_unknown_total", "gateway: tests::exactly_once_down"),
     ("roost_gateway_parked_bytes", "gateway: tests::backpressure"),
     ("roost_gateway_publishes_crossed_total", "gateway: tests::crossing"),
