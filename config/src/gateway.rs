@@ -93,7 +93,8 @@ pub struct GatewayLimits {
     /// `keep_alive_s_max`: the longest keep alive; a v5 client that asks for more, or for none, is told this one. That of a 3.1.1 client
     /// stands, since it cannot be told. 0: there is none.
     pub keep_alive_s_max: u16,
-    /// How long a connection may take until its CONNECT is whole; then it is closed.
+    /// How long a connection may take until its CONNECT is whole and, where it names an authentication method, its client has shown who it
+    /// is; then it is closed.
     pub connect_timeout: Duration,
 }
 

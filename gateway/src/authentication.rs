@@ -2,7 +2,7 @@
 //!
 //! [`Authentication`] is a chain of methods: a CONNECT names one, and the first that has this name decides. Each method is a state machine
 //! of its own, `handle(message) -> Step`, that knows nothing of packets: `shard::authenticate` carries its messages in CONNECT, AUTH and
-//! CONNACK. Today there is one, [`scram`]; passwords, tokens and certificates get their place in [`Authentication`] and in [`Exchange`].
+//! CONNACK. Today there is one, [`scram`]; passwords, tokens and certificates get their place in [`Authentication`] and in `Exchange`.
 //!
 //! Nothing here prints a key, a proof or a password, also not by `Debug`.
 
