@@ -7,7 +7,7 @@ pub(super) fn of(metric: &str) -> &'static str {
     known.map_or("", |(_, meaning)| meaning)
 }
 
-const MEANINGS: [(&str, &str); 52] = [
+const MEANINGS: [(&str, &str); 53] = [
     ("connections_opened", "Transport connections taken."),
     ("connects_accepted", "CONNECTs accepted."),
     ("logins", "Clients that have shown who they are by enhanced authentication, by when."),
