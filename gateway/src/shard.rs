@@ -87,7 +87,8 @@ use crate::subscriptions::SubscriptionTree;
 use crate::trace::Tracer;
 use crate::uplink::{Uplink, Waiter};
 use crate::{
-    Authentication, ConnectionId, Count, Counters, Hints, Interests, Limits, Placement, PublishOrigin, UplinkRules,
+    Authentication, ConnectionId, Count, Counters, Hints, Interests, Limits, Placement, PublishOrigin,
+    UplinkRules,
 };
 
 /// What a shard is made with.

@@ -1,8 +1,8 @@
 //! The world around the core. Time is what the test says it is.
 
 mod aliases;
-mod others;
 mod login;
+mod others;
 mod peer;
 mod router;
 mod store;
@@ -29,8 +29,8 @@ use crate::{
 };
 
 pub(super) use crate::packet::ProtocolVersion::{V5, V31, V311};
-pub(super) use others::shards;
 pub(super) use login::{ScramClient, auth_of, auth_packet, users, with_login};
+pub(super) use others::shards;
 pub(super) use peer::Peer;
 
 /// One gateway and everybody it deals with.
