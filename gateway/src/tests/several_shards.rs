@@ -15,10 +15,15 @@ use crate::shard::{Backend, Input, Output, Shard, ShardConfig};
 use crate::{ConnectionId, Placement, PublishOutcome, ShardIndex};
 
 fn shard(index: u16) -> Shard {
+    shard_with(index, crate::Authentication::default())
+}
+
+fn shard_with(index: u16, authentication: crate::Authentication) -> Shard {
     let (gateway, region) = ("eu-1".parse().unwrap(), "eu".parse().unwrap());
     Shard::new(ShardConfig {
         placement: Placement::new(ShardIndex(index), 2),
         limits: limits(),
+        authentication,
         ..ShardConfig::new(gateway, region, Incarnation(1), 3)
     })
 }
