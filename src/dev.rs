@@ -26,7 +26,7 @@ pub(crate) use endpoints::Listener;
 use data::Data;
 use endpoints::Endpoints;
 use live::LiveLine;
-use mesh::Mesh;
+use mesh::{Mesh, Wishes};
 use show::Show;
 
 /// Sockets and files that a drain leaves are not waited for longer.
@@ -47,10 +47,11 @@ pub(crate) fn run(arguments: DevArguments) -> anyhow::Result<ExitCode> {
     let data = Data::prepare(arguments.data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let tracing = arguments.otlp.map(|otlp| TracingSettings { otlp, sample: arguments.trace_sample });
+    let wishes = Wishes { tracing, threads: arguments.threads };
     let ended = runtime.block_on(async {
         match &show {
-            Some(show) => Box::pin(show.run(&endpoints, &data, tracing)).await,
-            None => serve(&endpoints, &data, tracing).await.map(|()| ExitCode::SUCCESS),
+            Some(show) => Box::pin(show.run(&endpoints, &data, &wishes)).await,
+            None => serve(&endpoints, &data, &wishes).await.map(|()| ExitCode::SUCCESS),
         }
     });
     runtime.shutdown_timeout(RUNTIME_GRACE);
@@ -75,10 +76,10 @@ pub(crate) fn run(arguments: DevArguments) -> anyhow::Result<ExitCode> {
     ended
 }
 
-async fn serve(endpoints: &Endpoints, data: &Data, tracing: Option<TracingSettings>) -> anyhow::Result<()> {
+async fn serve(endpoints: &Endpoints, data: &Data, wishes: &Wishes) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let mesh = tokio::select! {
-        mesh = Mesh::start(endpoints, data, tracing) => mesh?,
+        mesh = Mesh::start(endpoints, data, wishes) => mesh?,
         _ = stop.asked() => return Ok(()),
     };
     let mut out = std::io::stdout();

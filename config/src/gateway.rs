@@ -8,6 +8,7 @@ use roost_backend::AmqpAddress;
 use roost_wire::{AnswerTopic, GatewayId, Region, ResponseInformation};
 
 use crate::authentication::AuthenticationSettings;
+use crate::document::Node;
 use crate::fanout::FanoutSettings;
 use crate::section::Section;
 use crate::spool::SpoolSettings;
@@ -32,6 +33,8 @@ pub struct GatewaySettings {
     pub admin: SocketAddr,
     /// `amqp`: the backend.
     pub amqp: AmqpAddress,
+    /// `threads`: how many serve devices.
+    pub threads: Threads,
     /// `authentication`
     pub authentication: AuthenticationSettings,
     /// `limits`
@@ -60,6 +63,40 @@ pub struct GatewaySettings {
     pub drain: DrainSettings,
     /// `shutdown_grace_s`: how long a drain may take.
     pub shutdown_grace: Duration,
+}
+
+/// How many threads serve devices, each its share of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    /// `auto`: as many as the process has processors, by its affinity and its control group; at most [`Threads::MAX`].
+    Auto,
+    /// So many.
+    Exactly(u16),
+}
+
+impl Threads {
+    /// As many as there may be.
+    pub const MAX: u16 = 64;
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(self) -> u16 {
+        match self {
+            Self::Auto => {
+                let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+                u16::try_from(processors).unwrap_or(Self::MAX).min(Self::MAX)
+            }
+            Self::Exactly(threads) => threads,
+        }
+    }
+
+    fn read(node: &Node) -> Result<Self, String> {
+        match node {
+            Node::Text(text) if text == "auto" => Ok(Self::Auto),
+            Node::Int(_) => whole(1..=Self::MAX)(node).map(Self::Exactly),
+            _ => Err(format!("expected auto or a whole number, found {}", node.kind())),
+        }
+    }
 }
 
 /// `limits`: the bounds on what devices cost.
@@ -222,6 +259,8 @@ pub const HEARTBEAT: Duration = Duration::from_secs(3);
 pub const LEASE: Duration = Duration::from_secs(10);
 /// 30 s: a device that sleeps its radio between packets answers within it.
 pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// All processors: a gateway has its machine for itself.
+pub const THREADS: Threads = Threads::Auto;
 /// 1: one router serves a fleet until it is measured not to.
 pub const SHARDS: u16 = 1;
 /// 2 s: some round trips over a bad path between continents; clients give up after 5 s and more.
@@ -246,6 +285,7 @@ impl GatewaySettings {
             listen: LISTEN,
             admin: ADMIN,
             amqp: default_amqp(),
+            threads: THREADS,
             authentication: AuthenticationSettings::default(),
             limits: GatewayLimits::default(),
             uplink: UplinkSettings::default(),
@@ -270,6 +310,7 @@ impl GatewaySettings {
         let listen = root.or("listen", LISTEN, address);
         let admin = root.or("admin", ADMIN, loopback_address);
         let amqp = root.or("amqp", default_amqp(), parsed::<AmqpAddress>);
+        let threads = root.or("threads", THREADS, Threads::read);
         let authentication = AuthenticationSettings::read(root.section("authentication"));
         let limits = GatewayLimits::read(root.section("limits"));
         let uplink = UplinkSettings::read(root.section("uplink"));
@@ -301,6 +342,7 @@ impl GatewaySettings {
             listen,
             admin,
             amqp,
+            threads,
             authentication,
             limits,
             uplink,

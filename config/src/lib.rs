@@ -34,7 +34,7 @@ pub use backend::{BackendLimits, BackendSettings, User};
 pub use fanout::FanoutSettings;
 pub use gateway::{
     AwayFull, DrainSettings, GatewayLimits, GatewaySettings, MeshSettings, OnTakeover, SessionSettings,
-    SessionStore, WillSettings,
+    SessionStore, Threads, WillSettings,
 };
 pub use problem::{Problem, Problems};
 pub use role::{Role, Settings};

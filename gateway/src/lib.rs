@@ -33,7 +33,9 @@
 //!    as always; [`store`] says what is written and what waits for it.
 //! 5. Several shards: all are made with the same [`Interests`], and connections are numbered below 2^62. [`shard::Output::HandOver`] moves a
 //!    connection to the shard of its device, and the words of [`shard::Output::Shard`] come there in their order, with none lost. Broadcasts and
-//!    their links go to every shard, and are acknowledged when each has taken them. The shell has one shard for now; tests and a bench have more.
+//!    their links go to every shard, and are acknowledged when each has taken them. Sessions on disk: the shell numbers the batches of all
+//!    shards, gives each the records of its own devices, and the last [`shard::Input::SessionsRead`] to none before all have taken in what came
+//!    before, and what they have said to each other of it.
 //! 6. To end: [`link::LinkInput::Drain`] and [`shard::Input::Drain`], until every shard gave [`shard::Output::Drained`] and
 //!    [`link::Link::is_settled`].
 //!
@@ -61,6 +63,7 @@
 
 mod aliases;
 pub mod authentication;
+mod broadcasts_given;
 mod counters;
 mod hints;
 mod hold;
@@ -87,6 +90,7 @@ mod trace;
 mod uplink;
 
 pub use authentication::Authentication;
+pub use broadcasts_given::BroadcastsGiven;
 pub use counters::{Count, Counters};
 pub use hints::Hints;
 pub use interest::{Interests, ShardSet};
@@ -97,5 +101,6 @@ pub use placement::{
 };
 pub use publication::{OnLoss, Publication, PublishOutcome};
 pub use spool::SpoolState;
+pub use sys::ShardFigures;
 pub use trace::{Begun, Ending, EventFate, MessageTrace};
 pub use uplink::{Acknowledge, UplinkOrder, UplinkRule, UplinkRules};

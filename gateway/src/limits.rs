@@ -7,7 +7,7 @@ use crate::packet::DecodeLimits;
 use crate::session::QueueBounds;
 use crate::spool::WhenFull;
 
-/// The bounds of one shard.
+/// The bounds of one shard, or of all of a process together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// What the decoder takes. Beyond: the connection ends with the reason code of the broken limit.
@@ -134,6 +134,26 @@ pub enum WhenAwayFull {
 }
 
 impl Limits {
+    /// The bounds of one of so many shards that have these bounds together. What is retained each keeps whole; broadcasts come to each.
+    #[must_use]
+    pub fn of_one_of(&self, shards: u16) -> Self {
+        let part = |all: usize| all.div_ceil(usize::from(shards)).max(1);
+        Self {
+            connections_max: part(self.connections_max),
+            sessions_max: part(self.sessions_max),
+            wills_bytes_max: part(self.wills_bytes_max),
+            queued_bytes_total_max: part(self.queued_bytes_total_max),
+            parked_bytes_total_max: part(self.parked_bytes_total_max),
+            uplink_events_max: part(self.uplink_events_max),
+            uplink_bytes_max: part(self.uplink_bytes_max),
+            commands_max: part(self.commands_max),
+            command_bytes_max: part(self.command_bytes_max),
+            fetches_max: part(self.fetches_max),
+            session_moves_max: part(self.session_moves_max),
+            ..self.clone()
+        }
+    }
+
     /// What may wait for one session.
     pub(crate) const fn queue(&self) -> QueueBounds {
         QueueBounds { messages: self.queue_messages_max, bytes: self.queue_bytes_max }

@@ -113,6 +113,12 @@ impl Placement {
         ShardIndex((Seeded(0).hash_one(group) % u64::from(self.shards)) as u16)
     }
 
+    /// Whether this shard writes to disk what is retained of the topic. One of a process does.
+    #[must_use]
+    pub(crate) fn writes(self, topic: &str) -> bool {
+        self.shards == 1 || Seeded(0).hash_one(topic) % u64::from(self.shards) == u64::from(self.index)
+    }
+
     /// Whether the device belongs here.
     #[must_use]
     pub fn holds(self, device: &Device) -> bool {

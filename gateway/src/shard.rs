@@ -279,6 +279,39 @@ pub struct Gauges {
     pub store_loading: bool,
 }
 
+impl Gauges {
+    /// Adds what another shard of the process has. What is retained each keeps whole.
+    pub fn add(&mut self, other: &Self) {
+        self.connections += other.connections;
+        self.sessions_connected += other.sessions_connected;
+        self.sessions += other.sessions;
+        self.subscriptions += other.subscriptions;
+        self.shared_subscriptions += other.shared_subscriptions;
+        self.uplink_events += other.uplink_events;
+        self.commands += other.commands;
+        self.connections_paused += other.connections_paused;
+        self.uplink_bytes += other.uplink_bytes;
+        self.command_bytes += other.command_bytes;
+        self.parked_bytes += other.parked_bytes;
+        self.queued_messages += other.queued_messages;
+        self.queued_bytes += other.queued_bytes;
+        self.inflight_messages += other.inflight_messages;
+        self.fetches += other.fetches;
+        self.crossing_publishes += other.crossing_publishes;
+        self.crossing_bytes += other.crossing_bytes;
+        self.guest_publishes += other.guest_publishes;
+        self.wills += other.wills;
+        self.will_bytes += other.will_bytes;
+        self.broadcasts += other.broadcasts;
+        self.broadcast_bytes += other.broadcast_bytes;
+        self.store_batches += other.store_batches;
+        self.store_bytes += other.store_bytes;
+        self.retained_messages = self.retained_messages.max(other.retained_messages);
+        self.retained_bytes = self.retained_bytes.max(other.retained_bytes);
+        self.store_loading |= other.store_loading;
+    }
+}
+
 /// Bound on the subscriptions of a whole shard that are not shared: 100 to 200 bytes each. Beyond: SUBACK 0x97.
 const SUBSCRIPTIONS_TOTAL_MAX: u32 = 4_000_000;
 
@@ -351,6 +384,7 @@ impl Shard {
         match input {
             Input::Opened { connection, entropy } => self.opened(now, connection, entropy),
             Input::HandedOver(hand_over) => self.handed_over(now, *hand_over),
+            Input::Others(others) => self.others_count(others),
             Input::Shard { from, words } => self.shard_says(now, from, words),
             Input::Received { connection, bytes } => self.received(now, connection, bytes),
             Input::Written { connection, bytes } => self.written(now, connection, bytes),

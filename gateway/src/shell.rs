@@ -2,23 +2,28 @@
 //! what they ask for.
 //!
 //! ```text
-//! listener ─→ connection tasks ─┐                 ┌─→ uplink publisher ──→ AMQP
-//! timer ────────────────────────┤→ World: shard,  ┤─→ mesh publisher ────→ AMQP
-//! AMQP pumps (inbox, confirms) ─┤   link, spool   ├─→ sockets
-//! disk (durable, read back) ────┘                 └─→ disk (spool, store)
+//! listener ─→ connection tasks ─┐→ World: Clients (a shard) ─→ sockets          one for each shard, each on its own thread
+//! timer ────────────────────────┤     ▲    │    ▲
+//!                                      │    │    └─ mail ─→ the worlds of the other shards
+//!                                      │    ▼
+//! AMQP pumps (inbox, confirms) ─┐→ Hub: link, spool, ┌─→ uplink publisher, mesh publisher ─→ AMQP
+//! disk (durable, read back) ────┘   store           └─→ disk (spool, store)     one, on the first shard's thread
 //! ```
 //!
 //! One thread runs a world: a shard and all its connections, without a lock. Events and the mesh's own reports go out over two
 //! connections, so that a heartbeat never waits behind a fleet's backlog.
 
+mod clients;
 mod config;
 mod connection;
 mod gateway;
+mod hub;
 mod links;
 mod listener;
 mod metrics;
 mod orders;
 mod outbox;
+mod post;
 mod pumps;
 mod socket;
 mod spool;

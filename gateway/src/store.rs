@@ -32,7 +32,7 @@ mod stored;
 mod tests;
 
 use bytes::Bytes;
-pub use key::{SESSIONS, prefix_of};
+pub use key::{SESSIONS, device_of, prefix_of};
 pub(crate) use key::{of_retained as retained_key, of_session as session_prefix};
 pub(crate) use record::{Head, StoredRetained};
 pub(crate) use stored::{SessionRecords, StoredCopy, StoredSession};

@@ -19,14 +19,12 @@ pub(crate) fn is_below(topic: &str) -> bool {
 }
 
 /// What the values are made of.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Figures<'a> {
+#[derive(Debug, Clone)]
+pub(crate) struct Figures {
     /// Since the start.
     pub(crate) uptime: Duration,
-    pub(crate) counters: &'a Counters,
-    pub(crate) gauges: Gauges,
-    /// Of the clients' connections.
-    pub(crate) traffic: Traffic,
+    /// Of all shards.
+    pub(crate) counted: ShardFigures,
     /// The most clients that were connected at once.
     pub(crate) connected_max: usize,
 }
@@ -38,6 +36,28 @@ pub(crate) struct Traffic {
     pub(crate) packets_sent: u64,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
+}
+
+/// What one shard counts, or several together, for [`crate::shard::Input::Others`].
+#[derive(Debug, Clone, Default)]
+pub struct ShardFigures {
+    pub(crate) counters: Counters,
+    pub(crate) gauges: Gauges,
+    /// Of the clients' connections.
+    pub(crate) traffic: Traffic,
+}
+
+impl ShardFigures {
+    /// Adds what another shard counts.
+    pub fn add(&mut self, other: &Self) {
+        self.counters.add_all(&other.counters);
+        self.gauges.add(&other.gauges);
+        let Traffic { packets_received, packets_sent, bytes_received, bytes_sent } = other.traffic;
+        self.traffic.packets_received += packets_received;
+        self.traffic.packets_sent += packets_sent;
+        self.traffic.bytes_received += bytes_received;
+        self.traffic.bytes_sent += bytes_sent;
+    }
 }
 
 /// What there are loads of.
@@ -84,29 +104,30 @@ impl Loads {
     }
 }
 
-impl Figures<'_> {
+impl Figures {
     /// What loads are made of.
     pub(crate) fn totals(&self) -> Totals {
-        let Traffic { packets_received, packets_sent, bytes_received, bytes_sent } = self.traffic;
+        let Traffic { packets_received, packets_sent, bytes_received, bytes_sent } = self.counted.traffic;
         [
             bytes_received,
             bytes_sent,
-            self.counters.of(Count::Connected),
+            self.counted.counters.of(Count::Connected),
             packets_received,
             packets_sent,
             self.dropped(),
             self.sum([Count::PublishQos0, Count::PublishQos1, Count::PublishQos2]),
             self.sum([Count::WrittenQos0, Count::WrittenQos1, Count::WrittenQos2]),
-            self.counters.of(Count::Opened),
+            self.counted.counters.of(Count::Opened),
         ]
     }
 
     /// Every topic with its value, always in the same order.
     pub(crate) fn values(&self, loads: &Loads) -> Vec<(String, String)> {
-        let Gauges { sessions, sessions_connected, subscriptions, shared_subscriptions, .. } = self.gauges;
-        let (retained, queued) = (self.gauges.retained_messages, self.gauges.queued_messages);
-        let stored = retained + queued + self.gauges.inflight_messages;
-        let stored_bytes = self.gauges.retained_bytes + self.gauges.queued_bytes;
+        let Gauges { sessions, sessions_connected, subscriptions, shared_subscriptions, .. } =
+            self.counted.gauges;
+        let (retained, queued) = (self.counted.gauges.retained_messages, self.counted.gauges.queued_messages);
+        let stored = retained + queued + self.counted.gauges.inflight_messages;
+        let stored_bytes = self.counted.gauges.retained_bytes + self.counted.gauges.queued_bytes;
         let [bytes_received, bytes_sent, _, messages_received, messages_sent, dropped, received, sent, _] =
             self.totals();
         let payload_received =
@@ -120,7 +141,7 @@ impl Figures<'_> {
             ("clients/connected", sessions_connected.to_string()),
             ("clients/disconnected", sessions.saturating_sub(sessions_connected).to_string()),
             ("clients/maximum", self.connected_max.to_string()),
-            ("clients/expired", self.counters.of(Count::SessionExpired).to_string()),
+            ("clients/expired", self.counted.counters.of(Count::SessionExpired).to_string()),
             ("messages/received", messages_received.to_string()),
             ("messages/sent", messages_sent.to_string()),
             ("messages/stored", stored.to_string()),
@@ -150,12 +171,12 @@ impl Figures<'_> {
     }
 
     fn sum(&self, counts: [Count; 3]) -> u64 {
-        counts.into_iter().map(|count| self.counters.of(count)).sum()
+        counts.into_iter().map(|count| self.counted.counters.of(count)).sum()
     }
 
     fn dropped(&self) -> u64 {
         let is_drop = |(count, _): &(Count, u64)| count.metric() == Count::DroppedQueueFull.metric();
-        self.counters.iter().filter(is_drop).map(|(_, dropped)| dropped).sum()
+        self.counted.counters.iter().filter(is_drop).map(|(_, dropped)| dropped).sum()
     }
 }
 
@@ -240,7 +261,8 @@ mod tests {
         let traffic =
             Traffic { packets_received: 7, packets_sent: 8, bytes_received: 900, bytes_sent: 1_000 };
         let uptime = Duration::from_millis(61_900);
-        let figures = Figures { uptime, counters: &counters, gauges, traffic, connected_max: 4 };
+        let figures =
+            Figures { uptime, counted: ShardFigures { counters, gauges, traffic }, connected_max: 4 };
         let mut loads = Loads::default();
         loads.sample(Duration::from_secs(60), figures.totals());
         let values = figures.values(&loads);

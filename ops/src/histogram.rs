@@ -29,6 +29,13 @@ impl Histogram {
         self.sum_micros = self.sum_micros.saturating_add(micros);
     }
 
+    /// Counts all that another one has.
+    pub fn add(&mut self, other: &Self) {
+        self.classes.iter_mut().zip(other.classes).for_each(|(mine, theirs)| *mine += theirs);
+        self.count += other.count;
+        self.sum_micros = self.sum_micros.saturating_add(other.sum_micros);
+    }
+
     /// How many were counted.
     #[must_use]
     pub fn count(&self) -> u64 {

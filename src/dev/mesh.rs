@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use roost_backend::AmqpAddress;
-use roost_config::{BackendSettings, GatewaySettings, RouterSettings, TracingSettings};
+use roost_config::{BackendSettings, GatewaySettings, RouterSettings, Threads, TracingSettings};
 use roost_gateway::Count;
 use roost_gateway::shell::Gateway;
 use roost_router::shell::Router;
@@ -32,6 +32,15 @@ pub(super) const GATEWAYS: [(&str, &str, Listener, Listener); 2] = [
 /// Where an event is once the backend has it.
 const EVENTS_UP: [Count; 3] = [Count::EventConfirmed, Count::EventUnrouted, Count::EventDead];
 
+/// What somebody wants of the mesh that has a default otherwise.
+#[derive(Debug, Clone)]
+pub(crate) struct Wishes {
+    /// Where spans go.
+    pub(crate) tracing: Option<TracingSettings>,
+    /// Threads of each gateway that serve devices. Parts of one machine share its processors: 1 by default.
+    pub(crate) threads: u16,
+}
+
 /// A running mesh.
 pub(crate) struct Mesh {
     /// `None`: the broker is somebody else's.
@@ -42,11 +51,7 @@ pub(crate) struct Mesh {
 
 impl Mesh {
     /// Starts the broker, then the router, then the gateways.
-    pub(crate) async fn start(
-        endpoints: &Endpoints,
-        data: &Data,
-        tracing: Option<TracingSettings>,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn start(endpoints: &Endpoints, data: &Data, wishes: &Wishes) -> anyhow::Result<Self> {
         let (amqp, is_embedded) = endpoints.amqp();
         let backend = match is_embedded {
             true => Some(Backend::start(backend_settings(endpoints, data.path().join("backend"))).await?),
@@ -55,14 +60,15 @@ impl Mesh {
         let settings = RouterSettings {
             http: endpoints.of(Listener::Api),
             amqp: amqp.clone(),
-            tracing: tracing.clone(),
+            tracing: wishes.tracing.clone(),
             ..RouterSettings::new(data.path().join("router"))
         };
         let router = Router::start(router::config(&settings)).await?;
         let mut gateways = Vec::new();
         for (id, region, listen, admin) in GATEWAYS {
             let settings = GatewaySettings {
-                tracing: tracing.clone(),
+                tracing: wishes.tracing.clone(),
+                threads: Threads::Exactly(wishes.threads),
                 ..gateway_settings(endpoints, (id, region), (listen, admin), &amqp)
             };
             gateways.push((id, Gateway::start(gateway::config(&settings)).await?));

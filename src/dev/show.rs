@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::ensure;
 use rand::RngExt as _;
 use roost_backend::AmqpAddress;
-use roost_config::TracingSettings;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -16,7 +15,7 @@ use super::chaos::{Chaos, Fault, FaultKind, News, Roles, at_gateways, schedule};
 use super::data::Data;
 use super::demo::{AtGateways, Demo, LONGEST, Screen, Verdict, Wanted, clock};
 use super::endpoints::Endpoints;
-use super::mesh::{GATEWAYS, GRACE, Mesh};
+use super::mesh::{GATEWAYS, GRACE, Mesh, Wishes};
 use super::{PART_ENDED, own_name};
 use crate::cli::DemoArguments;
 use crate::span;
@@ -103,11 +102,11 @@ impl Show {
         &self,
         endpoints: &Endpoints,
         data: &Data,
-        tracing: Option<TracingSettings>,
+        wishes: &Wishes,
     ) -> anyhow::Result<ExitCode> {
         let mut stop = Stop::listen()?;
         let starting = async {
-            let (parts, amqp) = self.start(endpoints, data, tracing).await?;
+            let (parts, amqp) = self.start(endpoints, data, wishes).await?;
             writeln!(std::io::stdout(), "{}", endpoints.describe(data, &own_name()))?;
             writeln!(std::io::stdout(), "{}", self.describe())?;
             let gateways = GATEWAYS.map(|(_, _, listen, _)| endpoints.of(listen));
@@ -126,13 +125,13 @@ impl Show {
         &self,
         endpoints: &Endpoints,
         data: &Data,
-        tracing: Option<TracingSettings>,
+        wishes: &Wishes,
     ) -> anyhow::Result<(Parts, AmqpAddress)> {
         if self.chaos.is_none() {
-            let mesh = Mesh::start(endpoints, data, tracing).await?;
+            let mesh = Mesh::start(endpoints, data, wishes).await?;
             return Ok((Parts::Mesh(Box::new(mesh)), endpoints.amqp().0));
         }
-        let roles = Roles::start(endpoints, data.path(), tracing.as_ref()).await?;
+        let roles = Roles::start(endpoints, data.path(), wishes).await?;
         let amqp = roles.amqp().clone();
         let devices = at_gateways(endpoints);
         Ok((Parts::Roles { chaos: None, roles: Some(Box::new(roles)), devices }, amqp))

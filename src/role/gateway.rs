@@ -23,6 +23,7 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
         listen,
         admin,
         amqp,
+        threads,
         limits: from,
         uplink,
         answer_topic,
@@ -75,6 +76,7 @@ pub(crate) fn config(settings: &GatewaySettings) -> GatewayConfig {
         tracing: settings.tracing.as_ref().map(collector),
         heartbeat: mesh.heartbeat,
         lease: mesh.lease,
+        shards: threads.count(),
         limits,
         uplink: rules(uplink),
         sys_interval: settings.sys_interval,
@@ -134,6 +136,8 @@ pub(crate) fn report(gateway: &str, cut: DrainReport) {
 
 #[cfg(test)]
 mod tests {
+    use roost_config::Threads;
+
     use super::*;
 
     /// The files and the gateway have defaults of their own; they are the same.
@@ -141,7 +145,8 @@ mod tests {
     fn the_defaults_are_the_gateways_own() {
         let settings = GatewaySettings::new("eu-1".parse().unwrap(), "eu".parse().unwrap());
         let GatewaySettings { id, region, listen, admin, amqp, .. } = settings.clone();
-        let own = GatewayConfig::new(id, region, listen, admin, amqp);
+        let shards = Threads::Auto.count();
+        let own = GatewayConfig { shards, ..GatewayConfig::new(id, region, listen, admin, amqp) };
         assert_eq!(format!("{:#?}", config(&settings)), format!("{own:#?}"));
         let with_data = GatewaySettings { data: Some("/d".into()), ..settings };
         let own = SpoolConfig { directory: "/d/spool".into(), limits: SpoolLimits::default() };

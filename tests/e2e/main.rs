@@ -47,6 +47,7 @@ mod spans;
 mod spool;
 mod supersede;
 mod sys_topics;
+mod threads;
 mod told_to_devices;
 mod topic_aliases;
 mod unknown_device;

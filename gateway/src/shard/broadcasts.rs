@@ -116,18 +116,18 @@ impl Shard {
         message: &roost_wire::Message,
     ) {
         if self.hears_of_retained(now, message) {
-            return self.broadcast_taken(number);
+            return self.broadcast_taken(number, None);
         }
         match self.judge_broadcast(now, number, message) {
             Ok(waiting) => self.broadcasts.push(waiting),
             Err(Rejected { why, error }) => {
-                if why.metric() == Count::BroadcastInvalid.metric() {
+                // All shards find the same, but for what waits in them.
+                let is_told = self.speaks_for_the_gateway() || why == Count::BroadcastBacklog;
+                if why.metric() == Count::BroadcastInvalid.metric() && is_told {
                     let topic = message.properties.text(header::TOPIC).and_then(|t| Topic::parse(t).ok());
-                    self.broadcast_dropped(why, topic, error);
-                } else {
-                    self.count(why);
+                    self.tell_of_dropped_broadcast(why, topic, error);
                 }
-                self.broadcast_taken(number);
+                self.broadcast_taken(number, Some(why));
             }
         }
     }
@@ -135,11 +135,11 @@ impl Shard {
     /// The queue of broadcasts had no room, or no time, for a message.
     pub(super) fn broadcast_missed(&mut self, has_expired: bool) {
         let why = if has_expired { Count::BroadcastExpired } else { Count::BroadcastQueueFull };
-        self.broadcast_dropped(why, None, None);
+        self.count(why);
+        self.tell_of_dropped_broadcast(why, None, None);
     }
 
-    fn broadcast_dropped(&mut self, why: Count, topic: Option<Topic>, error: Option<BroadcastError>) {
-        self.count(why);
+    fn tell_of_dropped_broadcast(&mut self, why: Count, topic: Option<Topic>, error: Option<BroadcastError>) {
         let notice = Notice::BroadcastDropped { why, topic, error };
         self.outputs.push_back(Output::Notice(Box::new(notice)));
     }
@@ -242,13 +242,18 @@ impl Shard {
     }
 
     fn publish_broadcast(&mut self, now: Now, next: Waiting, route: &Route) {
-        let Waiting { number, message, qos, publisher, stamp, is_lesson } = next;
-        self.broadcast_taken(number);
+        let number = next.number;
+        let outcome = self.outcome_of(now, next, route);
+        self.broadcast_taken(number, Some(outcome));
+    }
+
+    fn outcome_of(&mut self, now: Now, next: Waiting, route: &Route) -> Count {
+        let Waiting { message, qos, publisher, stamp, is_lesson, .. } = next;
         if message.is_expired(now.boot) {
-            return self.count(Count::BroadcastExpired);
+            return Count::BroadcastExpired;
         }
         if is_lesson && self.knows(now, &message, stamp) {
-            return self.count(Count::BroadcastKnown);
+            return Count::BroadcastKnown;
         }
         if message.retain
             && let Err(why) = self.retain(now, publisher, &message, qos, Some(stamp))
@@ -258,7 +263,7 @@ impl Shard {
         let had_locally = self.deliver_locally(now, None, &message, qos, route);
         // It comes to every shard; one is a group's owner, and may have to give it to a member of another.
         let goes_on = self.cross_directed(&message, qos, self.wills_line(), Told::Nobody);
-        self.count(if had_locally || goes_on { Count::BroadcastDelivered } else { Count::BroadcastUnwanted });
+        if had_locally || goes_on { Count::BroadcastDelivered } else { Count::BroadcastUnwanted }
     }
 }
 

@@ -249,7 +249,7 @@ impl Crossings {
         stamp
     }
 
-    fn heard_of(&mut self, stamp: Stamp) {
+    pub(super) fn heard_of(&mut self, stamp: Stamp) {
         self.stamp = self.stamp.max(Some(stamp));
     }
 }

@@ -9,7 +9,8 @@ use super::{HandOver, ShardWord};
 use crate::link::ToShard;
 use crate::store::{StoreNumber, StoreOpened, StoreRecord};
 use crate::{
-    BroadcastNumber, ConnectionId, PublishOutcome, PublishToken, ShardIndex, SpoolNumber, SpoolState,
+    BroadcastNumber, ConnectionId, PublishOutcome, PublishToken, ShardFigures, ShardIndex, SpoolNumber,
+    SpoolState,
 };
 
 /// One thing that happened. Inputs about a connection that the shard has closed are ignored, so the shell need not
@@ -32,6 +33,9 @@ pub enum Input {
         /// Its words.
         words: Vec<ShardWord>,
     },
+    /// What all other shards of the process count, from [`super::Shard::figures`]: for the topics below `$SYS`, which are the gateway's. Each
+    /// second or so.
+    Others(Box<ShardFigures>),
     /// Bytes came in. Give whole reads, up to 64 KiB each; the shard keeps what it cannot use yet.
     Received {
         /// On which connection.

@@ -110,7 +110,7 @@ impl Shard {
     }
 
     /// All shards of a process keep the same: one of them asks and answers for all. What it is given comes to each.
-    fn speaks_for_the_gateway(&self) -> bool {
+    pub(super) fn speaks_for_the_gateway(&self) -> bool {
         self.config.placement.index() == ShardIndex(0)
     }
 

@@ -7,7 +7,8 @@ use super::{HandOver, ShardWord};
 use crate::link::FromShard;
 use crate::store::StoreBatch;
 use crate::{
-    BroadcastNumber, ConnectionId, MessageTrace, Notice, Publication, ShardIndex, SpoolNumber, UplinkOrder,
+    BroadcastNumber, ConnectionId, Count, MessageTrace, Notice, Publication, ShardIndex, SpoolNumber,
+    UplinkOrder,
 };
 
 /// One effect, to be performed in the order given.
@@ -78,10 +79,13 @@ pub enum Output {
         /// How its keys begin.
         prefix: Bytes,
     },
-    /// The subscribers here have a broadcast, or it is counted as dropped: acknowledge it to the broker.
+    /// The subscribers here have a broadcast, or it is dropped: acknowledge it to the broker when all shards say so, and count it then, see
+    /// [`crate::BroadcastsGiven`].
     BroadcastTaken {
         /// Which.
         number: BroadcastNumber,
+        /// What became of it; none for a word between gateways.
+        outcome: Option<Count>,
     },
     /// A word to the link, as [`crate::link::LinkInput::FromShard`].
     Link(FromShard),

@@ -14,7 +14,7 @@ use crate::store::{
     Head, NO_BOOT, ROUTER, SessionRecords, StoreBatch, StoreChange, StoreNumber, StoredRetained, retained_key,
 };
 use crate::subscriptions::SubscriptionTree;
-use crate::{BroadcastNumber, ConnectionId};
+use crate::{BroadcastNumber, ConnectionId, Count};
 
 /// How the store stands, for a shard.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ pub(super) struct Storing {
     /// Connections with bytes that promise what is not durable yet. Each once.
     held: Vec<ConnectionId>,
     /// Broadcasts that are to be acknowledged when a batch is durable.
-    taken: VecDeque<(StoreNumber, BroadcastNumber)>,
+    taken: VecDeque<(StoreNumber, BroadcastNumber, Option<Count>)>,
     /// Clients whose next publish waits, the longest first. At most once each.
     pub(super) line: VecDeque<ConnectionId>,
     /// Sessions that are on disk and not here yet.
@@ -125,6 +125,10 @@ impl Shard {
             store_session(now, boot, touched, (&self.subscriptions, &self.groups), &mut changes);
         }
         for topic in self.retained.take_changed() {
+            // Each shard keeps all; one of them writes it, and who has published it is told by that one as well.
+            if !self.config.placement.writes(&topic) {
+                continue;
+            }
             let key = retained_key(&topic);
             changes.push(match self.retained.of_topic(&topic) {
                 Some(kept) => StoreChange::put(key, StoredRetained::encode(now, kept)),
@@ -160,20 +164,20 @@ impl Shard {
     }
 
     /// Whatever a broadcast has changed here is given out with this input: it may be acknowledged when that is durable.
-    pub(super) fn broadcast_taken(&mut self, number: BroadcastNumber) {
+    pub(super) fn broadcast_taken(&mut self, number: BroadcastNumber, outcome: Option<Count>) {
         match self.storing.is_on() {
-            true => self.storing.taken.push_back((self.storing.next(), number)),
-            false => self.outputs.push_back(Output::BroadcastTaken { number }),
+            true => self.storing.taken.push_back((self.storing.next(), number, outcome)),
+            false => self.outputs.push_back(Output::BroadcastTaken { number, outcome }),
         }
     }
 
     fn take_broadcasts(&mut self) {
-        while let Some(&(batch, number)) = self.storing.taken.front() {
+        while let Some(&(batch, number, outcome)) = self.storing.taken.front() {
             if !self.storing.is_safe(batch) {
                 return;
             }
             self.storing.taken.pop_front();
-            self.outputs.push_back(Output::BroadcastTaken { number });
+            self.outputs.push_back(Output::BroadcastTaken { number, outcome });
         }
     }
 }

@@ -17,7 +17,7 @@ use roost_wire::{BootTime, Now};
 use super::{Shard, TimerFor};
 use crate::message::{Message, Payload};
 use crate::packet::{Subscribe, Text};
-use crate::sys::{self, Figures, Loads, QOS, Traffic};
+use crate::sys::{self, Figures, Loads, QOS, ShardFigures, Traffic};
 
 /// What a shard remembers for that.
 #[derive(Debug, Default)]
@@ -27,6 +27,8 @@ pub(super) struct Sys {
     sampled_at: BootTime,
     loads: Loads,
     connected_max: usize,
+    /// What the other shards of the process count, as far as this one was told.
+    others: Box<ShardFigures>,
     /// The values that were told last, in their order; none while nobody subscribes.
     told: Vec<String>,
 }
@@ -44,7 +46,7 @@ impl Shard {
     /// The interval is over.
     pub(super) fn sys_due(&mut self, now: Now) {
         self.timers.set(TimerFor::Sys, now.boot + self.config.sys_interval);
-        self.sys.connected_max = self.sys.connected_max.max(self.connected);
+        self.watch_connected();
         let totals = self.sys_figures(now).totals();
         self.sys.loads.sample(now.boot.since(self.sys.sampled_at), totals);
         self.sys.sampled_at = now.boot;
@@ -63,13 +65,30 @@ impl Shard {
         }
     }
 
-    fn sys_figures(&self, now: Now) -> Figures<'_> {
+    /// What this shard counts, for the others.
+    #[must_use]
+    pub fn figures(&self) -> ShardFigures {
+        ShardFigures { counters: self.counters.clone(), gauges: self.gauges(), traffic: self.sys.traffic }
+    }
+
+    /// What the others count.
+    pub(super) fn others_count(&mut self, others: Box<ShardFigures>) {
+        self.sys.others = others;
+        self.watch_connected();
+    }
+
+    fn watch_connected(&mut self) {
+        let connected = self.connected + self.sys.others.gauges.sessions_connected;
+        self.sys.connected_max = self.sys.connected_max.max(connected);
+    }
+
+    fn sys_figures(&self, now: Now) -> Figures {
+        let mut counted = self.figures();
+        counted.add(&self.sys.others);
         Figures {
             uptime: self.sys.started_at.map_or(Duration::ZERO, |at| now.boot.since(at)),
-            counters: &self.counters,
-            gauges: self.gauges(),
-            traffic: self.sys.traffic,
-            connected_max: self.sys.connected_max.max(self.connected),
+            connected_max: self.sys.connected_max.max(counted.gauges.sessions_connected),
+            counted,
         }
     }
 

@@ -31,7 +31,9 @@ pub struct GatewayConfig {
     pub heartbeat: Duration,
     /// For how long after sending an answered heartbeat it may deliver commands.
     pub lease: Duration,
-    /// The bounds of its shard.
+    /// How many shards it has, each with a thread: at least 1, and at most [`crate::ShardSet::SHARDS_MAX`].
+    pub shards: u16,
+    /// The bounds of all its shards together.
     pub limits: Limits,
     /// What is asked of who connects.
     pub authentication: AuthenticationConfig,
@@ -80,6 +82,7 @@ impl GatewayConfig {
             router: ShardId(0),
             heartbeat: Self::HEARTBEAT,
             lease: Self::LEASE,
+            shards: 1,
             limits: Limits::default(),
             authentication: AuthenticationConfig::default(),
             uplink: UplinkRules::default(),

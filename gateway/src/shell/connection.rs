@@ -19,20 +19,29 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 64 * 1024;
 
-/// Serves one connection until it is closed by either side.
+/// Serves one connection until it is closed by either side, or goes on in another shard.
 pub(super) async fn serve(world: Rc<RefCell<World>>, socket: Rc<Socket>) {
     while wait(&world, &socket).await {}
-    let closed_by_us = socket.wants().close;
-    drop(world);
-    if closed_by_us && let Some(mut stream) = Rc::into_inner(socket).map(Farewell::from) {
-        stream.say().await;
+    let is_ours_to_end = socket.wants().end;
+    let goes_to = socket.goes_to();
+    // A broken connection is nobody's any more.
+    let Some(socket) = Rc::into_inner(socket).filter(|_| is_ours_to_end) else { return };
+    match goes_to {
+        Some((to, hand_over)) => match socket.stream.into_std() {
+            Ok(stream) => world.borrow_mut().send_over(stream, to, hand_over),
+            Err(error) => tracing::error!(%error, "a connection could not go to its shard"),
+        },
+        None => {
+            drop(world);
+            Farewell::from(socket).say().await;
+        }
     }
 }
 
 /// Waits for one thing and does it; false when the connection is over.
 async fn wait(world: &Rc<RefCell<World>>, socket: &Rc<Socket>) -> bool {
     let wants = socket.wants();
-    if wants.close {
+    if wants.end {
         return false;
     }
     tokio::select! {

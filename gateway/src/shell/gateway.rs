@@ -1,7 +1,7 @@
 //! A running gateway, as its role or the demo holds it.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use roost_backend::shell::{LinkConfig, Publisher, PublisherConfig, consumer, pub
 use roost_backend::{Topology, contract};
 use roost_ops::{
     ListenError, Readiness, Resource, SpanExport, Spans, SpansError, endpoints, listen, listen_on_loopback,
+    now,
 };
 use roost_wire::{Incarnation, TraceIds};
 use tokio::net::TcpListener;
@@ -18,17 +19,19 @@ use tokio::task;
 use tokio::time::{Instant, timeout};
 
 use super::config::GatewayConfig;
-use super::metrics::Snapshot;
+use super::metrics::{AllFigures, Snapshot};
 use super::orders::Order;
 use super::outbox::Outbox;
+use super::post::{LetterBox, LetterBoxes};
 use super::pumps::inbox_plan;
 use super::spool::{self, OpenSpool, SpoolError};
 use super::store::{OpenStore, StoreError};
-use super::thread::{Parts, run};
+use super::telling::Telling;
+use super::thread::{HubParts, Parts, run};
 use super::users::UsersFileError;
 use crate::link;
-use crate::shard::{Shard, ShardConfig};
-use crate::{Authentication, Interests, Placement, PublishOrigin, PublishToken};
+use crate::shard::{Input, Shard, ShardConfig};
+use crate::{Authentication, Interests, Placement, PublishOrigin, PublishToken, ShardIndex};
 
 /// A gateway that serves devices. Drop it and it ends at once; [`Gateway::drain`] ends it well.
 #[derive(Debug)]
@@ -36,13 +39,20 @@ pub struct Gateway {
     mqtt: SocketAddr,
     admin: SocketAddr,
     readiness: Readiness,
-    snapshot: Arc<Mutex<Snapshot>>,
-    orders: mpsc::Sender<Order>,
+    /// One of each shard, the first first.
+    shards: Vec<Running>,
     uplink: Publisher,
     mesh: Publisher,
-    thread: JoinHandle<std::io::Result<()>>,
     admin_task: (oneshot::Sender<()>, task::JoinHandle<()>),
     span_export: SpanExport,
+}
+
+/// A shard's thread, as the handle has it.
+#[derive(Debug)]
+struct Running {
+    snapshot: Arc<Mutex<Snapshot>>,
+    orders: mpsc::Sender<Order>,
+    thread: JoinHandle<std::io::Result<()>>,
 }
 
 /// Why a gateway did not start. The operator is to act.
@@ -86,8 +96,7 @@ const LAST_REPORTS: Duration = Duration::from_secs(2);
 /// What the last spans get at the end; a collector that takes longer does not get them.
 const SPANS_GRACE: Duration = Duration::from_secs(1);
 
-/// How many shards a gateway has, and routers its devices: one each, for now.
-const SHARDS: u16 = 1;
+/// How many routers its devices have: one, for now.
 const ROUTERS: u16 = 1;
 
 impl Gateway {
@@ -133,14 +142,10 @@ impl Gateway {
             ],
         };
         let (spans, span_export) = Spans::start(config.tracing.as_ref(), resource)?;
-        let snapshot = Arc::<Mutex<Snapshot>>::default();
-        let (orders, orders_received) = mpsc::channel(2);
-        let parts = Parts {
+        let hub = HubParts {
             gateway: config.id.clone(),
             incarnation,
-            shard: Shard::new(shard_config(&config, incarnation, authentication)),
             link: link::Link::new(link_config(&config, incarnation)),
-            listener: mqtt_listener.into_std().map_err(GatewayError::Thread)?,
             uplink: Outbox::new(uplink.clone()),
             uplink_events,
             mesh: Outbox::new(mesh.clone()),
@@ -148,19 +153,17 @@ impl Gateway {
             consumer,
             consumer_events,
             readiness: readiness.clone(),
-            spans,
             spool,
             store,
-            snapshot: Arc::clone(&snapshot),
-            orders: orders_received,
         };
-        let thread = std::thread::Builder::new()
-            .name(format!("shard-0 {}", config.id))
-            .spawn(|| run(parts))
-            .map_err(GatewayError::Thread)?;
-        let admin_task = serve_admin(admin_listener, readiness.clone(), Arc::clone(&snapshot));
-        tracing::info!(gateway = %config.id, %incarnation, %mqtt, %admin, "gateway started");
-        Ok(Self { mqtt, admin, readiness, snapshot, orders, uplink, mesh, thread, admin_task, span_export })
+        let listener = mqtt_listener.into_std().map_err(GatewayError::Thread)?;
+        let shard = shard_config(&config, incarnation, authentication);
+        let shards =
+            start_shards(shard, &listener, &Telling::new(spans), hub).map_err(GatewayError::Thread)?;
+        let snapshots = shards.iter().map(|shard| Arc::clone(&shard.snapshot)).collect();
+        let admin_task = serve_admin(admin_listener, readiness.clone(), snapshots);
+        tracing::info!(gateway = %config.id, %incarnation, %mqtt, %admin, shards = config.shards, "gateway started");
+        Ok(Self { mqtt, admin, readiness, shards, uplink, mesh, admin_task, span_export })
     }
 
     /// Where devices connect.
@@ -184,13 +187,14 @@ impl Gateway {
     /// Its figures, at most a moment old.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let shards: Vec<_> = self.shards.iter().map(|shard| Arc::clone(&shard.snapshot)).collect();
+        Snapshot::of_all(&shards)
     }
 
     /// Whether it has ended by itself, which is a fault of the program.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.thread.is_finished()
+        self.shards.iter().any(|shard| shard.thread.is_finished())
     }
 
     /// Stops accepting, lets what is outstanding be confirmed, tells the clients, and ends, all within one `grace` (and the few
@@ -199,18 +203,33 @@ impl Gateway {
         let deadline = Instant::now() + grace;
         let left = || deadline.saturating_duration_since(Instant::now());
         let mut report = DrainReport::default();
-        let (done, drained) = oneshot::channel();
         let finish = grace - LAST_REPORTS.min(grace / 4);
-        if self.orders.send(Order::Drain { finish, deadline, done }).await.is_ok() {
-            report.connections_cut = drained.await.unwrap_or_default();
+        let mut all_drained = Vec::new();
+        for shard in &self.shards {
+            let (done, drained) = oneshot::channel();
+            if shard.orders.send(Order::Drain { finish, deadline, done }).await.is_ok() {
+                all_drained.push(drained);
+            }
+        }
+        for drained in all_drained {
+            report.connections_cut += drained.await.unwrap_or_default();
+        }
+        if let Some(first) = self.shards.first() {
+            let (done, settled) = oneshot::channel();
+            if first.orders.send(Order::Settle { deadline, done }).await.is_ok() {
+                let _ = settled.await;
+            }
         }
         let (uplink, mesh) = tokio::join!(self.uplink.close(left()), self.mesh.close(left()));
         // What the spool has published is on disk.
         let is_lost = |token: &&u64| PublishToken(**token).origin() != PublishOrigin::Spool;
         report.events_unconfirmed = uplink.tokens.iter().filter(is_lost).count();
         report.reports_unconfirmed = mesh.tokens.len();
-        let _ = self.orders.send(Order::Stop).await;
-        let _ = task::spawn_blocking(move || self.thread.join()).await;
+        for shard in &self.shards {
+            let _ = shard.orders.send(Order::Stop).await;
+        }
+        let join_all = move || self.shards.into_iter().for_each(|shard| drop(shard.thread.join()));
+        let _ = task::spawn_blocking(join_all).await;
         self.span_export.close(SPANS_GRACE).await;
         let (stop, admin) = self.admin_task;
         let _ = stop.send(());
@@ -223,12 +242,12 @@ impl Gateway {
 fn serve_admin(
     listener: TcpListener,
     readiness: Readiness,
-    snapshot: Arc<Mutex<Snapshot>>,
+    snapshots: Vec<Arc<Mutex<Snapshot>>>,
 ) -> (oneshot::Sender<()>, task::JoinHandle<()>) {
-    let of_spool = Arc::clone(&snapshot);
-    let page = move || snapshot.lock().unwrap_or_else(PoisonError::into_inner).page();
+    let of_spool = snapshots.clone();
+    let page = move || Snapshot::of_all(&snapshots).page();
     let spool = async move || {
-        let snapshot = of_spool.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = Snapshot::of_all(&of_spool);
         spool::answer(&snapshot.spool, &snapshot.spool_log)
     };
     let routes = endpoints("gateway", readiness, page).route("/spool", get(spool));
@@ -244,6 +263,45 @@ fn serve_admin(
     (stop, tokio::spawn(served))
 }
 
+/// Starts a thread for each shard, the first one with the hub.
+fn start_shards(
+    config: ShardConfig,
+    listener: &std::net::TcpListener,
+    telling: &Telling,
+    mut hub: HubParts,
+) -> std::io::Result<Vec<Running>> {
+    let shards = config.interests.shards();
+    let letter_boxes: LetterBoxes = (0..shards).map(|_| LetterBox::default()).collect();
+    let opened = hub.store.as_mut().map(|store| std::mem::take(&mut store.opened));
+    let mut hub = Some(Box::new(hub));
+    let figures = AllFigures::new(shards);
+    let start = |index| {
+        let placement = Placement::new(ShardIndex(index), shards);
+        let snapshot = Arc::<Mutex<Snapshot>>::default();
+        let (orders, orders_received) = mpsc::channel(2);
+        let mut shard = Shard::new(ShardConfig { placement, ..config.clone() });
+        if let Some(opened) = &opened {
+            shard.handle(now(), Input::StoreOpened(Box::new(opened.clone())));
+        }
+        let parts = Parts {
+            placement,
+            shard,
+            listener: listener.try_clone()?,
+            letter_boxes: Arc::clone(&letter_boxes),
+            telling: telling.clone(),
+            snapshot: Arc::clone(&snapshot),
+            figures: figures.clone(),
+            orders: orders_received,
+            hub: hub.take(),
+        };
+        let name = format!("shard-{index} {}", config.gateway);
+        let thread = std::thread::Builder::new().name(name).spawn(|| run(parts))?;
+        Ok(Running { snapshot, orders, thread })
+    };
+    (0..shards).map(start).collect()
+}
+
+/// Of the first shard; the others differ in their place.
 fn shard_config(
     config: &GatewayConfig,
     incarnation: Incarnation,
@@ -253,10 +311,10 @@ fn shard_config(
         gateway: config.id.clone(),
         region: config.region.clone(),
         incarnation,
-        placement: Placement::ALONE,
-        interests: Arc::new(Interests::new(rand::random(), SHARDS)),
+        placement: Placement::new(ShardIndex(0), config.shards),
+        interests: Arc::new(Interests::new(rand::random(), config.shards)),
         hash_seed: rand::random(),
-        limits: config.limits.clone(),
+        limits: config.limits.of_one_of(config.shards),
         uplink: config.uplink.clone(),
         authentication,
         broadcasts: config.broadcasts.clone(),
@@ -273,7 +331,7 @@ fn link_config(config: &GatewayConfig, incarnation: Incarnation) -> link::LinkCo
         region: config.region.clone(),
         incarnation,
         router: config.router,
-        shards: SHARDS,
+        shards: config.shards,
         heartbeat: config.heartbeat,
         lease: config.lease,
         exchange: contract::MESH.to_owned(),
@@ -358,12 +416,10 @@ mod tests {
         let (mesh, mesh_events) = mpsc::channel(9);
         let (inbox, consumer_events) = mpsc::channel(9);
         let (orders, orders_received) = mpsc::channel(2);
-        let parts = Parts {
+        let hub = HubParts {
             gateway: config.id.clone(),
             incarnation,
-            shard: Shard::new(shard_config(&config, incarnation, Authentication::default())),
             link: link::Link::new(link_config(&config, incarnation)),
-            listener: listen("test", any).unwrap().into_std().unwrap(),
             uplink: outbox(),
             uplink_events,
             mesh: outbox(),
@@ -371,11 +427,19 @@ mod tests {
             consumer: consumer(to(), |_| ConsumePlan::default()).0,
             consumer_events,
             readiness: Readiness::default(),
-            spans: Spans::default(),
             spool: None,
             store: None,
+        };
+        let parts = Parts {
+            placement: Placement::ALONE,
+            shard: Shard::new(shard_config(&config, incarnation, Authentication::default())),
+            listener: listen("test", any).unwrap().into_std().unwrap(),
+            letter_boxes: [LetterBox::default()].into(),
+            telling: Telling::new(Spans::default()),
             snapshot: Arc::default(),
+            figures: AllFigures::new(1),
             orders: orders_received,
+            hub: Some(Box::new(hub)),
         };
         let thread = task::spawn_blocking(|| run(parts));
         Stage { uplink, mesh, inbox, orders, thread }
@@ -401,10 +465,13 @@ mod tests {
         while mesh.capacity() < mesh.max_capacity() || inbox.capacity() < inbox.max_capacity() {
             tokio::task::yield_now().await;
         }
-        let (done, mut drained) = oneshot::channel();
+        let (done, drained) = oneshot::channel();
         let deadline = Instant::now() + Duration::from_secs(60);
         orders.send(Order::Drain { finish: Duration::ZERO, deadline, done }).await.unwrap();
-        let early = timeout(Duration::from_millis(500), &mut drained).await;
+        assert_eq!(timeout(Duration::from_secs(30), drained).await.unwrap(), Ok(0));
+        let (done, mut settled) = oneshot::channel();
+        orders.send(Order::Settle { deadline, done }).await.unwrap();
+        let early = timeout(Duration::from_millis(500), &mut settled).await;
         assert!(
             early.is_err(),
             "its publisher would be closed, and what the broker has not taken yet be lost"
@@ -417,7 +484,7 @@ mod tests {
             }
         };
         tokio::select! {
-            cut = timeout(Duration::from_secs(30), drained) => assert_eq!(cut.unwrap(), Ok(0)),
+            settled = timeout(Duration::from_secs(30), settled) => assert_eq!(settled.unwrap(), Ok(())),
             () = confirming => unreachable!("it goes on for ever"),
         }
         orders.send(Order::Stop).await.unwrap();

@@ -2,6 +2,7 @@
 
 mod help;
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use roost_backend::shell::{ConsumerFigures, PublisherFigures};
@@ -11,7 +12,7 @@ use roost_ops::{Exposition, Histogram, LinkCounts, MetricKind, SpanFigures, now}
 use super::store::StoreFigures;
 use crate::shard::Gauges;
 use crate::spool::SpoolGauges;
-use crate::{Count, Counters, SpoolState};
+use crate::{Count, Counters, ShardFigures, ShardIndex, SpoolState};
 
 /// The figures of a gateway at one moment.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +41,31 @@ pub struct Snapshot {
     pub spans: SpanFigures,
 }
 
+/// What each shard counts, as each other one reads it: one place for each.
+#[derive(Debug, Clone)]
+pub(super) struct AllFigures(Arc<[Mutex<ShardFigures>]>);
+
+impl AllFigures {
+    pub(super) fn new(shards: u16) -> Self {
+        Self((0..shards).map(|_| Mutex::default()).collect())
+    }
+
+    /// One shard has these; gives those of all others together, if there is any other.
+    pub(super) fn exchange(&self, here: ShardIndex, figures: ShardFigures) -> Option<ShardFigures> {
+        let mut figures = Some(figures);
+        let mut others = None;
+        for (at, place) in self.0.iter().enumerate() {
+            let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+            if at == usize::from(here.0) {
+                *place = figures.take().unwrap_or_default();
+            } else {
+                others.get_or_insert_with(ShardFigures::default).add(&place);
+            }
+        }
+        others
+    }
+}
+
 /// What the cores never see.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ShellCounters {
@@ -51,6 +77,19 @@ pub struct ShellCounters {
 }
 
 impl ShellCounters {
+    /// So many messages of the mesh could not be read, and nothing else was counted.
+    pub(super) fn of_unreadable(unreadable: u64) -> Self {
+        Self { unreadable, ..Self::default() }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.accepts_failed += other.accepts_failed;
+        self.unreadable += other.unreadable;
+        self.received_bytes += other.received_bytes;
+        self.sent_bytes += other.sent_bytes;
+        self.session_fetches.add(&other.session_fetches);
+    }
+
     /// A device has waited so long for its session.
     pub(super) fn fetched(&mut self, took: Duration) {
         self.session_fetches.observe(took);
@@ -69,13 +108,26 @@ impl ShellCounters {
     pub(super) fn sent(&mut self, bytes: usize) {
         self.sent_bytes += bytes as u64;
     }
-
-    pub(super) fn unreadable(&mut self) {
-        self.unreadable += 1;
-    }
 }
 
 impl Snapshot {
+    /// Of all shards, of which the first says what the gateway has once.
+    pub(super) fn of_all(shards: &[Arc<Mutex<Self>>]) -> Self {
+        let of = |shard: &Arc<Mutex<Self>>| shard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let all = shards.iter().map(of).reduce(|mut sum, next| {
+            sum.add(&next);
+            sum
+        });
+        all.unwrap_or_default()
+    }
+
+    /// What a shard counts is added.
+    pub(super) fn add(&mut self, shard: &Self) {
+        self.counters.add_all(&shard.counters);
+        self.gauges.add(&shard.gauges);
+        self.shell.add(&shard.shell);
+    }
+
     /// The page for `/metrics`.
     pub(super) fn page(&self) -> String {
         let mut page = Exposition::default();

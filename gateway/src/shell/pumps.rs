@@ -12,7 +12,7 @@ use roost_ops::Readiness;
 use roost_wire::{BroadcastPrefix, GatewayId, Incarnation, LinkId};
 use tokio::sync::mpsc;
 
-use super::links::LinkName;
+use super::links::{LinkName, Links};
 use super::world::World;
 use crate::shard::{ASK_KEY, Backend};
 
@@ -101,28 +101,36 @@ pub(super) async fn publisher(
                     continue;
                 }
                 PublisherEvent::Up => {
-                    world.borrow_mut().links.up(side.link());
+                    count(&world, |links| links.up(side.link()));
                     None
                 }
                 PublisherEvent::Down { reason } => {
-                    world.borrow_mut().links.down(side.link(), &reason);
+                    count(&world, |links| links.down(side.link(), &reason));
                     Some(reason.to_string())
                 }
                 PublisherEvent::Unblocked => {
-                    world.borrow_mut().links.blocked(side.link(), false);
+                    count(&world, |links| links.blocked(side.link(), false));
                     None
                 }
                 PublisherEvent::Blocked { reason } => {
-                    world.borrow_mut().links.blocked(side.link(), true);
+                    count(&world, |links| links.blocked(side.link(), true));
                     Some(reason)
                 }
             };
             let backend = stands(side, &readiness, trouble);
             // In order: an outcome that came before a loss is told before it.
-            world.borrow_mut().published(outcomes.drain(..));
-            world.borrow_mut().backend(side, backend);
+            world.borrow_mut().with_hub(|hub| {
+                hub.published(outcomes.drain(..));
+                hub.backend(side, backend);
+            });
         }
-        world.borrow_mut().published(outcomes);
+        world.borrow_mut().with_hub(|hub| hub.published(outcomes));
+    }
+}
+
+fn count(world: &Rc<RefCell<World>>, what: impl FnOnce(&mut Links)) {
+    if let Some(hub) = world.borrow_mut().hub() {
+        what(&mut hub.links);
     }
 }
 
@@ -163,29 +171,29 @@ pub(super) async fn consumer(
                 let (id, incarnation) = &gateway;
                 let inbox = inbox_queue(id, *incarnation, link);
                 let control = control_queue(id, *incarnation, link);
-                world.borrow_mut().links.up(LinkName::Inbox);
+                count(&world, |links| links.up(LinkName::Inbox));
                 let broadcasts = broadcast_queue(id, *incarnation, link);
-                world.borrow_mut().link_up(link, inbox, control, broadcasts);
+                world.borrow_mut().with_hub(|hub| hub.link_up(link, inbox, control, &broadcasts));
             }
             ConsumerEvent::Down { link, reason } => {
-                world.borrow_mut().links.down(LinkName::Inbox, &reason);
+                count(&world, |links| links.down(LinkName::Inbox, &reason));
                 if readiness.not_ready(PART, reason.to_string()) {
                     tracing::warn!(%link, %reason, "AMQP inbox is away; trying on");
                 }
-                world.borrow_mut().link_down(link);
+                world.borrow_mut().with_hub(|hub| hub.link_down(link));
             }
             // Acknowledged when its subscribers have it.
             ConsumerEvent::Delivery(delivered) if delivered.queue == BROADCASTS => {
-                world.borrow_mut().broadcast(delivered);
+                world.borrow_mut().with_hub(|hub| hub.broadcast(delivered));
             }
             ConsumerEvent::Delivery(delivered) => {
                 // The router's journal keeps every command until it is settled: nothing is lost by this.
                 consumer.ack(delivered.token);
-                match delivered.queue {
-                    INBOX => world.borrow_mut().inbox(current, delivered),
-                    CONTROL => world.borrow_mut().control(current, delivered),
-                    _ => world.borrow_mut().broadcast_missed(&delivered),
-                }
+                world.borrow_mut().with_hub(|hub| match delivered.queue {
+                    INBOX => hub.inbox(current, &delivered),
+                    CONTROL => hub.control(current, &delivered),
+                    _ => hub.broadcast_missed(&delivered),
+                });
             }
         }
     }

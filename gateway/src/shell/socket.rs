@@ -7,7 +7,8 @@ use bytes::{Buf, Bytes};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::ConnectionId;
+use crate::shard::HandOver;
+use crate::{ConnectionId, ShardIndex};
 
 /// Shared by the world, which decides, and the connection's task, which waits. It owns no buffer of its own: what is to be
 /// written is the shard's, what is read goes into the world's.
@@ -20,6 +21,8 @@ pub(super) struct Socket {
     paused: Cell<bool>,
     /// The last words; set once, when the shard has forgotten the connection.
     last: RefCell<Option<Bytes>>,
+    /// The shard that the connection belongs to, if it is another one; set once, when this one has forgotten it.
+    goes_to: RefCell<Option<(ShardIndex, Box<HandOver>)>>,
     changed: Notify,
 }
 
@@ -28,7 +31,8 @@ pub(super) struct Socket {
 pub(super) struct Wants {
     pub(super) read: bool,
     pub(super) write: bool,
-    pub(super) close: bool,
+    /// It is over here: closed, or another shard's.
+    pub(super) end: bool,
 }
 
 impl Socket {
@@ -39,13 +43,14 @@ impl Socket {
             unwritten: RefCell::default(),
             paused: Cell::new(false),
             last: RefCell::new(None),
+            goes_to: RefCell::new(None),
             changed: Notify::new(),
         }
     }
 
     pub(super) fn wants(&self) -> Wants {
-        let close = self.last.borrow().is_some();
-        Wants { read: !self.paused.get() && !close, write: !self.unwritten.borrow().is_empty(), close }
+        let end = self.last.borrow().is_some() || self.goes_to.borrow().is_some();
+        Wants { read: !self.paused.get() && !end, write: !self.unwritten.borrow().is_empty(), end }
     }
 
     /// Returns when [`Socket::wants`] may have changed.
@@ -67,6 +72,21 @@ impl Socket {
     pub(super) fn close(&self, last: Bytes) {
         *self.last.borrow_mut() = Some(last);
         self.changed.notify_one();
+    }
+
+    /// Another shard goes on with it. What this one has written its client has: it has answered all of it.
+    pub(super) fn hand_over(&self, to: ShardIndex, hand_over: Box<HandOver>) {
+        debug_assert!(
+            self.unwritten.borrow().is_empty(),
+            "a client that waits for bytes has sent no CONNECT"
+        );
+        *self.goes_to.borrow_mut() = Some((to, hand_over));
+        self.changed.notify_one();
+    }
+
+    /// Where the connection goes on, if it does.
+    pub(super) fn goes_to(&self) -> Option<(ShardIndex, Box<HandOver>)> {
+        self.goes_to.take()
     }
 
     /// Gives the socket what it takes now; returns how much that was. What is left has its task wait until more is taken.

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
+use super::hub::Hub;
 use super::world::World;
 use crate::spool::{Found, LogStands, Spool, SpoolGauges, SpoolInput, SpoolLimits, SpoolRecordError};
 
@@ -195,7 +196,7 @@ pub(super) fn stands(status: &LogStatus) -> LogStands {
 pub(super) async fn watch_log(world: Rc<RefCell<World>>, mut status: watch::Receiver<LogStatus>) {
     while status.changed().await.is_ok() {
         let status = status.borrow_and_update().clone();
-        world.borrow_mut().spool_log(status);
+        world.borrow_mut().with_hub(|hub| hub.spool_log(status));
     }
 }
 
@@ -215,7 +216,7 @@ pub(super) async fn work(world: Rc<RefCell<World>>, mut jobs: mpsc::Receiver<Job
                 if records.is_empty() {
                     sleep(READ_RETRY).await;
                 }
-                world.borrow_mut().spool_read(first.0, tail, records);
+                world.borrow_mut().with_hub(|hub| hub.spool_read(first.0, tail, records));
             }
             Job::Mark { snapshot, record } => {
                 let written = spawn_blocking(move || snapshot.write([record])).await;
@@ -230,7 +231,7 @@ pub(super) async fn work(world: Rc<RefCell<World>>, mut jobs: mpsc::Receiver<Job
                         None
                     }
                 };
-                world.borrow_mut().spool_marked(written);
+                world.borrow_mut().with_hub(|hub| hub.spool_marked(written));
             }
         }
     }
@@ -307,8 +308,12 @@ pub(super) async fn close(mut core: Spool, mut disk: Disk) {
 
 /// Waits for the mark that is being written, if one is: the last one comes behind it.
 pub(super) async fn marked(world: &Rc<RefCell<World>>) {
-    let marked = Rc::clone(&world.borrow().marked);
-    let is_marking = || world.borrow().spool.as_ref().is_some_and(|(core, _)| core.is_marking());
+    let Some(marked) = world.borrow_mut().hub().map(|hub| Rc::clone(&hub.marked)) else { return };
+    let is_marking = || {
+        let mut world = world.borrow_mut();
+        let spool = world.hub().and_then(|hub| hub.spool.as_ref());
+        spool.is_some_and(|(core, _)| core.is_marking())
+    };
     let written = async {
         while is_marking() {
             marked.notified().await;
@@ -318,7 +323,7 @@ pub(super) async fn marked(world: &Rc<RefCell<World>>) {
     let _ = timeout(CLOSE_GRACE, written).await;
 }
 
-impl World {
+impl Hub {
     /// The log stands differently.
     fn spool_log(&mut self, status: LogStatus) {
         if let Some((_, disk)) = &mut self.spool {

@@ -11,7 +11,7 @@ mod tests;
 mod writer;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,9 +27,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use writer::StoreStatus;
 
+use super::hub::Hub;
 use super::world::World;
+use crate::ShardIndex;
 use crate::shard::Input;
-use crate::store::{StoreBatch, StoreNumber, StoreOpened};
+use crate::store::{StoreBatch, StoreNumber, StoreOpened, StoreRecord, device_of, prefix_of};
 
 pub use writer::StoreStatus as StoreFigures;
 
@@ -100,6 +102,15 @@ pub(super) struct StoreDisk {
     status: watch::Receiver<StoreStatus>,
     /// They end when this has, and nobody takes what they read.
     threads: Vec<JoinHandle<()>>,
+}
+
+/// The store, as several shards use it, each with numbers of its own.
+pub(super) struct SharedStore {
+    pub(super) disk: StoreDisk,
+    shards: u16,
+    last: u64,
+    /// Batches that are not durable: their number, who has given them, and that one's number.
+    outstanding: VecDeque<(StoreNumber, ShardIndex, StoreNumber)>,
 }
 
 impl OpenStore {
@@ -175,7 +186,7 @@ fn push<T>(to: &mpsc::Sender<T>, waiting: &mut VecDeque<T>) {
     }
 }
 
-/// Tells the world how the store stands, whenever that changes.
+/// Tells the hub how the store stands, whenever that changes.
 pub(super) async fn watch_store(world: Rc<RefCell<World>>, mut status: watch::Receiver<StoreStatus>) {
     let mut was_stuck = false;
     while status.changed().await.is_ok() {
@@ -183,27 +194,50 @@ pub(super) async fn watch_store(world: Rc<RefCell<World>>, mut status: watch::Re
             let status = status.borrow_and_update();
             (status.durable, status.stuck.clone())
         };
-        let mut world = world.borrow_mut();
-        if stuck.is_some() != was_stuck {
-            was_stuck = stuck.is_some();
-            world.store_is_stuck(stuck);
-        }
-        world.store_input(Input::Stored { up_to: durable });
+        world.borrow_mut().with_hub(|hub| {
+            if stuck.is_some() != was_stuck {
+                was_stuck = stuck.is_some();
+                hub.store_is_stuck(stuck);
+            }
+            hub.stored(durable);
+        });
     }
 }
 
-/// Gives the world what was read.
+/// How often the shards pass on what they have heard of each other's sessions, at most: who has members of a group says so to the group's
+/// owner, and that one to all.
+const ROUNDS: usize = 3;
+
+/// Gives the shards what was read.
 pub(super) async fn take_in(world: Rc<RefCell<World>>, mut was_read: mpsc::Receiver<WasRead>) {
     while let Some(read) = was_read.recv().await {
-        let input = match read {
-            WasRead::Session { device, records } => Input::SessionRead { device, records },
-            WasRead::Sessions { records, is_last } => Input::SessionsRead { records, is_last },
+        match read {
+            WasRead::Session { device, records } => {
+                world.borrow_mut().with_hub(|hub| hub.session_read(device, records));
+            }
+            WasRead::Sessions { records, is_last } => {
+                world.borrow_mut().with_hub(|hub| hub.sessions_read(records));
+                // No more is read than is taken in, and nobody publishes before all subscriptions of all shards are known.
+                for _ in 0..if is_last { ROUNDS } else { 1 } {
+                    all_have_it(&world).await;
+                }
+                if is_last {
+                    world.borrow_mut().with_hub(Hub::all_sessions_read);
+                }
+            }
             // The gateway ends with it: what it may have promised on what can't be read, nobody knows.
             WasRead::Damaged => return,
-        };
-        world.borrow_mut().store_input(input);
+        }
         // Clients have their turn between two pages.
         tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until every other shard has taken in what it was told.
+async fn all_have_it(world: &Rc<RefCell<World>>) {
+    let fence = Rc::clone(&world.borrow().fence);
+    if world.borrow_mut().raise_fence() {
+        fence.notified().await;
     }
 }
 
@@ -232,12 +266,66 @@ pub(super) async fn close(mut disk: StoreDisk) {
     tracing::info!("the store of sessions is closed");
 }
 
-impl World {
-    /// Something happened to the store.
-    pub(super) fn store_input(&mut self, input: Input) {
-        if let Some(disk) = &mut self.store {
-            disk.push();
+impl SharedStore {
+    /// Of so many shards.
+    pub(super) fn new(disk: StoreDisk, shards: u16) -> Self {
+        Self { disk, shards, outstanding: VecDeque::new(), last: 0 }
+    }
+
+    /// How it stands.
+    pub(super) fn status(&self) -> StoreStatus {
+        self.disk.status()
+    }
+
+    pub(super) fn write(&mut self, shard: ShardIndex, batch: StoreBatch) {
+        self.last += 1;
+        let number = StoreNumber(self.last);
+        self.outstanding.push_back((number, shard, batch.number));
+        self.disk.write(StoreBatch { number, ..batch });
+    }
+
+    /// All up to that one are durable: gives the last of each shard that has more than before.
+    fn durable(&mut self, up_to: StoreNumber) -> Vec<(ShardIndex, StoreNumber)> {
+        let mut changed = vec![None; usize::from(self.shards)];
+        while let Some((_, shard, number)) = self.outstanding.pop_front_if(|(number, ..)| *number <= up_to) {
+            changed[usize::from(shard.0)] = Some(number);
         }
-        self.feed(input);
+        let changed = (0..).map(ShardIndex).zip(changed);
+        changed.filter_map(|(shard, number)| Some((shard, number?))).collect()
+    }
+}
+
+impl Hub {
+    /// All batches up to that one are durable.
+    fn stored(&mut self, up_to: StoreNumber) {
+        let Some(store) = &mut self.store else { return };
+        store.disk.push();
+        for (shard, up_to) in store.durable(up_to) {
+            self.tell(shard, Input::Stored { up_to });
+        }
+    }
+
+    fn session_read(&mut self, device: Device, records: Vec<StoreRecord>) {
+        if let Some(store) = &mut self.store {
+            store.disk.push();
+        }
+        self.tell(self.shard_of(&device), Input::SessionRead { device, records });
+    }
+
+    /// Each shard gets its own. Nobody's go to the first one, which says that they are.
+    fn sessions_read(&mut self, records: Vec<StoreRecord>) {
+        let mut of_shards: BTreeMap<ShardIndex, Vec<StoreRecord>> = BTreeMap::new();
+        for session in records.chunk_by(|a, b| prefix_of(&a.key) == prefix_of(&b.key)) {
+            let device = session.first().and_then(|record| device_of(&record.key));
+            let shard = device.map_or(ShardIndex(0), |device| self.shard_of(&device));
+            of_shards.entry(shard).or_default().extend_from_slice(session);
+        }
+        for (shard, records) in of_shards {
+            self.tell(shard, Input::SessionsRead { records, is_last: false });
+        }
+    }
+
+    fn all_sessions_read(&mut self) {
+        self.tell_all(|| Input::SessionsRead { records: Vec::new(), is_last: true });
     }
 }

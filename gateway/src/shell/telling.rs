@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use roost_ops::{Attribute, Readiness, Span, SpanEvent, SpanFigures, SpanKind, Spans};
@@ -11,11 +12,11 @@ use crate::authentication::UserName;
 use crate::{Begun, Count, Ending, EventFate, MessageTrace, Notice, SpoolState};
 
 /// Tells. Refusals are bounded: a fleet that is refused would otherwise fill the disk.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Telling {
     spans: Spans,
-    /// By reason: when one was told last, and how many were not told since.
-    refusals: BTreeMap<Count, (BootTime, u64)>,
+    /// By reason: when one was told last, and how many were not told since. One for all shards.
+    refusals: Arc<Mutex<BTreeMap<Count, (BootTime, u64)>>>,
 }
 
 /// Of each reason one refusal is told in this time; the next one says how many were left out.
@@ -23,14 +24,14 @@ const REFUSAL_EVERY: Duration = Duration::from_secs(10);
 
 impl Telling {
     pub(super) fn new(spans: Spans) -> Self {
-        Self { spans, refusals: BTreeMap::new() }
+        Self { spans, refusals: Arc::default() }
     }
 
     pub(super) fn figures(&self) -> SpanFigures {
         self.spans.figures()
     }
 
-    pub(super) fn notice(&mut self, now: BootTime, notice: &Notice) {
+    pub(super) fn notice(&self, now: BootTime, notice: &Notice) {
         let (tenant, device) = names(notice.device());
         match notice {
             Notice::Connected { session, .. } => {
@@ -137,7 +138,7 @@ impl Telling {
 
     /// Two clients have one id, each at its address as far as that is known.
     pub(super) fn shared_client_id(
-        &mut self,
+        &self,
         now: BootTime,
         device: &Device,
         (refused, connected): (Option<SocketAddr>, Option<SocketAddr>),
@@ -157,7 +158,7 @@ impl Telling {
 
     /// A client could not show who it is. Neither what it said nor what it should have said stands anywhere.
     pub(super) fn login_refused(
-        &mut self,
+        &self,
         now: BootTime,
         (device, user): (Option<&Device>, Option<&UserName>),
         why: Count,
@@ -170,9 +171,10 @@ impl Telling {
     }
 
     /// With how many of its kind that were not told.
-    fn may_tell(&mut self, now: BootTime, why: Count) -> Option<u64> {
-        let Some((told_at, left_out)) = self.refusals.get_mut(&why) else {
-            self.refusals.insert(why, (now, 0));
+    fn may_tell(&self, now: BootTime, why: Count) -> Option<u64> {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((told_at, left_out)) = refusals.get_mut(&why) else {
+            refusals.insert(why, (now, 0));
             return Some(0);
         };
         if now.since(*told_at) < REFUSAL_EVERY {
@@ -297,8 +299,8 @@ mod tests {
 
     #[test]
     fn of_many_refusals_few_are_told_and_the_rest_counted() {
-        let mut telling = Telling::new(Spans::default());
-        let mut tell = |at_s: u64, why| telling.may_tell(BootTime::from_micros(at_s * 1_000_000), why);
+        let telling = Telling::new(Spans::default());
+        let tell = |at_s: u64, why| telling.may_tell(BootTime::from_micros(at_s * 1_000_000), why);
         assert_eq!(tell(100, Count::RefusedWill), Some(0));
         assert_eq!((tell(101, Count::RefusedWill), tell(109, Count::RefusedWill)), (None, None));
         assert_eq!(tell(109, Count::RefusedClientId), Some(0), "another reason has its own turn");

@@ -85,10 +85,16 @@ fn put(key: &mut Vec<u8>, kind: u8, number: u64) {
     key.extend_from_slice(&number.to_be_bytes());
 }
 
+/// Whose session a record is of; `None` if it is nobody's.
+#[must_use]
+pub fn device_of(key: &[u8]) -> Option<Device> {
+    let prefix = prefix_of(key)?;
+    std::str::from_utf8(&prefix[SESSIONS.len()..prefix.len() - 1]).ok()?.parse().ok()
+}
+
 /// Whose session a record is of, and which record; `None` for one that this build does not know.
 pub(crate) fn read(key: &[u8]) -> Option<(Device, SessionKind)> {
-    let prefix = prefix_of(key)?;
-    let device = std::str::from_utf8(&prefix[SESSIONS.len()..prefix.len() - 1]).ok()?.parse().ok()?;
+    let (prefix, device) = (prefix_of(key)?, device_of(key)?);
     let (kind, rest) = key[prefix.len()..].split_first()?;
     let number = || Some(u64::from_be_bytes(rest.try_into().ok()?));
     let kind = match *kind {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::wills::with_will;
 use super::world::*;
 use crate::packet::{Delivery, Packet, QoS, ReasonCode, SubscribeOptions, Text};
-use crate::{ConnectionId, Count};
+use crate::shard::Input;
+use crate::{ConnectionId, Count, ShardFigures};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -131,4 +132,24 @@ fn no_client_publishes_there() {
     assert_eq!((world.count(Count::PublishReserved), world.count(Count::RefusedWill)), (8, 2));
     assert!(world.events.is_empty());
     assert!(world.read(watcher).iter().all(|packet| !matches!(packet, Packet::Publish(_))));
+}
+
+#[test]
+fn the_values_are_those_of_all_shards() {
+    let mut world = world();
+    let client = world.connect(V5, "client");
+    let mut others = ShardFigures::default();
+    others.gauges.sessions = 4;
+    others.gauges.sessions_connected = 3;
+    others.gauges.subscriptions = 7;
+    others.traffic.packets_received = 100;
+    world.input(Input::Others(Box::new(others)));
+    world.subscribe(client, "$SYS/#", QoS::AtMostOnce);
+    let told = told(&mut world, client);
+    let value = |name: &str| told[name].0.as_str();
+    assert_eq!(
+        (value("clients/connected"), value("clients/total"), value("clients/maximum")),
+        ("4", "5", "4")
+    );
+    assert_eq!((value("subscriptions/count"), value("messages/received")), ("7", "102"));
 }

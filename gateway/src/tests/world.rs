@@ -24,8 +24,8 @@ use crate::packet::{
 };
 use crate::shard::{Backend, Input, Output, Shard, ShardConfig};
 use crate::{
-    ConnectionId, Count, Hints, Limits, Publication, PublishOutcome, PublishToken, ShardIndex, SpoolNumber,
-    UplinkOrder, UplinkRules,
+    ConnectionId, Count, Counters, Hints, Limits, Publication, PublishOutcome, PublishToken, ShardIndex,
+    SpoolNumber, UplinkOrder, UplinkRules,
 };
 
 pub(super) use crate::packet::ProtocolVersion::{V5, V31, V311};
@@ -47,6 +47,8 @@ pub(super) struct World {
     pub(super) spooled: VecDeque<(SpoolNumber, roost_wire::Event, UplinkOrder)>,
     /// Broadcasts that may be acknowledged.
     pub(super) taken: Vec<u64>,
+    /// What became of broadcasts.
+    counted: Counters,
     /// Reports that the test has not answered yet; none unless `holds_reports`.
     pub(super) reports: VecDeque<Publication>,
     pub(super) holds_reports: bool,
@@ -224,6 +226,7 @@ impl World {
         };
         Self {
             others: others::Others::of(&shard),
+            counted: Counters::default(),
             shard: Shard::new(shard),
             link: Link::new(link),
             now: Now {
@@ -360,7 +363,7 @@ impl World {
             Output::ReadSession { device, prefix } => {
                 self.store.as_mut().expect("there is a store").asked.push_back((device, prefix));
             }
-            Output::BroadcastTaken { number } => self.broadcast_taken(number),
+            Output::BroadcastTaken { number, outcome } => self.broadcast_taken(number, outcome),
             Output::Link(word) => self.link.handle(self.now, LinkInput::FromShard { shard: from, word }),
             Output::Notice(notice) => self.notices.push(*notice),
             Output::Trace(trace) => self.traces.push(*trace),
@@ -436,7 +439,10 @@ impl World {
     }
 
     pub(super) fn count(&self, count: Count) -> u64 {
-        self.shard.counters().of(count) + self.others.count(count) + self.link.counters().of(count)
+        self.shard.counters().of(count)
+            + self.others.count(count)
+            + self.link.counters().of(count)
+            + self.counted.of(count)
     }
 
     // --- clients

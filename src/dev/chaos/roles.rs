@@ -14,7 +14,7 @@ use super::schedule::{FaultKind, RoleName};
 
 use crate::dev::demo::AtGateways;
 use crate::dev::endpoints::{Endpoints, Listener};
-use crate::dev::mesh::GATEWAYS;
+use crate::dev::mesh::{GATEWAYS, Wishes};
 use crate::top::Exposition;
 
 /// How often gateways are asked how many devices they have.
@@ -35,11 +35,7 @@ pub(crate) struct Roles {
 
 impl Roles {
     /// Starts the broker, then the router, then the gateways, each when the one before is ready.
-    pub(crate) async fn start(
-        endpoints: &Endpoints,
-        data: &Path,
-        tracing: Option<&TracingSettings>,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn start(endpoints: &Endpoints, data: &Path, wishes: &Wishes) -> anyhow::Result<Self> {
         let folder = data.join("roles");
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let (amqp, is_embedded) = endpoints.amqp();
@@ -62,7 +58,8 @@ impl Roles {
             }
             false => None,
         };
-        let tracing = tracing.map_or_else(String::new, |TracingSettings { otlp, sample }| {
+        let threads = wishes.threads;
+        let tracing = wishes.tracing.as_ref().map_or_else(String::new, |TracingSettings { otlp, sample }| {
             format!("tracing: {{otlp: {otlp:?}, sample: {}}}\n", sample.value())
         });
         let http = endpoints.of(Listener::Api);
@@ -77,7 +74,7 @@ impl Roles {
             let (listen, admin) = (endpoints.of(listen), endpoints.of(admin));
             let amqp = address(place).with_password();
             let yaml = format!(
-                "role: gateway\nid: {id}\nregion: {region}\nlisten: \"{listen}\"\nadmin: \"{admin}\"\namqp: {amqp:?}\n{tracing}"
+                "role: gateway\nid: {id}\nregion: {region}\nlisten: \"{listen}\"\nadmin: \"{admin}\"\namqp: {amqp:?}\nthreads: {threads}\n{tracing}"
             );
             Role::new(&folder, RoleName::Gateway(place), admin, &yaml)
         };

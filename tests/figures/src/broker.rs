@@ -5,6 +5,7 @@ mod connects;
 mod flood;
 mod stalled;
 mod subscriptions;
+mod threads;
 
 use std::path::Path;
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub(crate) enum Part {
     FanOut,
     Stalled,
     Subscriptions,
+    Threads,
 }
 
 /// Each twice, in turns, since the machine is not ours alone.
@@ -51,7 +53,7 @@ pub(crate) async fn measure(page: &Path, time: Duration, only: &[Part]) -> anyho
 fn head() -> Page {
     let mut head = Page::titled("The gateway as a broker");
     head.paragraph(
-        "`tests/long broker` repeats all of it, `tests/long broker --only NAME` one section. A gateway and a mosquitto with Debian's defaults on the same machine, in turns; the \
+        "`tests/long broker` repeats all of it, `tests/long broker --only NAME` one section. A gateway that serves its clients on one thread (`threads: 1`) and a mosquitto with Debian's defaults, which has one, on the same machine, in turns; the \
          clients share its cores with them, so quote what a message or a connection costs in CPU, and the ratios. Clients are bare ones over the gateway's own codec: MQTT 3.1.1, \
          clean sessions. A message is *lost* if its publish was acknowledged and a subscriber never got it.",
     );
@@ -71,6 +73,7 @@ impl Part {
             to,
             pace: Pace::FlatOut { window: WINDOW },
             time,
+            shards: 1,
         };
         match self {
             Self::Connects => connects::measure(page).await,
@@ -94,8 +97,14 @@ impl Part {
             }
             Self::Stalled => stalled::measure(page, time).await,
             Self::Subscriptions => subscriptions::measure(page),
+            Self::Threads => threads::measure(page, flat_out(200, 200, To::Own)).await,
         }
     }
+}
+
+/// A gateway that serves its clients on one thread, as mosquitto does.
+async fn one_thread() -> Federation {
+    Federation::of(Backend::Embedded).await.with_threads(1).started().await
 }
 
 /// Both brokers, each on its own port.
@@ -106,7 +115,7 @@ struct Brokers {
 
 impl Brokers {
     async fn start() -> anyhow::Result<Self> {
-        Ok(Self { gateway: Federation::start(Backend::Embedded).await, mosquitto: Mosquitto::start().await? })
+        Ok(Self { gateway: one_thread().await, mosquitto: Mosquitto::start().await? })
     }
 
     /// Name, port and process.

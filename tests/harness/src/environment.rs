@@ -25,3 +25,9 @@ pub(crate) fn temporary_directory(purpose: &str) -> tempfile::TempDir {
 pub(crate) fn client_script(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../e2e/clients")).join(name)
 }
+
+/// How many threads of each gateway serve devices: three, so that most of what devices say to each other crosses from one to another,
+/// unless `ROOST_TEST_THREADS` says how many.
+pub(crate) fn threads() -> String {
+    std::env::var("ROOST_TEST_THREADS").unwrap_or_else(|_| "3".to_owned())
+}

@@ -9,7 +9,7 @@ use crate::eventually::PATIENCE;
 use crate::ports::ReservedPort;
 use crate::process::{Process, roost};
 use crate::rabbitmq::Vhost;
-use crate::role_config::{GatewayConfig, backend_yaml, router_yaml};
+use crate::role_config::{GatewayConfig, THREADS_KEY, backend_yaml, router_yaml, threads_line};
 use crate::service::{Service, ServiceKind};
 
 /// A router, the gateways `eu-1` and `us-1`, and a backend. Ports and directories outlive a kill.
@@ -110,6 +110,16 @@ impl Federation {
     /// Before the start: `yaml` behind each gateway's configuration.
     pub fn with_gateways(self, yaml: &str) -> Self {
         self.gateways.iter().for_each(|role| role.configure_more(yaml));
+        self
+    }
+
+    /// Before the start, or the next one: each gateway with so many threads that serve devices.
+    pub fn with_threads(self, threads: u16) -> Self {
+        let wanted = threads_line(&threads.to_string());
+        let others = |text: &str| -> String {
+            text.split_inclusive('\n').filter(|line| !line.starts_with(THREADS_KEY)).collect()
+        };
+        self.gateways.iter().for_each(|role| role.reconfigure(|text| others(&text) + &wanted));
         self
     }
 

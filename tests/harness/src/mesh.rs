@@ -2,7 +2,7 @@
 
 use crate::api::Api;
 use crate::backend::{Backend, Broker, QueueCounts};
-use crate::environment::temporary_directory;
+use crate::environment::{temporary_directory, threads};
 use crate::eventually::PATIENCE;
 use crate::ports::PortOffset;
 use crate::process::{Process, roost};
@@ -46,7 +46,7 @@ impl Mesh {
     async fn run(ports: PortOffset, broker: Broker, data: tempfile::TempDir, arguments: &[&str]) -> Self {
         let mut command = roost();
         command
-            .args(["dev", "--port-offset", &ports.offset().to_string()])
+            .args(["dev", "--port-offset", &ports.offset().to_string(), "--threads", &threads()])
             .arg("--data")
             .arg(data.path())
             .args(arguments);

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::environment::threads;
+
 /// What a gateway of the tests is told.
 #[derive(Debug)]
 pub(crate) struct GatewayConfig<'a> {
@@ -15,10 +17,18 @@ pub(crate) struct GatewayConfig<'a> {
 impl GatewayConfig<'_> {
     pub(crate) fn yaml(&self) -> String {
         let Self { name, region, amqp, mqtt_port, admin_port } = self;
+        let threads = threads_line(&threads());
         format!(
-            "role: gateway\nid: {name}\nregion: {region}\namqp: {amqp:?}\nlisten: \"127.0.0.1:{mqtt_port}\"\nadmin: \"127.0.0.1:{admin_port}\"\n"
+            "role: gateway\nid: {name}\nregion: {region}\namqp: {amqp:?}\nlisten: \"127.0.0.1:{mqtt_port}\"\nadmin: \"127.0.0.1:{admin_port}\"\n{threads}"
         )
     }
+}
+
+/// How many threads of a gateway serve devices: the key, and its line.
+pub(crate) const THREADS_KEY: &str = "threads:";
+
+pub(crate) fn threads_line(threads: &str) -> String {
+    format!("{THREADS_KEY} {threads}\n")
 }
 
 pub(crate) fn router_yaml(amqp: &str, api_port: u16, data: &Path) -> String {

@@ -9,11 +9,11 @@ use roost_wire::{BootTime, Now};
 use super::World;
 use crate::shard::{Gauges, HandOver, Input, Output, Shard, ShardConfig, ShardWord};
 use crate::{
-    BroadcastNumber, ConnectionId, Count, Interests, Placement, PublishOrigin, ShardIndex, SpoolNumber,
+    BroadcastNumber, BroadcastsGiven, ConnectionId, Count, Interests, Placement, PublishOrigin, ShardIndex,
+    SpoolNumber,
 };
 
 /// Them, and what is on its way between any two.
-#[derive(Default)]
 pub(in crate::tests) struct Others {
     shards: Vec<Shard>,
     /// Where the connections are that are not at the first.
@@ -21,8 +21,7 @@ pub(in crate::tests) struct Others {
     words: BTreeMap<(ShardIndex, ShardIndex), Vec<ShardWord>>,
     /// Who has given an event to the spool, the first first.
     spooled: VecDeque<ShardIndex>,
-    /// How many have not taken a broadcast.
-    broadcasts: BTreeMap<BroadcastNumber, usize>,
+    broadcasts: BroadcastsGiven,
     drained: usize,
     /// Nothing is passed on for as long.
     pub(in crate::tests) holds_words: bool,
@@ -36,7 +35,15 @@ impl Others {
             let placement = Placement::new(ShardIndex(index), shards);
             Shard::new(ShardConfig { placement, ..first.clone() })
         };
-        Self { shards: (1..shards).map(other).collect(), ..Self::default() }
+        Self {
+            shards: (1..shards).map(other).collect(),
+            homes: BTreeMap::new(),
+            words: BTreeMap::new(),
+            spooled: VecDeque::new(),
+            broadcasts: BroadcastsGiven::new(shards),
+            drained: 0,
+            holds_words: false,
+        }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<BootTime> {
@@ -93,37 +100,12 @@ impl World {
         }
     }
 
-    /// What there is in all of them; what is retained each keeps.
+    /// What there is in all of them.
     pub(in crate::tests) fn gauges(&self) -> Gauges {
-        let first = self.shard.gauges();
-        let sum = |of: fn(&Gauges) -> usize| self.shards().map(|shard| of(&shard.gauges())).sum();
-        Gauges {
-            connections: sum(|it| it.connections),
-            sessions_connected: sum(|it| it.sessions_connected),
-            sessions: sum(|it| it.sessions),
-            subscriptions: sum(|it| it.subscriptions),
-            shared_subscriptions: sum(|it| it.shared_subscriptions),
-            uplink_events: sum(|it| it.uplink_events),
-            commands: sum(|it| it.commands),
-            connections_paused: sum(|it| it.connections_paused),
-            uplink_bytes: sum(|it| it.uplink_bytes),
-            command_bytes: sum(|it| it.command_bytes),
-            parked_bytes: sum(|it| it.parked_bytes),
-            queued_messages: sum(|it| it.queued_messages),
-            queued_bytes: sum(|it| it.queued_bytes),
-            inflight_messages: sum(|it| it.inflight_messages),
-            fetches: sum(|it| it.fetches),
-            crossing_publishes: sum(|it| it.crossing_publishes),
-            crossing_bytes: sum(|it| it.crossing_bytes),
-            guest_publishes: sum(|it| it.guest_publishes),
-            wills: sum(|it| it.wills),
-            will_bytes: sum(|it| it.will_bytes),
-            broadcasts: sum(|it| it.broadcasts),
-            broadcast_bytes: sum(|it| it.broadcast_bytes),
-            store_batches: sum(|it| it.store_batches),
-            store_bytes: sum(|it| it.store_bytes),
-            ..first
-        }
+        self.shards().fold(Gauges::default(), |mut sum, shard| {
+            sum.add(&shard.gauges());
+            sum
+        })
     }
 
     /// All of them, the first first.
@@ -149,7 +131,7 @@ impl World {
                 self.give_others(|| Input::BroadcastsLink { queue: queue.clone() })
             }
             Input::Broadcast { number, message } => {
-                self.others.broadcasts.insert(*number, 1 + self.others.shards.len());
+                self.others.broadcasts.give(*number);
                 self.give_others(|| Input::Broadcast { number: *number, message: message.clone() })
             }
             Input::Session(arrival) => Some(self.shard_of(&arrival.device)),
@@ -165,12 +147,10 @@ impl World {
         None
     }
 
-    pub(super) fn broadcast_taken(&mut self, number: BroadcastNumber) {
-        let left = self.others.broadcasts.get_mut(&number).expect("it was given");
-        *left -= 1;
-        if *left == 0 {
-            self.taken.push(number.0);
-        }
+    pub(super) fn broadcast_taken(&mut self, number: BroadcastNumber, outcome: Option<Count>) {
+        let Some(outcome) = self.others.broadcasts.taken(number, outcome) else { return };
+        outcome.iter().for_each(|outcome| self.counted.add(*outcome));
+        self.taken.push(number.0);
     }
 
     pub(super) fn give_spooled(&mut self, numbers: &[SpoolNumber]) {

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use roost_gateway::packet::Packet;
+use roost_gateway::{Placement, ShardIndex};
+use roost_wire::Device;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -28,6 +30,8 @@ pub(super) struct Flood {
     pub(super) to: To,
     pub(super) pace: Pace,
     pub(super) time: Duration,
+    /// So many shards: every second publisher has its device in another one than the subscriber of its number, and the others in the same.
+    pub(super) shards: u16,
 }
 
 /// Who has subscribed to whom.
@@ -103,13 +107,13 @@ impl Flood {
         let run = Arc::new(Run { began: Instant::now(), stop: stopped, over: is_over });
         let mut subscribers = JoinSet::new();
         for number in 0..self.subscribers {
-            let mut client = Client::connect(port, &format!("sub-{number}")).await?;
+            let mut client = Client::connect(port, &self.names(number).1).await?;
             client.subscribe(&self.filter(number)).await?;
             subscribers.spawn(subscriber(client, Arc::clone(&run), self.heard(number)));
         }
         let mut clients = Vec::new();
         for number in 0..self.publishers {
-            clients.push((number, Client::connect(port, &format!("pub-{number}")).await?));
+            clients.push((number, Client::connect(port, &self.names(number).0).await?));
         }
         let (meter, began) = (Meter::start(pid)?, Instant::now());
         let mut publishers = JoinSet::new();
@@ -142,6 +146,17 @@ impl Flood {
         outcome.took = last - began;
         outcome.times.sort_unstable();
         Ok(outcome)
+    }
+
+    /// The client ids of the publisher and the subscriber of a number.
+    fn names(&self, number: u32) -> (String, String) {
+        let placement = Placement::new(ShardIndex(0), self.shards);
+        let shard = |name: &str| name.parse::<Device>().map(|device| placement.shard_of(&device)).ok();
+        let subscriber = format!("sub-{number}");
+        let crosses = self.shards > 1 && number % 2 == 1;
+        let mut publishers = (0..).map(|attempt| format!("pub-{number}-{attempt}"));
+        let publisher = publishers.find(|name| (shard(name) != shard(&subscriber)) == crosses);
+        (publisher.unwrap_or_default(), subscriber)
     }
 
     fn filter(&self, number: u32) -> String {
@@ -325,8 +340,8 @@ mod tests {
 
     #[test]
     fn what_comes_twice_counts_once() {
-        let flood =
-            Flood { publishers: 3, subscribers: 2, to: To::Own, pace: Pace::Rate(1), time: Duration::ZERO };
+        let (to, pace, time) = (To::Own, Pace::Rate(1), Duration::ZERO);
+        let flood = Flood { publishers: 3, subscribers: 2, to, pace, time, shards: 1 };
         let mut heard = flood.heard(1);
         let payload = |publisher: u32, number: u32| {
             let mut payload = BytesMut::zeroed(BYTES);
@@ -341,5 +356,18 @@ mod tests {
         }
         assert_eq!((heard.arrived, heard.twice, &heard.times[..]), (3, 1, &[30; 4][..]));
         assert!(heard.take(&payload(2, 0), 100).is_err());
+    }
+
+    #[test]
+    fn half_of_the_pairs_are_of_two_shards() {
+        let (to, pace, time) = (To::Own, Pace::Rate(1), Duration::ZERO);
+        let flood = Flood { publishers: 40, subscribers: 40, to, pace, time, shards: 4 };
+        let shard =
+            |name: String| Placement::new(ShardIndex(0), 4).shard_of(&name.parse::<Device>().unwrap());
+        let crosses = |number| {
+            let (publisher, subscriber) = flood.names(number);
+            shard(publisher) != shard(subscriber)
+        };
+        assert_eq!((0..40).filter(|number| crosses(*number)).count(), 20);
     }
 }

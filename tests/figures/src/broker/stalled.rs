@@ -22,6 +22,7 @@ pub(super) async fn measure(page: &mut Page, time: Duration) -> anyhow::Result<(
         to: To::All,
         pace: Pace::Rate(A_SECOND),
         time: 2 * time,
+        shards: 1,
     };
     let mut rows = Vec::new();
     for round in 1..=ROUNDS {
