@@ -156,7 +156,7 @@ pub struct Shard {
     now: BootTime,
     tracer: Tracer,
     counters: Counters,
-    connections: HashMap<ConnectionId, Connection, Numbered>,
+    connections: HashMap<ConnectionId, Box<Connection>, Numbered>,
     sessions: Sessions,
     by_device: HashMap<Device, SessionKey, Seeded>,
     takeovers: Takeovers,

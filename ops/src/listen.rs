@@ -72,6 +72,9 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     // A restart must not wait for connections of the last run to leave TIME_WAIT. It does not share a port in use.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Small packets must not wait for each other's acknowledgements. What is accepted has it from its listener (tcp(7)), without a call
+    // for each.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -89,6 +92,15 @@ mod tests {
         assert!(matches!(error, ListenError::InUse { .. }));
         let text = error.to_string();
         assert!(text.contains(&address.to_string()) && text.contains("gateway eu-1"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_is_accepted_sends_small_packets_at_once() {
+        let listener = listen("the test", "127.0.0.1:0".parse().unwrap()).unwrap();
+        let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+        let (accepted, client) = tokio::join!(listener.accept(), client);
+        assert!(accepted.unwrap().0.nodelay().unwrap());
+        drop(client);
     }
 
     #[tokio::test]

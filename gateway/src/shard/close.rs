@@ -19,6 +19,8 @@ use crate::{ConnectionId, Count, Notice};
 pub(super) enum Farewell {
     /// The client is gone already.
     Gone,
+    /// Nothing: it has said goodbye itself, and sends no more [MQTT-3.14.4-1].
+    Goodbye,
     /// Nothing.
     None,
     /// v5: a DISCONNECT; v3.1.1, where a server has none: nothing.
@@ -90,6 +92,7 @@ impl Shard {
             let flushed = match farewell {
                 Farewell::FlushAndDisconnect(_) => connection.outgoing.take_packets(),
                 Farewell::Gone
+                | Farewell::Goodbye
                 | Farewell::None
                 | Farewell::Disconnect(_)
                 | Farewell::DisconnectSaying(..)
@@ -97,7 +100,8 @@ impl Shard {
             };
             let last = last_words(&mut connection, farewell, self.config.hints.server_reference.as_ref());
             self.sys.traffic.packets_sent += u64::from(flushed) + u64::from(!last.is_empty());
-            self.outputs.push_back(Output::Close { connection: id, last });
+            let is_goodbye = farewell == Farewell::Goodbye;
+            self.outputs.push_back(Output::Close { connection: id, last, is_goodbye });
         }
         if let Some(mut client) = connection.client {
             self.parked_bytes -= client.parked_bytes;
@@ -228,7 +232,7 @@ fn last_words(connection: &mut Connection, farewell: Farewell, elsewhere: Option
         Some(_) | None => Bytes::new(),
     };
     match farewell {
-        Farewell::Gone | Farewell::None => Bytes::new(),
+        Farewell::Gone | Farewell::Goodbye | Farewell::None => Bytes::new(),
         Farewell::Disconnect(reason) => disconnect(reason, None),
         Farewell::DisconnectSaying(reason, text) => disconnect(reason, Some(text)),
         Farewell::FlushAndDisconnect(reason) => {

@@ -259,7 +259,7 @@ impl Shard {
         else {
             return false;
         };
-        let Connection { outgoing, client: Some(client), .. } = connection else { return false };
+        let Connection { outgoing, client: Some(client), .. } = &mut **connection else { return false };
         let packet_id = (qos != QoS::AtMostOnce).then(|| session.next_packet_id());
         let Some(Waiting { delivery, deadline, .. }) = session.hold.first_waiting() else { return false };
         let as_delivery = match packet_id {

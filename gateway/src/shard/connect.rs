@@ -99,7 +99,7 @@ impl Shard {
         connection.decoder = decoder;
         connection.login = login;
         connection.unread = unread;
-        self.connections.insert(id, connection);
+        self.connections.insert(id, Box::new(connection));
         self.timers.set(TimerFor::Connection(id), opened_at + self.config.limits.connect_timeout);
         self.connect(now, id, connect);
         self.read(now, id);
@@ -261,7 +261,7 @@ impl Shard {
     fn hand_over(&mut self, id: ConnectionId, connect: Connect, device: &Device) {
         let Some(connection) = self.connections.remove(&id) else { return };
         self.timers.cancel(TimerFor::Connection(id));
-        let Connection { decoder, login, unread, opened_at, entropy, .. } = connection;
+        let Connection { decoder, login, unread, opened_at, entropy, .. } = *connection;
         let hand_over =
             Box::new(HandOver { connection: id, decoder, connect, login, unread, opened_at, entropy });
         let to = self.config.placement.shard_of(device);

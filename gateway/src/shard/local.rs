@@ -131,7 +131,7 @@ impl Shard {
             return false;
         }
         let Some(connection) = self.connections.get_mut(&id) else { return false };
-        let Connection { outgoing, client: Some(client), .. } = connection else { return false };
+        let Connection { outgoing, client: Some(client), .. } = &mut **connection else { return false };
         let message = &copy.message;
         let publish = message.to_publish(now.boot, Delivery::AtMostOnce, copy.retain, &copy.subscription_ids);
         let was_written = outgoing.publish(&mut self.buffers, now.boot, client, &publish);

@@ -29,6 +29,8 @@ pub enum Output {
         connection: ConnectionId,
         /// A CONNACK or DISCONNECT with the reason; may be empty.
         last: Bytes,
+        /// The client has said that it goes, and sends nothing more: there is nothing to wait for.
+        is_goodbye: bool,
     },
     /// Stop reading from the connection: it has to wait for something.
     PauseReading {

@@ -14,10 +14,15 @@ impl Shard {
         self.count(Count::Opened);
         if self.connections.len() >= self.config.limits.connections_max {
             self.count(Count::RefusedConnections);
-            self.outputs.push_back(Output::Close { connection: id, last: bytes::Bytes::new() });
+            self.outputs.push_back(Output::Close {
+                connection: id,
+                last: bytes::Bytes::new(),
+                is_goodbye: false,
+            });
             return;
         }
-        self.connections.insert(id, Connection::new(now.boot, entropy, self.config.limits.decode));
+        let connection = Connection::new(now.boot, entropy, self.config.limits.decode);
+        self.connections.insert(id, Box::new(connection));
         self.timers.set(TimerFor::Connection(id), now.boot + self.config.limits.connect_timeout);
     }
 
@@ -187,7 +192,7 @@ impl Shard {
         if disconnect.reason == ReasonCode::Success {
             self.discard_will(id);
         }
-        self.close(now, id, Count::ClosedByClient, Farewell::None);
+        self.close(now, id, Count::ClosedByClient, Farewell::Goodbye);
     }
 
     fn undecodable(&mut self, now: Now, id: ConnectionId, error: DecodeError) {

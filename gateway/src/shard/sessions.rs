@@ -1,7 +1,7 @@
 //! The sessions of a shard. Where there is a store, it is noted which of them somebody has had in hand to change it: whoever changes one
 //! need not think of the disk, and nobody looks at all of them.
 
-use std::collections::{HashMap, hash_map};
+use std::collections::HashMap;
 use std::ops::Index;
 
 use roost_wire::Device;
@@ -12,7 +12,8 @@ use crate::session::{Session, SessionKey};
 /// By their keys.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    by_key: HashMap<SessionKey, Session, Numbered>,
+    /// Each in a place of its own: a table is at most seven eighths full, and half of that when it has just grown.
+    by_key: HashMap<SessionKey, Box<Session>, Numbered>,
     is_noted: bool,
     /// Those that may have changed since somebody asked, once each. Asked after each input.
     touched: Vec<SessionKey>,
@@ -49,7 +50,7 @@ impl Sessions {
     }
 
     pub(super) fn get(&self, key: &SessionKey) -> Option<&Session> {
-        self.by_key.get(key)
+        self.by_key.get(key).map(|session| &**session)
     }
 
     /// To change it.
@@ -63,23 +64,23 @@ impl Sessions {
     }
 
     pub(super) fn insert(&mut self, key: SessionKey, session: Session) {
-        self.by_key.insert(key, session);
+        self.by_key.insert(key, Box::new(session));
     }
 
     pub(super) fn remove(&mut self, key: &SessionKey) -> Option<Session> {
-        let session = self.by_key.remove(key)?;
+        let session = *self.by_key.remove(key)?;
         if session.disk.is_there {
             self.ended.push(session.device.clone());
         }
         Some(session)
     }
 
-    pub(super) fn iter(&self) -> hash_map::Iter<'_, SessionKey, Session> {
-        self.by_key.iter()
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&SessionKey, &Session)> {
+        self.by_key.iter().map(|(key, session)| (key, &**session))
     }
 
-    pub(super) fn values(&self) -> hash_map::Values<'_, SessionKey, Session> {
-        self.by_key.values()
+    pub(super) fn values(&self) -> impl Iterator<Item = &Session> {
+        self.by_key.values().map(|session| &**session)
     }
 }
 

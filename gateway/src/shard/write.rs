@@ -29,7 +29,7 @@ impl Shard {
     /// Sends the PUBACKs and PUBRECs that may leave, in order [MQTT-4.6.0-2], [MQTT-4.6.0-3].
     pub(super) fn send_acknowledgements(&mut self, now: Now, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let Connection { outgoing, client: Some(client), .. } = connection else { return };
+        let Connection { outgoing, client: Some(client), .. } = &mut **connection else { return };
         let (mut pubacks, mut pubrecs) = (0, 0);
         while let Some(Answer { packet_id, reason, is_pubrec }) = client.pending.pop() {
             let ack = Ack::with_reason(packet_id, reason);
@@ -110,7 +110,7 @@ impl Shard {
         else {
             return false;
         };
-        let Connection { outgoing, client: Some(client), .. } = connection else { return false };
+        let Connection { outgoing, client: Some(client), .. } = &mut **connection else { return false };
         let before = session.outbox.depth();
         let expired = session.outbox.drop_expired(now.boot);
         self.counters.add_many(Count::DroppedExpired, expired);
@@ -130,7 +130,7 @@ impl Shard {
             self.counters.add(Count::LocalDelivered);
         } else {
             if let Some(packet_id) = session.outbox.drop_last_sent() {
-                connection.outgoing.packet(
+                outgoing.packet(
                     &mut self.buffers,
                     now.boot,
                     client.encoder,

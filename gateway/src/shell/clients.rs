@@ -74,7 +74,7 @@ impl Clients {
         if self.read_buffer.capacity() - self.read_buffer.len() < READ_BYTES_MIN {
             self.read_buffer.reserve(READ_BYTES);
         }
-        let (goes_on, input) = match socket.stream.try_read_buf(&mut self.read_buffer) {
+        let (goes_on, input) = match socket.read(&mut self.read_buffer) {
             Ok(read @ 1..) => {
                 self.counters.received(read);
                 (true, Input::Received { connection: socket.id, bytes: self.read_buffer.split() })
@@ -118,9 +118,9 @@ impl Clients {
                         self.to_flush.push(Rc::clone(socket));
                     }
                 }
-                Output::Close { connection, last } => {
+                Output::Close { connection, last, is_goodbye } => {
                     if let Some(socket) = self.sockets.remove(&connection) {
-                        socket.close(last);
+                        socket.close(last, is_goodbye);
                     }
                 }
                 Output::PauseReading { connection } => self.pause(connection, true),

@@ -1,8 +1,10 @@
 //! One task for each connection: it waits until the socket can do what is wanted, and says so to the world.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -21,37 +23,65 @@ const LINGER_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves one connection until it is closed by either side, or goes on in another shard.
 pub(super) async fn serve(world: Rc<RefCell<World>>, socket: Rc<Socket>) {
-    while wait(&world, &socket).await {}
-    let is_ours_to_end = socket.wants().end;
-    let goes_to = socket.goes_to();
-    // A broken connection is nobody's any more.
-    let Some(socket) = Rc::into_inner(socket).filter(|_| is_ours_to_end) else { return };
-    match goes_to {
-        Some((to, hand_over)) => match socket.stream.into_std() {
-            Ok(stream) => world.borrow_mut().send_over(stream, to, hand_over),
-            Err(error) => tracing::error!(%error, "a connection could not go to its shard"),
-        },
-        None => {
-            drop(world);
-            Farewell::from(socket).say().await;
-        }
+    poll_fn(|context| poll(&world, &socket, context)).await;
+    // Few say something, and those that do not need no room for it.
+    if let Some(farewell) = end(&world, socket) {
+        drop(world);
+        Box::pin(farewell.say()).await;
     }
 }
 
-/// Waits for one thing and does it; false when the connection is over.
-async fn wait(world: &Rc<RefCell<World>>, socket: &Rc<Socket>) -> bool {
-    let wants = socket.wants();
-    if wants.end {
-        return false;
+/// The connection is over here: it goes on in another shard, is closed by that, or has something to be told before.
+fn end(world: &Rc<RefCell<World>>, socket: Rc<Socket>) -> Option<Box<Farewell>> {
+    let is_ours_to_end = socket.wants().end;
+    let goes_to = socket.goes_to();
+    // A broken connection is nobody's any more.
+    let socket = Rc::into_inner(socket).filter(|_| is_ours_to_end)?;
+    match goes_to {
+        Some((to, hand_over)) => {
+            match socket.stream.into_std() {
+                Ok(stream) => world.borrow_mut().send_over(stream, to, hand_over),
+                Err(error) => tracing::error!(%error, "a connection could not go to its shard"),
+            }
+            None
+        }
+        // To close it is enough, and costs a system call or two less.
+        None if socket.is_done() => None,
+        None => Some(Box::new(Farewell::from(socket))),
     }
-    tokio::select! {
-        ready = socket.stream.readable(), if wants.read => ready.is_ok() && world.borrow_mut().receive(socket),
-        ready = socket.stream.writable(), if wants.write => {
+}
+
+/// Does what the socket can do now of what is wanted; ready when the connection is over here. No future waits for one of both: tens of
+/// thousands of them are idle.
+fn poll(world: &Rc<RefCell<World>>, socket: &Rc<Socket>, context: &mut Context<'_>) -> Poll<()> {
+    socket.wakes(context.waker());
+    loop {
+        let wants = socket.wants();
+        if wants.end {
+            return Poll::Ready(());
+        }
+        let mut has_waited = true;
+        if wants.read
+            && let Poll::Ready(ready) = socket.stream.poll_read_ready(context)
+        {
+            has_waited = false;
+            if ready.is_err() || !world.borrow_mut().receive(socket) {
+                return Poll::Ready(());
+            }
+        }
+        if wants.write
+            && let Poll::Ready(ready) = socket.stream.poll_write_ready(context)
+        {
+            has_waited = false;
             world.borrow_mut().writable(socket);
-            ready.is_ok()
+            if ready.is_err() {
+                return Poll::Ready(());
+            }
         }
         // While it is neither read nor written, a broken connection is noticed only by its keep alive.
-        () = socket.changed() => true,
+        if has_waited {
+            return Poll::Pending;
+        }
     }
 }
 
@@ -69,7 +99,7 @@ impl From<Socket> for Farewell {
 }
 
 impl Farewell {
-    async fn say(&mut self) {
+    async fn say(mut self: Box<Self>) {
         // Whoever does not take its last words in time does without them.
         if let Ok(Ok(())) = timeout(LAST_WORDS, self.write()).await {
             let _ = timeout(LINGER, self.drain()).await;

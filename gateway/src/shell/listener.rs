@@ -40,8 +40,6 @@ impl Connections {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        // Small packets must not wait for each other's acknowledgements.
-                        let _ = stream.set_nodelay(true);
                         let socket = world.borrow_mut().open(stream);
                         self.tasks.spawn_local(serve(Rc::clone(world), socket));
                     }

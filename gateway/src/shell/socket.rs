@@ -2,10 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::task::Waker;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use crate::shard::HandOver;
 use crate::{ConnectionId, ShardIndex};
@@ -21,9 +22,12 @@ pub(super) struct Socket {
     paused: Cell<bool>,
     /// The last words; set once, when the shard has forgotten the connection.
     last: RefCell<Option<Bytes>>,
+    /// The client has said goodbye.
+    is_goodbye: Cell<bool>,
     /// The shard that the connection belongs to, if it is another one; set once, when this one has forgotten it.
     goes_to: RefCell<Option<(ShardIndex, Box<HandOver>)>>,
-    changed: Notify,
+    /// The connection's task, which is woken when [`Socket::wants`] may have changed.
+    task: RefCell<Option<Waker>>,
 }
 
 /// What a connection's task waits for.
@@ -43,8 +47,9 @@ impl Socket {
             unwritten: RefCell::default(),
             paused: Cell::new(false),
             last: RefCell::new(None),
+            is_goodbye: Cell::new(false),
             goes_to: RefCell::new(None),
-            changed: Notify::new(),
+            task: RefCell::new(None),
         }
     }
 
@@ -53,14 +58,36 @@ impl Socket {
         Wants { read: !self.paused.get() && !end, write: !self.unwritten.borrow().is_empty(), end }
     }
 
-    /// Returns when [`Socket::wants`] may have changed.
-    pub(super) async fn changed(&self) {
-        self.changed.notified().await;
+    /// Has this task woken when [`Socket::wants`] may have changed.
+    pub(super) fn wakes(&self, task: &Waker) {
+        let mut kept = self.task.borrow_mut();
+        if !kept.as_ref().is_some_and(|kept| kept.will_wake(task)) {
+            *kept = Some(task.clone());
+        }
+    }
+
+    fn changed(&self) {
+        if let Some(task) = &*self.task.borrow() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Reads what there is, as far as the buffer has room. A read that is shorter than that has emptied the socket, which epoll(7) says anew
+    /// when there is more: so there is no need to ask it for nothing.
+    pub(super) fn read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        let room = buffer.capacity() - buffer.len();
+        let mut read = None;
+        let emptied = self.stream.try_io(Interest::READABLE, || {
+            let bytes = self.stream.try_read_buf(buffer)?;
+            read = Some(bytes);
+            if (1..room).contains(&bytes) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(bytes) }
+        });
+        read.map_or(emptied, Ok)
     }
 
     pub(super) fn pause(&self, paused: bool) {
         self.paused.set(paused);
-        self.changed.notify_one();
+        self.changed();
     }
 
     /// The shard's next write; it gives one only when the one before is taken.
@@ -69,9 +96,10 @@ impl Socket {
         *self.unwritten.borrow_mut() = bytes;
     }
 
-    pub(super) fn close(&self, last: Bytes) {
+    pub(super) fn close(&self, last: Bytes, is_goodbye: bool) {
         *self.last.borrow_mut() = Some(last);
-        self.changed.notify_one();
+        self.is_goodbye.set(is_goodbye);
+        self.changed();
     }
 
     /// Another shard goes on with it. What this one has written its client has: it has answered all of it.
@@ -81,7 +109,7 @@ impl Socket {
             "a client that waits for bytes has sent no CONNECT"
         );
         *self.goes_to.borrow_mut() = Some((to, hand_over));
-        self.changed.notify_one();
+        self.changed();
     }
 
     /// Where the connection goes on, if it does.
@@ -100,7 +128,7 @@ impl Socket {
                     taken += bytes;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.changed.notify_one();
+                    self.changed();
                     break;
                 }
                 // Broken: the reading side notices and says so; what is left is nobody's.
@@ -115,6 +143,11 @@ impl Socket {
             *unwritten = Bytes::new();
         }
         taken
+    }
+
+    /// Whether there is nothing to be written before the connection is closed, and nothing of the client on its way.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_goodbye.get() && self.unwritten.borrow().is_empty()
     }
 
     /// What is still to be written before the connection is closed.

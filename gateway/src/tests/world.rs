@@ -338,7 +338,7 @@ impl World {
                     self.give(Input::Written { connection, bytes: bytes.len() });
                 }
             }
-            Output::Close { connection, last } => {
+            Output::Close { connection, last, .. } => {
                 let end = self.clients.get_mut(&connection).unwrap();
                 assert!(!end.is_closed, "closed once");
                 end.receive(&last);

@@ -504,7 +504,7 @@ impl Run {
                     effects.push(Effect::SocketWrite { socket, bytes });
                 }
             }
-            Output::Close { connection, last } => {
+            Output::Close { connection, last, .. } => {
                 if let Some(socket) = self.sockets.remove(&connection) {
                     self.connections.remove(&socket);
                     effects.push(Effect::SocketClose { socket, last });

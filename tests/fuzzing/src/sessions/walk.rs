@@ -298,7 +298,7 @@ impl Walk {
                         self.shard.handle(self.now(), Input::Written { connection, bytes: bytes.len() });
                     }
                 }
-                Output::Close { connection, last } => {
+                Output::Close { connection, last, .. } => {
                     let wire = self.wires.get_mut(&connection.0).ok_or("it was closed before")?;
                     wire.receive(&last)?;
                     wire.read.push(Word::Closed);
