@@ -114,9 +114,9 @@ pub(crate) struct DevArguments {
     /// Of the traces that begin in the mesh record this share, from 0 to 1
     #[arg(long, value_name = "R", default_value = "1", requires = "otlp", value_parser = parse_sample)]
     pub(crate) trace_sample: SampleRatio,
-    /// Threads of each gateway that serve devices [of a gateway alone on its machine: one for each processor]
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(Threads::MAX)))]
-    pub(crate) threads: u16,
+    /// Threads of each gateway that serve devices; auto: one for each processor
+    #[arg(long, value_name = "N", default_value_t = Threads::Exactly(1))]
+    pub(crate) threads: Threads,
     #[command(flatten)]
     pub(crate) demo: DemoArguments,
 }

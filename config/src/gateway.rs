@@ -1,7 +1,9 @@
 //! The file of a gateway.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use roost_backend::AmqpAddress;
@@ -92,9 +94,34 @@ impl Threads {
 
     fn read(node: &Node) -> Result<Self, String> {
         match node {
-            Node::Text(text) if text == "auto" => Ok(Self::Auto),
+            Node::Text(text) if text == AUTO => Ok(Self::Auto),
             Node::Int(_) => whole(1..=Self::MAX)(node).map(Self::Exactly),
             _ => Err(format!("expected auto or a whole number, found {}", node.kind())),
+        }
+    }
+}
+
+const AUTO: &str = "auto";
+
+impl FromStr for Threads {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == AUTO {
+            return Ok(Self::Auto);
+        }
+        let threads = text.parse().ok().filter(|threads| (1..=Self::MAX).contains(threads));
+        threads
+            .map(Self::Exactly)
+            .ok_or_else(|| format!("expected {AUTO} or a number from 1 to {}", Self::MAX))
+    }
+}
+
+impl fmt::Display for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str(AUTO),
+            Self::Exactly(threads) => threads.fmt(f),
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct Wishes {
     /// Where spans go.
     pub(crate) tracing: Option<TracingSettings>,
     /// Threads of each gateway that serve devices. Parts of one machine share its processors: 1 by default.
-    pub(crate) threads: u16,
+    pub(crate) threads: Threads,
 }
 
 /// A running mesh.
@@ -68,7 +68,7 @@ impl Mesh {
         for (id, region, listen, admin) in GATEWAYS {
             let settings = GatewaySettings {
                 tracing: wishes.tracing.clone(),
-                threads: Threads::Exactly(wishes.threads),
+                threads: wishes.threads,
                 ..gateway_settings(endpoints, (id, region), (listen, admin), &amqp)
             };
             gateways.push((id, Gateway::start(gateway::config(&settings)).await?));

@@ -76,6 +76,8 @@ fn every_mistake_is_found_where_it_is() {
             "limits: {packet_bytes_max: 2097152}\n",
             "f.yaml:4:9: session_queue_bytes_max: 1048576 is less than packet_bytes_max, 2097152: the largest packet would never fit",
         ),
+        ("threads: 0\n", "f.yaml:4:10: threads: 0 is not in 1 to 64"),
+        ("threads: many\n", "f.yaml:4:10: threads: expected auto or a whole number, found text"),
         ("limits: 7\n", "f.yaml:4:9: expected keys with values, found a number"),
         (
             "mesh:\n  heartbeat_s: 4\n  lease_s: 7\n",

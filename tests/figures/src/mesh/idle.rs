@@ -9,7 +9,7 @@ use crate::fleet::Fleet;
 use crate::page::{Page, fleet_cores, whole};
 use crate::peer::Mosquitto;
 
-const DEVICES: u32 = 15_000;
+const DEVICES: u32 = 19_000;
 const TIME: Duration = Duration::from_secs(20);
 
 pub(super) async fn measure(page: &mut Page) -> anyhow::Result<()> {
