@@ -40,7 +40,8 @@ pub(crate) struct Retained {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stamp {
     pub(crate) at: WallTime,
-    /// The incarnation of the gateway that a device has published it to; 0 for a service.
+    /// The incarnation of the gateway that a device has published it to; 0 for a service. Of what is no broadcast, and kept by several
+    /// shards: how many came before in that millisecond, and which shard.
     pub(crate) origin: u64,
 }
 

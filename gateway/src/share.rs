@@ -345,7 +345,11 @@ impl Groups {
         };
         if let Some(group) = self.groups.get_mut(&key) {
             match there.is_none() {
-                true => group.elsewhere.remove(&shard),
+                true => {
+                    // Should it have members again, it knows nothing of the others.
+                    group.told.remove(&shard);
+                    group.elsewhere.remove(&shard)
+                }
                 false => group.elsewhere.insert(shard, there),
             };
         }

@@ -8,6 +8,7 @@ mod broadcasts;
 mod commands;
 mod connecting;
 mod crossing;
+mod crossing_groups;
 mod crossing_walk;
 mod draining;
 mod exactly_once_down;

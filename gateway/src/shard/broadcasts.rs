@@ -96,16 +96,12 @@ impl Shard {
     /// Which of two retained messages is the newer one is the same at every gateway: what a device has published here counts from now.
     /// So it is in every shard of the process, of which each keeps all.
     pub(super) fn stamp_here(&mut self, now: Now, topic: &str) -> Option<Stamp> {
-        let (is_broadcast, is_alone) = (self.is_broadcast(topic), self.config.interests.shards() == 1);
-        let origin = match is_broadcast {
-            true => self.config.incarnation.0,
-            false => u64::from(self.config.placement.index().0),
-        };
-        let stamp = Stamp { at: now.wall, origin };
-        match is_alone {
-            true => is_broadcast.then_some(stamp),
-            false => Some(self.crossings.stamp(stamp)),
+        if self.is_broadcast(topic) {
+            // As other gateways have it from the event.
+            return Some(Stamp { at: now.wall, origin: self.config.incarnation.0 });
         }
+        let is_alone = self.config.interests.shards() == 1;
+        (!is_alone).then(|| self.crossings.stamp(now.wall, self.config.placement.index()))
     }
 
     /// A message has come through the queue of broadcasts.
@@ -243,17 +239,19 @@ impl Shard {
 
     fn publish_broadcast(&mut self, now: Now, next: Waiting, route: &Route) {
         let number = next.number;
-        let outcome = self.outcome_of(now, next, route);
-        self.broadcast_taken(number, Some(outcome));
+        if let Some(outcome) = self.outcome_of(now, next, route) {
+            self.broadcast_taken(number, Some(outcome));
+        }
     }
 
-    fn outcome_of(&mut self, now: Now, next: Waiting, route: &Route) -> Count {
-        let Waiting { message, qos, publisher, stamp, is_lesson, .. } = next;
+    /// What becomes of it here; `None` if another shard has yet to answer.
+    fn outcome_of(&mut self, now: Now, next: Waiting, route: &Route) -> Option<Count> {
+        let Waiting { number, message, qos, publisher, stamp, is_lesson } = next;
         if message.is_expired(now.boot) {
-            return Count::BroadcastExpired;
+            return Some(Count::BroadcastExpired);
         }
         if is_lesson && self.knows(now, &message, stamp) {
-            return Count::BroadcastKnown;
+            return Some(Count::BroadcastKnown);
         }
         if message.retain
             && let Err(why) = self.retain(now, publisher, &message, qos, Some(stamp))
@@ -262,8 +260,11 @@ impl Shard {
         }
         let had_locally = self.deliver_locally(now, None, &message, qos, route);
         // It comes to every shard; one is a group's owner, and may have to give it to a member of another.
-        let goes_on = self.cross_directed(&message, qos, self.wills_line(), Told::Nobody);
-        if had_locally || goes_on { Count::BroadcastDelivered } else { Count::BroadcastUnwanted }
+        let (line, told) = (self.broadcasts_line(), Told::Broadcast(number));
+        if self.cross_directed(&message, qos, line, told, had_locally) {
+            return None;
+        }
+        Some(if had_locally { Count::BroadcastDelivered } else { Count::BroadcastUnwanted })
     }
 }
 

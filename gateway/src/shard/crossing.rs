@@ -15,7 +15,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use roost_wire::{Device, Now};
+use roost_wire::{Device, Now, WallTime};
 
 use super::connection::{Client, HeldBy};
 use super::park::Place;
@@ -31,7 +31,7 @@ use crate::session::Publisher;
 use crate::share::{MembersThere, SharedFilter};
 use crate::store::StoreNumber;
 use crate::uplink::{EventEnd, Waiter};
-use crate::{ConnectionId, Count, ShardIndex};
+use crate::{BroadcastNumber, ConnectionId, Count, ShardIndex};
 
 /// What one shard says to another of its process. Opaque: made by one, taken by the other in the order in which it was made.
 #[derive(Debug)]
@@ -131,6 +131,8 @@ pub(super) enum Told {
     Publisher(Publisher),
     /// It came from that shard, and goes on from here to a member of a group.
     Shard(ShardIndex, CrossingNumber),
+    /// Who acknowledges it to the broker.
+    Broadcast(BroadcastNumber),
 }
 
 /// Publishes of another shard's client that wait here, each with the shard that it came from.
@@ -171,6 +173,9 @@ struct Other {
 /// Publishes on their way to another shard that it has not seen. It sees them within its next turn, which takes milliseconds.
 const UNSEEN_MAX: usize = 4_096;
 
+/// Of a stamp's origin, for the shard's index.
+const INDEX_BITS: u32 = 16;
+
 /// Wills that others have not answered. No client's receive maximum bounds them: those that come after wait in line.
 const WILLS_MAX: usize = 64;
 
@@ -197,6 +202,11 @@ impl Crossings {
     /// Whether all that was said to others was seen by them.
     pub(super) fn is_seen(&self) -> bool {
         self.others.iter().all(|other| other.unseen == 0)
+    }
+
+    /// Whether others have answered everything, and nothing of theirs waits here.
+    pub(super) fn is_over(&self) -> bool {
+        self.unanswered.is_empty() && self.guests.is_empty()
     }
 
     /// One to which no more may be said until it has seen some.
@@ -236,14 +246,12 @@ impl Crossings {
     }
 
     /// A stamp that is greater than all before, here and, as far as they were heard of, in other shards.
-    pub(super) fn stamp(&mut self, mut stamp: Stamp) -> Stamp {
-        if let Some(last) = self.stamp
-            && stamp < last
-        {
-            stamp.at = last.at.max(stamp.at);
-            if stamp < last {
-                stamp.at = stamp.at + std::time::Duration::from_millis(1);
-            }
+    /// Within a millisecond they are counted, so that many do not run ahead of the clock.
+    pub(super) fn stamp(&mut self, at: WallTime, here: ShardIndex) -> Stamp {
+        let counted = |at, count: u64| Stamp { at, origin: count << INDEX_BITS | u64::from(here.0) };
+        let mut stamp = counted(at, 0);
+        if let Some(last) = self.stamp.filter(|last| stamp <= *last) {
+            stamp = counted(last.at, (last.origin >> INDEX_BITS) + 1);
         }
         self.stamp = Some(stamp);
         stamp
@@ -295,6 +303,26 @@ impl Shard {
             .or_else(|| if self.crossings.wills >= WILLS_MAX { first() } else { None })
     }
 
+    /// Whether a publish at QoS 0 has to be dropped whole: what is retained goes to all shards, or is retained in none.
+    pub(super) fn drops_retained(&self, line: ConnectionId, message: &Message, route: &Route) -> bool {
+        let to = self.crosses_to(message, route);
+        !to.is_empty() && (self.crosses_too_much(line) || self.crossings.busy(to).is_some())
+    }
+
+    /// Whether as much of a connection, or of all, as may be waits in other shards. Then publishes that are acknowledged wait before they
+    /// are read, and others are dropped.
+    fn crosses_too_much(&self, line: ConnectionId) -> bool {
+        let limits = &self.config.limits;
+        let client = self.connections.get(&line).and_then(|connection| connection.client.as_deref());
+        client.is_some_and(|client| client.crossing_bytes >= limits.parked_bytes_max)
+            || self.crossings.bytes >= limits.parked_bytes_total_max
+    }
+
+    /// Whose order the broadcasts that go on from here to another shard keep.
+    pub(super) fn broadcasts_line(&self) -> ConnectionId {
+        ConnectionId(self.wills_line().0 - u64::from(u16::MAX) - 1)
+    }
+
     /// Whose order the wills of this shard keep: no connection is numbered so.
     pub(super) fn wills_line(&self) -> ConnectionId {
         ConnectionId(u64::MAX - u64::from(self.config.placement.index().0))
@@ -309,13 +337,14 @@ impl Shard {
         }
         self.crossings.next += 1;
         let number = CrossingNumber(self.crossings.next);
+        let is_too_much = self.crosses_too_much(line);
         let mut others = 0;
         let all = to.iter().map(|shard| (shard, None));
         let directed = std::mem::take(&mut self.shared_elsewhere.directed);
         let is_shared = !directed.is_empty();
         for (to, only) in all.chain(directed.into_iter().map(|Directed { to, group }| (to, Some(group)))) {
-            // One that is busy was found before the publish was routed, but at QoS 0.
-            if qos == QoS::AtMostOnce && !self.crossings.takes(to) && retained.is_none() {
+            // One that is busy was found before the publish was routed, but at QoS 0 where nothing is retained.
+            if qos == QoS::AtMostOnce && retained.is_none() && (is_too_much || !self.crossings.takes(to)) {
                 self.counters.add(Count::DroppedShardBusy);
                 continue;
             }
@@ -370,6 +399,10 @@ impl Shard {
         self.counters.add_many(Count::PublishUnwanted, u64::from(counts_unwanted && !had));
         match told {
             Told::Nobody => {}
+            Told::Broadcast(number) => {
+                let outcome = if had { Count::BroadcastDelivered } else { Count::BroadcastUnwanted };
+                self.broadcast_taken(number, Some(outcome));
+            }
             Told::Publisher(publisher) => {
                 let reason = match (end, had) {
                     _ if is_full => ReasonCode::QuotaExceeded,
@@ -428,9 +461,18 @@ impl Shard {
             return self.count(Count::DroppedShareAlone);
         };
         let had = self.share(now, group, &message, qos);
-        let goes_on = self.cross_directed(&message, qos, line, Told::Nobody);
+        let directed = std::mem::take(&mut self.shared_elsewhere.directed);
         if let Some(crossing) = self.crossings.unanswered.get_mut(&number) {
-            crossing.had |= had || goes_on;
+            crossing.had |= had;
+            // It waits for that one now.
+            crossing.left += directed.len() as u32;
+        }
+        for Directed { to, group } in directed {
+            self.crossings.other(to).unseen += 1;
+            let (line, message) = (line_to_members(line), Arc::clone(&message));
+            let (may_refuse, retained, only) = (false, None, Some(group));
+            let crossed = Crossed { number, line, message, qos, may_refuse, retained, only };
+            self.tell_shard(to, Word::Publish(Box::new(crossed)));
         }
     }
 
@@ -441,7 +483,7 @@ impl Shard {
         for ShardWord(word) in words {
             match word {
                 Word::Publish(crossed) => self.crossed(now, from, *crossed),
-                Word::Ended(line) => self.give_up_guest(line),
+                Word::Ended(line) => self.give_up_guest(now, line),
                 Word::Members { group, there, question } => {
                     self.members_elsewhere(from, &group, there, question);
                 }
@@ -464,11 +506,8 @@ impl Shard {
         }
     }
 
-    fn crossed(&mut self, now: Now, from: ShardIndex, mut crossed: Crossed) {
+    fn crossed(&mut self, now: Now, from: ShardIndex, crossed: Crossed) {
         self.crossings.other(from).answers.seen += 1;
-        if let Some(retained) = crossed.retained.take() {
-            self.retain_crossed(now, &crossed, retained);
-        }
         let waits = self.crossings.has_guest(crossed.line);
         let route = self.route_of(&crossed.message.topic);
         if !waits && self.who_holds_up_crossed(&crossed, &route).is_none() {
@@ -511,15 +550,17 @@ impl Shard {
         self.tell_shard(from, Word::NoMember { number, group });
     }
 
-    fn give_up_guest(&mut self, line: ConnectionId) {
+    fn give_up_guest(&mut self, now: Now, line: ConnectionId) {
         let Some(guest) = self.crossings.guests.get_mut(&line) else { return };
         // What was taken in at QoS 2 is not sent again.
         let (kept, given_up): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut guest.line).into_iter().partition(|(_, it)| it.qos == QoS::ExactlyOnce);
         guest.line = kept;
         let (is_over, waits_for) = (guest.line.is_empty(), guest.waits_for);
-        for (from, Crossed { number, .. }) in given_up {
-            self.crossings.other(from).answers.done.push((number, Done::GivenUp));
+        for (from, mut crossed) in given_up {
+            // Its own shard has kept it, and so do all.
+            self.retain_crossed(now, &mut crossed);
+            self.crossings.other(from).answers.done.push((crossed.number, Done::GivenUp));
         }
         if is_over && let Some(guest) = self.crossings.guests.remove(&line) {
             if let Some(held_by) = waits_for {
@@ -531,13 +572,19 @@ impl Shard {
         }
     }
 
-    fn retain_crossed(&mut self, now: Now, crossed: &Crossed, retained: Retained) {
-        let Retained { stamp, publisher, is_kept } = retained;
-        self.crossings.heard_of(stamp);
+    /// With its delivery, as in its own shard: else who subscribes meanwhile has it before those that wait in front of it.
+    fn retain_crossed(&mut self, now: Now, crossed: &mut Crossed) {
+        let Some(Retained { stamp, publisher, is_kept }) = crossed.retained.take() else { return };
         let message = &crossed.message;
+        if !self.is_broadcast(&message.topic) {
+            self.crossings.heard_of(stamp);
+        }
         if !is_kept {
             // Its shard has counted it.
-            self.retained.delete(&message.topic);
+            if !self.retained.has_newer(now.boot, &message.topic, stamp) {
+                self.retained.delete(&message.topic);
+                self.retained.remember_deleted(now.boot, &message.topic, stamp);
+            }
         } else if let Err(why) = self.keep(now, publisher, message, crossed.qos, Some(stamp)) {
             self.retain_nothing(message, why);
         }
@@ -553,7 +600,8 @@ impl Shard {
         self.storing.holds_up().or(full.map(HeldBy::Group))
     }
 
-    fn deliver_crossed(&mut self, now: Now, from: ShardIndex, crossed: Crossed, route: &Route) {
+    fn deliver_crossed(&mut self, now: Now, from: ShardIndex, mut crossed: Crossed, route: &Route) {
+        self.retain_crossed(now, &mut crossed);
         let Crossed { number, line, message, qos, may_refuse, only, .. } = crossed;
         let had = match &only {
             Some(filter) => match self.groups.by_filter(filter) {

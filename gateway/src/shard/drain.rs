@@ -86,7 +86,7 @@ impl Shard {
     /// cut.
     fn finish_wills(&mut self, now: Now, until: BootTime) {
         self.publish_wills(now);
-        if self.nothing_waits() || now.boot >= until {
+        if (self.nothing_waits() && self.crossings.is_over()) || now.boot >= until {
             self.cut_wills();
             return self.drained();
         }

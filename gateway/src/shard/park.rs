@@ -25,13 +25,14 @@ pub(super) enum Place {
 impl Shard {
     /// Routes the first parked publish of a connection if nothing holds it up any more; then it is others' turn.
     pub(super) fn route_parked(&mut self, now: Now, id: ConnectionId) {
-        if self.is_draining() {
-            // It stays unacknowledged: the client publishes it again elsewhere.
-            return;
-        }
+        let is_draining = self.is_draining();
         let Some(client) = self.connections.get_mut(&id).and_then(|c| c.client.as_deref_mut()) else {
             return self.route_guest(now, id);
         };
+        if is_draining {
+            // It stays unacknowledged: the client publishes it again elsewhere.
+            return;
+        }
         let woken_by = client.woken_by.take();
         let first = client.parked.front().filter(|_| client.waits_for.is_none());
         if let Some(message) = first.map(|first| Arc::clone(&first.message)) {

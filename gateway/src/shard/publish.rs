@@ -177,6 +177,10 @@ impl Shard {
     }
 
     fn route_unacknowledged(&mut self, now: Now, id: ConnectionId, message: Arc<Message>, route: &Route) {
+        if message.retain && self.drops_retained(id, &message, route) {
+            self.count(Count::DroppedShardBusy);
+            return self.carry_unacknowledged(now, id, message, route);
+        }
         let mut retained = None;
         if message.retain {
             match self.retain_of(now, id, &message, QoS::AtMostOnce) {
@@ -199,10 +203,15 @@ impl Shard {
             counts_unwanted: carriage.is_none() && !message.retain,
         };
         let crosses = self.cross(crossing, self.crosses_to(&message, route)).is_some();
-        let Some(Carriage { exchange, .. }) = carriage else {
-            if !had_locally && !crosses && !message.retain {
-                self.count(Count::PublishUnwanted);
-            }
+        if carriage.is_none() && !had_locally && !crosses && !message.retain {
+            self.count(Count::PublishUnwanted);
+        }
+        self.carry_unacknowledged(now, id, message, route);
+    }
+
+    /// Gives a publish at QoS 0 to the backend, if it goes there.
+    fn carry_unacknowledged(&mut self, now: Now, id: ConnectionId, message: Arc<Message>, route: &Route) {
+        let Some(Carriage { exchange, .. }) = self.carried(id, route) else {
             return self.messages.give_back(message);
         };
         if let Some(why) = self.drops_event(Qos::AtMostOnce) {

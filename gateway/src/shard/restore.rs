@@ -59,7 +59,9 @@ impl Shard {
         };
         let StoredRetained { message, qos, publisher, stamp } = stored;
         // What is published from now on is newer, also if the clock has gone back.
-        stamp.iter().for_each(|stamp| self.crossings.heard_of(*stamp));
+        if let Some(stamp) = stamp.filter(|_| !self.is_broadcast(&message.topic)) {
+            self.crossings.heard_of(stamp);
+        }
         // More than a bound that is lower now: as for one that is published.
         if let Err(full) = self.retained.set(message.into(), qos, publisher, stamp) {
             self.count(full.count());

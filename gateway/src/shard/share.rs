@@ -99,7 +99,8 @@ impl Shard {
         if self.has_member_elsewhere(key, true) {
             return false;
         }
-        let mut is_full = false;
+        // Then those of other shards that are connected are full.
+        let mut is_full = self.has_connected_elsewhere(key);
         for member in self.groups.members(key).iter().filter(|member| member.is_connected) {
             if self.member_takes(member, bytes, QoS::AtLeastOnce, Room::Queue) {
                 return false;

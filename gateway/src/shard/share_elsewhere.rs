@@ -179,8 +179,15 @@ impl Shard {
 
     /// The same where no member is connected at all, and none here has room.
     pub(super) fn directs_to_one_away(&mut self, group: GroupKey) -> bool {
-        let any = self.groups.elsewhere(group).map(|(shard, _)| shard).next();
-        self.direct(group, any)
+        let place = self.best_elsewhere(group);
+        self.direct(group, place)
+    }
+
+    /// The shard whose member has the message soonest: one that is connected comes first.
+    fn best_elsewhere(&self, group: GroupKey) -> Option<ShardIndex> {
+        let elsewhere = self.groups.elsewhere(group);
+        let best = elsewhere.min_by_key(|(_, there)| (there.connected == 0, there.are_full));
+        best.map(|(shard, _)| shard)
     }
 
     fn direct(&mut self, group: GroupKey, to: Option<ShardIndex>) -> bool {
@@ -200,6 +207,12 @@ impl Shard {
         let owns = self.groups.owns(filter);
         let mut elsewhere = self.groups.elsewhere(group);
         owns && elsewhere.any(|(_, there)| !with_room || (there.connected > 0 && !there.are_full))
+    }
+
+    /// Whether a member of another shard is connected, full or not.
+    pub(super) fn has_connected_elsewhere(&self, group: GroupKey) -> bool {
+        let Some(filter) = self.groups.filter_of(group) else { return false };
+        self.groups.owns(filter) && self.groups.elsewhere(group).any(|(_, there)| there.connected > 0)
     }
 
     /// Whether what a member leaves behind may go to one of another shard.
@@ -228,16 +241,21 @@ impl Shard {
         let Some(filter) = self.groups.filter_of(found.share.group).cloned() else { return };
         let (owner, here) = (self.config.placement.owner_of(&filter), self.config.placement.index());
         let to = match owner == here {
-            true => self.groups.next_place(found.share.group).or_else(|| {
-                let mut elsewhere = self.groups.elsewhere(found.share.group).collect::<Vec<_>>();
-                elsewhere.sort_by_key(|(_, there)| (there.connected == 0, there.are_full));
-                elsewhere.first().map(|(shard, _)| *shard)
-            }),
+            true => {
+                let next = self.groups.next_place(found.share.group);
+                next.or_else(|| self.best_elsewhere(found.share.group))
+            }
             false => Some(owner),
         };
         if let Some(to) = to {
             self.shared_elsewhere.directed.push(Directed { to, group: filter });
-            self.cross_directed(&found.message, found.share.published, self.wills_line(), Told::Nobody);
+            self.cross_directed(
+                &found.message,
+                found.share.published,
+                self.wills_line(),
+                Told::Nobody,
+                false,
+            );
         }
     }
 
@@ -248,6 +266,7 @@ impl Shard {
         qos: QoS,
         line: ConnectionId,
         told: Told,
+        had: bool,
     ) -> bool {
         let crossing = ToCross {
             told,
@@ -256,7 +275,7 @@ impl Shard {
             qos,
             may_refuse: false,
             retained: None,
-            had: false,
+            had,
             is_event: false,
             counts_unwanted: false,
         };

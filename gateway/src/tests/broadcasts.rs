@@ -38,7 +38,7 @@ fn comes(world: &mut World, number: u64, message: Message) {
     world.input(Input::Broadcast { number: BroadcastNumber(number), message: Box::new(message) });
 }
 
-fn from_service(world: &mut World, number: u64, broadcast: Broadcast) {
+pub(super) fn from_service(world: &mut World, number: u64, broadcast: Broadcast) {
     comes(world, number, broadcast.into_message("roost.fanout"));
 }
 

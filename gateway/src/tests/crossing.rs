@@ -11,17 +11,17 @@ use crate::packet::{
 use crate::shard::Shard;
 use crate::{ConnectionId, Count, Limits, Placement, PublishOutcome, ShardIndex, WhenAwayFull};
 
-const SHARDS: u16 = 3;
+pub(super) const SHARDS: u16 = 3;
 
 /// The `n`-th device that belongs to that shard.
-fn device(shard: u16, n: usize) -> String {
+pub(super) fn device(shard: u16, n: usize) -> String {
     let placement = Placement::new(ShardIndex(0), SHARDS);
     let names = (0..).map(|n| format!("d{n}"));
     let mut own = names.filter(|name| placement.shard_of(&name.parse().unwrap()) == ShardIndex(shard));
     own.nth(n).unwrap()
 }
 
-fn world_with(limits: Limits) -> World {
+pub(super) fn world_with(limits: Limits) -> World {
     World::of_shards(SHARDS, |config| config.limits = limits)
 }
 
@@ -35,12 +35,18 @@ fn apart() -> (World, ConnectionId, ConnectionId) {
     (world, publisher, subscriber)
 }
 
-fn payloads(world: &mut World, client: ConnectionId) -> Vec<String> {
+pub(super) fn payloads(world: &mut World, client: ConnectionId) -> Vec<String> {
     let text = |payload: &[u8]| std::str::from_utf8(payload).unwrap().to_owned();
     world.read_publishes(client).iter().map(|publish| text(&publish.payload)).collect()
 }
 
-fn publish(world: &mut World, client: ConnectionId, topic: &str, payload: &str, delivery: Delivery) {
+pub(super) fn publish(
+    world: &mut World,
+    client: ConnectionId,
+    topic: &str,
+    payload: &str,
+    delivery: Delivery,
+) {
     world.send(client, Packet::Publish(publish_packet(topic, payload.as_bytes(), delivery)));
 }
 
