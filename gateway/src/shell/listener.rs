@@ -24,13 +24,12 @@ const FAREWELLS: Duration = Duration::from_secs(7);
 pub(super) struct Connections {
     listener: TcpListener,
     /// Connections that other shards have accepted.
-    others: mpsc::UnboundedReceiver<Rc<Socket>>,
+    others: mpsc::Receiver<Rc<Socket>>,
     tasks: JoinSet<()>,
 }
 
 impl Connections {
-    /// As many come through `others` as a shard may have.
-    pub(super) fn new(listener: TcpListener, others: mpsc::UnboundedReceiver<Rc<Socket>>) -> Self {
+    pub(super) fn new(listener: TcpListener, others: mpsc::Receiver<Rc<Socket>>) -> Self {
         Self { listener, others, tasks: JoinSet::new() }
     }
 
@@ -73,11 +72,12 @@ impl Connections {
     pub(super) async fn join(mut self, world: &Rc<RefCell<World>>, deadline: Instant) -> usize {
         let all = async {
             loop {
-                while let Ok(socket) = self.others.try_recv() {
-                    self.tasks.spawn_local(serve(Rc::clone(world), socket));
-                }
-                if self.tasks.join_next().await.is_none() {
-                    break;
+                tokio::select! {
+                    biased;
+                    Some(socket) = self.others.recv() => {
+                        self.tasks.spawn_local(serve(Rc::clone(world), socket));
+                    }
+                    ended = self.tasks.join_next() => if ended.is_none() { break },
                 }
             }
         };

@@ -33,6 +33,9 @@ use crate::shard::Shard;
 /// How old the figures may be that `/metrics` shows.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(200);
 
+/// Connections from other shards whose tasks are not there yet; other mail waits behind more.
+const HANDED_OVER: usize = 256;
+
 /// How old what a shard knows of the others' figures may be, for the topics below `$SYS`.
 const FIGURES_EVERY: Duration = Duration::from_secs(1);
 
@@ -87,7 +90,7 @@ async fn live(parts: Parts) -> std::io::Result<()> {
     let world = Rc::new(RefCell::new(World::new(clients, post)));
     let mut tasks = JoinSet::new();
     let consumer = hub.map(|parts| begin_hub(*parts, &world, &mut tasks));
-    let (handed_over, others) = mpsc::unbounded_channel();
+    let (handed_over, others) = mpsc::channel(HANDED_OVER);
     tasks.spawn_local(deliver(Rc::clone(&world)));
     tasks.spawn_local(take_mail(Rc::clone(&world), handed_over));
     tasks.spawn_local(keep_time(Rc::clone(&world)));
@@ -193,7 +196,7 @@ async fn deliver(world: Rc<RefCell<World>>) {
 }
 
 /// Takes in what the other threads have.
-async fn take_mail(world: Rc<RefCell<World>>, handed_over: mpsc::UnboundedSender<Rc<Socket>>) {
+async fn take_mail(world: Rc<RefCell<World>>, handed_over: mpsc::Sender<Rc<Socket>>) {
     let letters = world.borrow().letter_box();
     let mut mail = Vec::new();
     loop {
@@ -201,8 +204,11 @@ async fn take_mail(world: Rc<RefCell<World>>, handed_over: mpsc::UnboundedSender
         let connections = world.borrow_mut().mail(&mut mail);
         for (stream, hand_over) in connections {
             match TcpStream::from_std(stream) {
-                // An error means that the thread ends.
-                Ok(stream) => drop(handed_over.send(world.borrow_mut().take_over(stream, hand_over))),
+                Ok(stream) => {
+                    let socket = world.borrow_mut().take_over(stream, hand_over);
+                    // An error means that the thread ends.
+                    let _ = handed_over.send(socket).await;
+                }
                 Err(error) => tracing::error!(%error, "a connection did not come to its shard"),
             }
         }
