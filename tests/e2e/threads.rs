@@ -62,12 +62,13 @@ async fn every_subscriber_has_every_publisher_in_order(backend: Backend) {
         }
     }
     // The group has each once, whoever of it.
-    let (done, mut jobs) = mpsc::unbounded_channel();
+    let (done, mut jobs) = mpsc::channel(CLIENTS * MESSAGES);
     for mut worker in workers {
         let done = done.clone();
         tokio::spawn(async move {
             while let Ok(message) = worker.next().await {
-                done.send((message.topic.clone(), message.text().to_owned())).expect("the test goes on");
+                let job = (message.topic.clone(), message.text().to_owned());
+                done.send(job).await.expect("the test goes on");
             }
         });
     }

@@ -1,6 +1,7 @@
 //! The world around the core. Time is what the test says it is.
 
 mod aliases;
+mod end;
 mod login;
 mod others;
 mod peer;
@@ -29,6 +30,7 @@ use crate::{
 };
 
 pub(super) use crate::packet::ProtocolVersion::{V5, V31, V311};
+use end::End;
 pub(super) use login::{ScramClient, auth_of, auth_packet, users, with_login};
 pub(super) use others::shards;
 pub(super) use peer::Peer;
@@ -71,20 +73,6 @@ pub(super) struct World {
     link_id: LinkId,
     next_connection: u64,
     next_command: u64,
-}
-
-/// The client's end of a connection.
-struct End {
-    version: ProtocolVersion,
-    decoder: Decoder,
-    bytes: BytesMut,
-    packets: VecDeque<Packet>,
-    is_closed: bool,
-    is_paused: bool,
-    /// Takes no bytes: they are held here.
-    is_stuck: bool,
-    held: usize,
-    aliases: aliases::KnownAliases,
 }
 
 pub(super) fn limits() -> Limits {
@@ -597,15 +585,5 @@ impl World {
         end.is_stuck = false;
         let bytes = std::mem::take(&mut end.held);
         self.input(Input::Written { connection: client, bytes });
-    }
-}
-
-impl End {
-    fn receive(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-        while let Some(mut packet) = self.decoder.decode(&mut self.bytes).unwrap() {
-            self.aliases.resolve(&mut packet);
-            self.packets.push_back(packet);
-        }
     }
 }
