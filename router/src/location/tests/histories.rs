@@ -6,12 +6,16 @@
 //! closed, whichever was heard of first; and if the device's own is closed in their place, it connects again and wins.
 //!
 //! Everything with everything is more than anybody waits for: orders, clocks, moments of answers and repetitions are each enumerated to
-//! the end with less of the others. `ROOST_HISTORIES=whole` (`tests/long histories`) takes more of all of them.
+//! the end with less of the others. `ROOST_HISTORIES=whole` (`tests/long histories`) takes more of all of them, on all processors.
 
 use std::collections::HashMap;
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use super::super::Plant;
-use super::scripted::{Clocks, Known, Reading, State, Truth, Word};
+use super::scripted::{Clocks, Known, Reading, State, Truth};
 
 /// What is enumerated.
 #[derive(Debug, Clone, Copy)]
@@ -115,24 +119,49 @@ fn clocks(which: Which) -> Vec<Clocks> {
     }
 }
 
-/// Reads every story in every order, until one goes wrong.
+/// Reads every story in every order, until one goes wrong. Stories have nothing to do with each other: each thread takes the next.
 fn enumerate(plan: Plan) -> Tally {
-    let mut tally = Tally::default();
     let clocks = clocks(plan.clocks);
     let mut stories = vec![Truth::default()];
-    while let Some(story) = stories.pop() {
-        let longer = story.futures().into_iter().filter(|next| next.sightings() <= plan.sightings_max);
-        stories.extend(longer);
-        tally.stories += 1;
-        for clocks in &clocks {
-            let reading = Reading::new(story.clone(), *clocks, plan.plant);
-            match read(&plan, reading, plan.again, &mut States::new()) {
+    let mut at = 0;
+    while let Some(story) = stories.get(at) {
+        at += 1;
+        let longer = story.futures();
+        stories.extend(longer.into_iter().filter(|next| next.sightings() <= plan.sightings_max));
+    }
+    // The longest, which are the most work, first.
+    stories.reverse();
+    let (next, tally) = (AtomicUsize::new(0), Mutex::new(Tally::default()));
+    let take_turns = || {
+        while let Some(story) = stories.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let rest = read_story(&plan, story, &clocks);
+            let mut tally = tally.lock().expect("no thread has panicked");
+            tally.stories += 1;
+            match rest {
                 Ok(rest) => tally.rest += rest,
-                Err(wrong) => return Tally { wrong: Some(wrong), ..tally },
+                Err(wrong) => {
+                    tally.wrong = Some(wrong);
+                    next.store(stories.len(), Ordering::Relaxed);
+                }
             }
         }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(take_turns);
+        }
+    });
+    tally.into_inner().expect("no thread has panicked")
+}
+
+fn read_story(plan: &Plan, story: &Truth, clocks: &[Clocks]) -> Result<Rest, String> {
+    let mut rest = Rest::default();
+    for clocks in clocks {
+        let reading = Reading::new(story.clone(), *clocks, plan.plant);
+        let twice = if plan.again == Again::Nothing { Twice::No } else { Twice::NotYet };
+        rest += read(plan, reading, twice, &mut States::default())?;
     }
-    tally
+    Ok(rest)
 }
 
 /// What comes of a reading from one state on.
@@ -142,16 +171,41 @@ struct Rest {
     questions: u64,
 }
 
-/// What is known already of states of one story under one set of clocks. Orders that lead to the same state are counted, each, and read on
-/// from there once.
-type States = HashMap<State, Rest>;
+/// How far a reading is with what is read twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Twice {
+    /// Nothing was, yet.
+    NotYet,
+    /// What is read from this place on will be.
+    From(usize),
+    /// It was, or nothing will be.
+    No,
+}
 
-fn read(plan: &Plan, mut reading: Reading, again: Again, states: &mut States) -> Result<Rest, String> {
-    // What is to be read twice later depends on the order as well.
-    let begun = (again == Again::Nothing).then(|| reading.state.clone());
-    if let Some(rest) = begun.as_ref().and_then(|state| states.get(state)) {
+/// What is known already of states of one story under one set of clocks. Orders that lead to the same state are counted, each, and read on
+/// from there once; but what will be read twice is remembered in its order, and each is read for itself.
+#[derive(Default)]
+struct States {
+    not_yet: HashMap<State, Rest>,
+    no: HashMap<State, Rest>,
+}
+
+impl States {
+    fn of(&mut self, twice: Twice) -> Option<&mut HashMap<State, Rest>> {
+        match twice {
+            Twice::NotYet => Some(&mut self.not_yet),
+            Twice::From(_) => None,
+            Twice::No => Some(&mut self.no),
+        }
+    }
+}
+
+fn read(plan: &Plan, mut reading: Reading, twice: Twice, states: &mut States) -> Result<Rest, String> {
+    let known = states.of(twice);
+    if let Some(rest) = known.as_ref().and_then(|known| known.get(&reading.state)) {
         return Ok(*rest);
     }
+    let begun = known.map(|_| reading.state.clone());
     let mut rest = Rest::default();
     if let Some((place, question)) = reading.state.unplaced.pop() {
         let places = reading.answer_places(place);
@@ -164,27 +218,31 @@ fn read(plan: &Plan, mut reading: Reading, again: Again, states: &mut States) ->
         for at in places.filter(is_meant) {
             let mut next = reading.clone();
             next.answer(place, question, at);
-            rest += read(plan, next, again, states)?;
+            rest += read(plan, next, twice, states)?;
         }
     } else {
-        if again != Again::Nothing {
-            for from in 0..reading.order.len() {
-                let words: Vec<(usize, Word)> = match again {
-                    Again::Rest => reading.order[from..].to_vec(),
-                    Again::One | Again::Nothing => vec![reading.order[from]],
-                };
-                let mut next = reading.clone();
-                next.again(&words);
-                rest += read(plan, next, Again::Nothing, states)?;
-            }
+        if twice == Twice::NotYet {
+            rest += read(plan, reading.clone(), Twice::From(reading.order.len()), states)?;
+        }
+        if let Twice::From(from) = twice
+            && from < reading.order.len()
+        {
+            let words = match plan.again {
+                Again::Rest => reading.order[from..].to_vec(),
+                Again::One | Again::Nothing => vec![reading.order[from]],
+            };
+            let mut next = reading.clone();
+            next.again(&words);
+            rest += read(plan, next, Twice::No, states)?;
         }
         let places: Vec<usize> = (0..3).filter(|&place| reading.has_next(place)).collect();
         for &place in &places {
             let mut next = reading.clone();
             next.next(place);
-            rest += read(plan, next, again, states)?;
+            rest += read(plan, next, twice, states)?;
         }
-        if places.is_empty() {
+        // What was to be read twice and never was is the case in which nothing is.
+        if places.is_empty() && !matches!(twice, Twice::From(_)) {
             reading.judge();
             if let Some(wrong) = &reading.state.wrong {
                 return Err(format!("{wrong}\n{}", reading.story()));
@@ -192,8 +250,8 @@ fn read(plan: &Plan, mut reading: Reading, again: Again, states: &mut States) ->
             rest += Rest { cases: 1, questions: reading.questions_asked() };
         }
     }
-    if let Some(state) = begun {
-        states.insert(state, rest);
+    if let (Some(known), Some(state)) = (states.of(twice), begun) {
+        known.insert(state, rest);
     }
     Ok(rest)
 }
@@ -250,8 +308,13 @@ fn every_way_in_which_clocks_are_known_ends_so() {
 #[test]
 fn what_is_read_twice_changes_nothing_in_the_end() {
     let (sightings_max, clocks) = if whole() { (5, Which::Few) } else { (3, Which::One) };
-    let plan = Plan { sightings_max, clocks, answers: Answers::Last, again: Again::Rest, plant: None };
-    well("repetitions", plan, 1_000);
+    let (answers, again, plant) = (Answers::Last, Again::Rest, None);
+    well("repetitions", Plan { sightings_max, clocks, answers, again, plant }, 1_000);
+    if whole() {
+        // Where no clock is known everything overlaps, and every order asks.
+        let plan = Plan { sightings_max: 6, clocks: Which::One, answers, again, plant };
+        well("repetitions-of-six", plan, 1_000);
+    }
 }
 
 /// The shortest break is found with so many sightings.
