@@ -182,7 +182,8 @@ async fn a_full_spool_says_so_and_recovers() {
     client.packet().await.expect("a CONNACK");
     let (acknowledged, reason) = flood(&mut client).await;
     assert_eq!(reason, 0x97, "Quota exceeded");
-    assert!((1..=140).contains(&acknowledged.len()), "{} of 8 KiB in 1 MiB", acknowledged.len());
+    // What was on its way to the disk from the client's thread when it was full, a receive maximum at most, is taken in and kept.
+    assert!((1..=240).contains(&acknowledged.len()), "{} of 8 KiB in 1 MiB", acknowledged.len());
     says(&mesh, 1, &["FULL"]).await;
     for (level, expected) in [(5_u8, 0x88_u8), (4, 0x03)] {
         let mut late = RawMqtt::connect(mesh.mqtt_port("eu-1")).await;
